@@ -1,0 +1,434 @@
+//! What a log entry says: events.
+//!
+//! ```text
+//! event := kind:u16 length:u32 payload
+//!    1 writer began       writer:8 verb:text host:text pid:u32 program:text parent:option(32)
+//!    2 writer ended       writer:8 outcome:u8            0 done, 1 stopped, 2 ended by a later writer
+//!    3 pack sealed        serial:u32 pack:12 kind:u8 disk:16 bytes:u64 records:u32 plain:u64 stored:u64 root:32
+//!    4 group made         group
+//!    5 group retired      group id:16
+//!    6 pack moved         pack:12 from:16 to:16
+//!    7 pack condemned     pack:12
+//!    8 pack dropped       pack:12
+//!    9 snapshot added     snapshot
+//!   10 snapshot forgotten id:32 who:text why:text
+//!   11 snapshot undeleted id:32 who:text
+//!   12 snapshot tagged    id:32 name:option(text) tags:varint text*
+//!   13 snapshot pinned    id:32 pinned:u8
+//!   14 disk joined        disk:16 label:text serial:text domain:text
+//!   15 disk retired       disk:16
+//!   16 setting            key:text value:text
+//!   17 damage found       pack:12 offset:u64 bytes:u64 by:text   bytes 0: the whole pack
+//!   18 damage healed      pack:12
+//! 32768 scrub ledger      pack:12 time:i64 by:text
+//! ```
+//! `text` is `var` UTF-8; `option` is 0, or 1 and the value. A kind below 32768 that a reader does not
+//! know changes what lives: it is refused. One at or above is passed over. A pack's serial is its number
+//! in order of sealing, from 1 on and never used again; the index names packs by it.
+
+use super::footer::PackKind;
+use super::group::Group;
+use super::id::{DiskId, PackId, SnapshotId, WriterId};
+use super::limits::{self, TEXT_BYTES};
+use super::wire::{Put, Reader};
+use crate::error::Result;
+
+/// How a writer ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Outcome {
+    Done = 0,
+    Stopped = 1,
+    /// It died; a later writer adopted or salvaged its packs.
+    Superseded = 2,
+}
+
+/// A sealed pack, as the log knows it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SealedPack {
+    pub serial: u32,
+    pub pack: PackId,
+    pub kind: PackKind,
+    pub disk: DiskId,
+    pub bytes: u64,
+    pub records: u32,
+    pub plain_bytes: u64,
+    pub stored_bytes: u64,
+    pub root: [u8; 32],
+}
+
+/// One fact.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    WriterBegan {
+        writer: WriterId,
+        verb: String,
+        host: String,
+        pid: u32,
+        program: String,
+        parent: Option<SnapshotId>,
+    },
+    WriterEnded {
+        writer: WriterId,
+        outcome: Outcome,
+    },
+    PackSealed(SealedPack),
+    GroupMade(Group),
+    GroupRetired {
+        group: [u8; 16],
+    },
+    PackMoved {
+        pack: PackId,
+        from: DiskId,
+        to: DiskId,
+    },
+    PackCondemned {
+        pack: PackId,
+    },
+    PackDropped {
+        pack: PackId,
+    },
+    /// The encoded snapshot; its id is the hash of these bytes.
+    SnapshotAdded {
+        record: Vec<u8>,
+    },
+    SnapshotForgotten {
+        id: SnapshotId,
+        who: String,
+        why: String,
+    },
+    SnapshotUndeleted {
+        id: SnapshotId,
+        who: String,
+    },
+    SnapshotTagged {
+        id: SnapshotId,
+        name: Option<String>,
+        tags: Vec<String>,
+    },
+    SnapshotPinned {
+        id: SnapshotId,
+        pinned: bool,
+    },
+    DiskJoined {
+        disk: DiskId,
+        label: String,
+        serial: String,
+        domain: String,
+    },
+    DiskRetired {
+        disk: DiskId,
+    },
+    Setting {
+        key: String,
+        value: String,
+    },
+    DamageFound {
+        pack: PackId,
+        offset: u64,
+        bytes: u64,
+        by: String,
+    },
+    DamageHealed {
+        pack: PackId,
+    },
+    ScrubLedger {
+        pack: PackId,
+        time_ns: i64,
+        by: String,
+    },
+    /// Of a later version, and such that it can be passed over. Kept as it is in checkpoints.
+    Unknown {
+        kind: u16,
+        payload: Vec<u8>,
+    },
+}
+
+fn put_text(out: &mut Vec<u8>, text: &str) {
+    out.put_var(text.as_bytes());
+}
+
+impl Event {
+    fn kind(&self) -> u16 {
+        match self {
+            Event::WriterBegan { .. } => 1,
+            Event::WriterEnded { .. } => 2,
+            Event::PackSealed(_) => 3,
+            Event::GroupMade(_) => 4,
+            Event::GroupRetired { .. } => 5,
+            Event::PackMoved { .. } => 6,
+            Event::PackCondemned { .. } => 7,
+            Event::PackDropped { .. } => 8,
+            Event::SnapshotAdded { .. } => 9,
+            Event::SnapshotForgotten { .. } => 10,
+            Event::SnapshotUndeleted { .. } => 11,
+            Event::SnapshotTagged { .. } => 12,
+            Event::SnapshotPinned { .. } => 13,
+            Event::DiskJoined { .. } => 14,
+            Event::DiskRetired { .. } => 15,
+            Event::Setting { .. } => 16,
+            Event::DamageFound { .. } => 17,
+            Event::DamageHealed { .. } => 18,
+            Event::ScrubLedger { .. } => 0x8000,
+            Event::Unknown { kind, .. } => *kind,
+        }
+    }
+
+    pub fn encode_into(&self, out: &mut Vec<u8>) {
+        let mut p = Vec::with_capacity(128);
+        match self {
+            Event::WriterBegan { writer, verb, host, pid, program, parent } => {
+                p.put(&writer.0);
+                put_text(&mut p, verb);
+                put_text(&mut p, host);
+                p.put_u32(*pid);
+                put_text(&mut p, program);
+                p.put_flag(parent.is_some());
+                parent.iter().for_each(|id| p.put(&id.0));
+            }
+            Event::WriterEnded { writer, outcome } => {
+                p.put(&writer.0);
+                p.put_u8(*outcome as u8);
+            }
+            Event::PackSealed(s) => {
+                p.put_u32(s.serial);
+                p.put(&s.pack.0);
+                p.put_u8(s.kind as u8);
+                p.put(&s.disk.0);
+                p.put_u64(s.bytes);
+                p.put_u32(s.records);
+                p.put_u64(s.plain_bytes);
+                p.put_u64(s.stored_bytes);
+                p.put(&s.root);
+            }
+            Event::GroupMade(group) => group.encode_into(&mut p),
+            Event::GroupRetired { group } => p.put(group),
+            Event::PackMoved { pack, from, to } => {
+                p.put(&pack.0);
+                p.put(&from.0);
+                p.put(&to.0);
+            }
+            Event::PackCondemned { pack } | Event::PackDropped { pack } | Event::DamageHealed { pack } => {
+                p.put(&pack.0)
+            }
+            Event::SnapshotAdded { record } => p.put(record),
+            Event::SnapshotForgotten { id, who, why } => {
+                p.put(&id.0);
+                put_text(&mut p, who);
+                put_text(&mut p, why);
+            }
+            Event::SnapshotUndeleted { id, who } => {
+                p.put(&id.0);
+                put_text(&mut p, who);
+            }
+            Event::SnapshotTagged { id, name, tags } => {
+                p.put(&id.0);
+                p.put_flag(name.is_some());
+                name.iter().for_each(|n| put_text(&mut p, n));
+                p.put_varint(tags.len() as u64);
+                tags.iter().for_each(|t| put_text(&mut p, t));
+            }
+            Event::SnapshotPinned { id, pinned } => {
+                p.put(&id.0);
+                p.put_flag(*pinned);
+            }
+            Event::DiskJoined { disk, label, serial, domain } => {
+                p.put(&disk.0);
+                [label, serial, domain].iter().for_each(|t| put_text(&mut p, t));
+            }
+            Event::DiskRetired { disk } => p.put(&disk.0),
+            Event::Setting { key, value } => {
+                put_text(&mut p, key);
+                put_text(&mut p, value);
+            }
+            Event::DamageFound { pack, offset, bytes, by } => {
+                p.put(&pack.0);
+                p.put_u64(*offset);
+                p.put_u64(*bytes);
+                put_text(&mut p, by);
+            }
+            Event::ScrubLedger { pack, time_ns, by } => {
+                p.put(&pack.0);
+                p.put_i64(*time_ns);
+                put_text(&mut p, by);
+            }
+            Event::Unknown { payload, .. } => p.put(payload),
+        }
+        out.put_u16(self.kind());
+        out.put_u32(u32::try_from(p.len()).expect("texts and records are bounded far below 4 GiB by their makers"));
+        out.put(&p);
+    }
+
+    /// # Errors
+    /// [`crate::Error::Malformed`].
+    pub fn decode(r: &mut Reader<'_>) -> Result<Self> {
+        let (kind, length) = (r.u16()?, r.u32()? as usize);
+        let payload = r.take(length)?;
+        let mut p = Reader::new("a log event", payload);
+        let event = match kind {
+            1 => Event::WriterBegan {
+                writer: WriterId(p.array()?),
+                verb: p.text(TEXT_BYTES)?,
+                host: p.text(TEXT_BYTES)?,
+                pid: p.u32()?,
+                program: p.text(TEXT_BYTES)?,
+                parent: if p.flag()? { Some(SnapshotId(p.array()?)) } else { None },
+            },
+            2 => Event::WriterEnded {
+                writer: WriterId(p.array()?),
+                outcome: match p.u8()? {
+                    0 => Outcome::Done,
+                    1 => Outcome::Stopped,
+                    2 => Outcome::Superseded,
+                    _ => return Err(p.bad("an outcome that this version does not know")),
+                },
+            },
+            3 => {
+                let (serial, pack) = (p.u32()?, PackId(p.array()?));
+                let kind = PackKind::from_u8(p.u8()?)
+                    .ok_or_else(|| p.bad("a kind of pack that this version does not know"))?;
+                let sealed = SealedPack {
+                    serial,
+                    pack,
+                    kind,
+                    disk: DiskId(p.array()?),
+                    bytes: p.u64()?,
+                    records: p.u32()?,
+                    plain_bytes: p.u64()?,
+                    stored_bytes: p.u64()?,
+                    root: p.array()?,
+                };
+                if serial == 0 || sealed.bytes > limits::PACK_BYTES || sealed.records > limits::PACK_RECORDS {
+                    return Err(p.bad("a pack larger than it can be, or without a serial"));
+                }
+                Event::PackSealed(sealed)
+            }
+            4 => Event::GroupMade(Group::decode(&mut p)?),
+            5 => Event::GroupRetired { group: p.array()? },
+            6 => Event::PackMoved { pack: PackId(p.array()?), from: DiskId(p.array()?), to: DiskId(p.array()?) },
+            7 => Event::PackCondemned { pack: PackId(p.array()?) },
+            8 => Event::PackDropped { pack: PackId(p.array()?) },
+            9 => Event::SnapshotAdded { record: p.take(p.left())?.to_vec() },
+            10 => Event::SnapshotForgotten {
+                id: SnapshotId(p.array()?),
+                who: p.text(TEXT_BYTES)?,
+                why: p.text(TEXT_BYTES)?,
+            },
+            11 => Event::SnapshotUndeleted { id: SnapshotId(p.array()?), who: p.text(TEXT_BYTES)? },
+            12 => Event::SnapshotTagged {
+                id: SnapshotId(p.array()?),
+                name: if p.flag()? { Some(p.text(TEXT_BYTES)?) } else { None },
+                tags: {
+                    let n = p.count(1, 1 << 16)?;
+                    (0..n).map(|_| p.text(TEXT_BYTES)).collect::<Result<_>>()?
+                },
+            },
+            13 => Event::SnapshotPinned { id: SnapshotId(p.array()?), pinned: p.flag()? },
+            14 => Event::DiskJoined {
+                disk: DiskId(p.array()?),
+                label: p.text(TEXT_BYTES)?,
+                serial: p.text(TEXT_BYTES)?,
+                domain: p.text(TEXT_BYTES)?,
+            },
+            15 => Event::DiskRetired { disk: DiskId(p.array()?) },
+            16 => Event::Setting { key: p.text(TEXT_BYTES)?, value: p.text(TEXT_BYTES)? },
+            17 => Event::DamageFound {
+                pack: PackId(p.array()?),
+                offset: p.u64()?,
+                bytes: p.u64()?,
+                by: p.text(TEXT_BYTES)?,
+            },
+            18 => Event::DamageHealed { pack: PackId(p.array()?) },
+            0x8000 => Event::ScrubLedger { pack: PackId(p.array()?), time_ns: p.i64()?, by: p.text(TEXT_BYTES)? },
+            0x8001.. => Event::Unknown { kind, payload: p.take(p.left())?.to_vec() },
+            _ => return Err(p.bad("an event that this version does not know: update onefold")),
+        };
+        p.end()?;
+        Ok(event)
+    }
+}
+
+#[cfg(test)]
+pub(crate) fn samples() -> Vec<Event> {
+    let (pack, disk, snap) = (PackId::new(WriterId([2; 8]), 7), DiskId([3; 16]), SnapshotId([4; 32]));
+    let text = || "text é".to_owned();
+    vec![
+        Event::WriterBegan {
+            writer: WriterId([1; 8]),
+            verb: text(),
+            host: text(),
+            pid: 5,
+            program: text(),
+            parent: Some(snap),
+        },
+        Event::WriterBegan {
+            writer: WriterId([1; 8]),
+            verb: text(),
+            host: text(),
+            pid: 5,
+            program: text(),
+            parent: None,
+        },
+        Event::WriterEnded { writer: WriterId([1; 8]), outcome: Outcome::Superseded },
+        Event::PackSealed(SealedPack {
+            serial: 1,
+            pack,
+            kind: PackKind::Metadata,
+            disk,
+            bytes: 1000,
+            records: 3,
+            plain_bytes: 900,
+            stored_bytes: 800,
+            root: [6; 32],
+        }),
+        Event::GroupMade(super::group::sample()),
+        Event::GroupRetired { group: [7; 16] },
+        Event::PackMoved { pack, from: disk, to: DiskId([9; 16]) },
+        Event::PackCondemned { pack },
+        Event::PackDropped { pack },
+        Event::SnapshotAdded { record: super::snapshot::sample().encode() },
+        Event::SnapshotForgotten { id: snap, who: text(), why: text() },
+        Event::SnapshotUndeleted { id: snap, who: text() },
+        Event::SnapshotTagged { id: snap, name: Some(text()), tags: vec![text(), text()] },
+        Event::SnapshotPinned { id: snap, pinned: true },
+        Event::DiskJoined { disk, label: text(), serial: text(), domain: text() },
+        Event::DiskRetired { disk },
+        Event::Setting { key: text(), value: text() },
+        Event::DamageFound { pack, offset: 77, bytes: 5, by: text() },
+        Event::DamageHealed { pack },
+        Event::ScrubLedger { pack, time_ns: -5, by: text() },
+        Event::Unknown { kind: 0x9000, payload: vec![1, 2, 3] },
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_event_comes_back_and_no_prefix_passes() {
+        for event in samples() {
+            let mut b = Vec::new();
+            event.encode_into(&mut b);
+            let mut r = Reader::new("t", &b);
+            assert_eq!(Event::decode(&mut r).unwrap(), event);
+            r.end().unwrap();
+            for n in 0..b.len() {
+                assert!(Event::decode(&mut Reader::new("t", &b[..n])).is_err(), "{event:?} cut at {n}");
+            }
+            for bit in 0..b.len() * 8 {
+                let mut bad = b.clone();
+                bad[bit / 8] ^= 1 << (bit % 8);
+                let _ = Event::decode(&mut Reader::new("t", &bad)); // any answer but a panic
+            }
+        }
+    }
+
+    #[test]
+    fn an_unknown_event_that_changes_what_lives_is_refused() {
+        let mut b = Vec::new();
+        b.put_u16(0x7000);
+        b.put_u32(0);
+        assert!(Event::decode(&mut Reader::new("t", &b)).is_err());
+    }
+}

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! event := kind:u16 length:u32 payload
-//!    1 writer began       writer:8 verb:text host:text pid:u32 program:text parent:option(32)
+//!    1 writer began       writer:8 time:i64 verb:text host:text pid:u32 program:text parent:option(32)
 //!    2 writer ended       writer:8 outcome:u8            0 done, 1 stopped, 2 ended by a later writer
 //!    3 pack sealed        serial:u32 pack:12 kind:u8 disk:16 bytes:u64 records:u32 plain:u64 stored:u64 root:32
 //!    4 group made         group
@@ -20,11 +20,15 @@
 //!   16 setting            key:text value:text
 //!   17 damage found       pack:12 offset:u64 bytes:u64 by:text   bytes 0: the whole pack
 //!   18 damage healed      pack:12
+//!   19 snapshot kept      id:32 number:u64 pinned:u8 forgotten:option(number:u64 time:i64 who:text why:text) record:var
+//!   20 next serial        serial:u32
 //! 32768 scrub ledger      pack:12 time:i64 by:text
 //! ```
 //! `text` is `var` UTF-8; `option` is 0, or 1 and the value. A kind below 32768 that a reader does not
 //! know changes what lives: it is refused. One at or above is passed over. A pack's serial is its number
-//! in order of sealing, from 1 on and never used again; the index names packs by it.
+//! in order of sealing, from 1 on and never used again; the index names packs by it. Kinds 19 and 20 stand
+//! in checkpoints only: 19 is a snapshot with its tags as they are now and the number of the entry that
+//! added it, under the id that it was given then.
 
 use super::footer::PackKind;
 use super::group::Group;
@@ -57,11 +61,22 @@ pub struct SealedPack {
     pub root: [u8; 32],
 }
 
+/// Who forgot a snapshot, why and when.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Forgotten {
+    /// Of the log entry that says so.
+    pub number: u64,
+    pub time_ns: i64,
+    pub who: String,
+    pub why: String,
+}
+
 /// One fact.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
     WriterBegan {
         writer: WriterId,
+        time_ns: i64,
         verb: String,
         host: String,
         pid: u32,
@@ -132,6 +147,16 @@ pub enum Event {
     DamageHealed {
         pack: PackId,
     },
+    SnapshotKept {
+        id: SnapshotId,
+        number: u64,
+        pinned: bool,
+        forgotten: Option<Forgotten>,
+        record: Vec<u8>,
+    },
+    NextSerial {
+        serial: u32,
+    },
     ScrubLedger {
         pack: PackId,
         time_ns: i64,
@@ -169,6 +194,8 @@ impl Event {
             Event::Setting { .. } => 16,
             Event::DamageFound { .. } => 17,
             Event::DamageHealed { .. } => 18,
+            Event::SnapshotKept { .. } => 19,
+            Event::NextSerial { .. } => 20,
             Event::ScrubLedger { .. } => 0x8000,
             Event::Unknown { kind, .. } => *kind,
         }
@@ -177,8 +204,9 @@ impl Event {
     pub fn encode_into(&self, out: &mut Vec<u8>) {
         let mut p = Vec::with_capacity(128);
         match self {
-            Event::WriterBegan { writer, verb, host, pid, program, parent } => {
+            Event::WriterBegan { writer, time_ns, verb, host, pid, program, parent } => {
                 p.put(&writer.0);
+                p.put_i64(*time_ns);
                 put_text(&mut p, verb);
                 put_text(&mut p, host);
                 p.put_u32(*pid);
@@ -247,6 +275,20 @@ impl Event {
                 p.put_u64(*bytes);
                 put_text(&mut p, by);
             }
+            Event::SnapshotKept { id, number, pinned, forgotten, record } => {
+                p.put(&id.0);
+                p.put_u64(*number);
+                p.put_flag(*pinned);
+                p.put_flag(forgotten.is_some());
+                if let Some(f) = forgotten {
+                    p.put_u64(f.number);
+                    p.put_i64(f.time_ns);
+                    put_text(&mut p, &f.who);
+                    put_text(&mut p, &f.why);
+                }
+                p.put_var(record);
+            }
+            Event::NextSerial { serial } => p.put_u32(*serial),
             Event::ScrubLedger { pack, time_ns, by } => {
                 p.put(&pack.0);
                 p.put_i64(*time_ns);
@@ -268,6 +310,7 @@ impl Event {
         let event = match kind {
             1 => Event::WriterBegan {
                 writer: WriterId(p.array()?),
+                time_ns: p.i64()?,
                 verb: p.text(TEXT_BYTES)?,
                 host: p.text(TEXT_BYTES)?,
                 pid: p.u32()?,
@@ -339,6 +382,23 @@ impl Event {
                 by: p.text(TEXT_BYTES)?,
             },
             18 => Event::DamageHealed { pack: PackId(p.array()?) },
+            19 => Event::SnapshotKept {
+                id: SnapshotId(p.array()?),
+                number: p.u64()?,
+                pinned: p.flag()?,
+                forgotten: if p.flag()? {
+                    Some(Forgotten {
+                        number: p.u64()?,
+                        time_ns: p.i64()?,
+                        who: p.text(TEXT_BYTES)?,
+                        why: p.text(TEXT_BYTES)?,
+                    })
+                } else {
+                    None
+                },
+                record: p.var_bytes(usize::MAX)?.to_vec(),
+            },
+            20 => Event::NextSerial { serial: p.u32()? },
             0x8000 => Event::ScrubLedger { pack: PackId(p.array()?), time_ns: p.i64()?, by: p.text(TEXT_BYTES)? },
             0x8001.. => Event::Unknown { kind, payload: p.take(p.left())?.to_vec() },
             _ => return Err(p.bad("an event that this version does not know: update onefold")),
@@ -355,6 +415,7 @@ pub(crate) fn samples() -> Vec<Event> {
     vec![
         Event::WriterBegan {
             writer: WriterId([1; 8]),
+            time_ns: 7,
             verb: text(),
             host: text(),
             pid: 5,
@@ -363,6 +424,7 @@ pub(crate) fn samples() -> Vec<Event> {
         },
         Event::WriterBegan {
             writer: WriterId([1; 8]),
+            time_ns: 7,
             verb: text(),
             host: text(),
             pid: 5,
@@ -396,6 +458,15 @@ pub(crate) fn samples() -> Vec<Event> {
         Event::Setting { key: text(), value: text() },
         Event::DamageFound { pack, offset: 77, bytes: 5, by: text() },
         Event::DamageHealed { pack },
+        Event::SnapshotKept {
+            id: snap,
+            number: 9,
+            pinned: true,
+            forgotten: Some(Forgotten { number: 10, time_ns: 11, who: text(), why: text() }),
+            record: super::snapshot::sample().encode(),
+        },
+        Event::SnapshotKept { id: snap, number: 9, pinned: false, forgotten: None, record: vec![] },
+        Event::NextSerial { serial: 77 },
         Event::ScrubLedger { pack, time_ns: -5, by: text() },
         Event::Unknown { kind: 0x9000, payload: vec![1, 2, 3] },
     ]

@@ -156,7 +156,9 @@ impl Io {
         let file = self.fs.create_new(&temporary)?;
         let written = file.write_all_at(&[io::IoSlice::new(bytes)], 0).and_then(|()| file.sync());
         drop(file);
-        let named = written.and_then(|()| if replace { self.fs.rename(&temporary, path) } else { self.fs.rename_new(&temporary, path) });
+        let named = written.and_then(|()| {
+            if replace { self.fs.rename(&temporary, path) } else { self.fs.rename_new(&temporary, path) }
+        });
         if let Err(e) = named {
             let _ = self.fs.remove_file(&temporary); // best effort: a name that begins with a dot is ignored anyway
             return Err(e);

@@ -1,0 +1,233 @@
+//! Codecs: a chunk's plain bytes to a payload and back.
+//!
+//! Media payload is mostly coded already, so the first question is whether zstd can find anything. A
+//! sampled order-0 entropy answers for text and other plain matter at some 40 GB/s a core; what looks
+//! like noise is asked again by compressing small probes from three places, since an order-0 count is
+//! blind to repetition. Both figures and the thresholds: `research/reduction.md`, "Detection" (of 243
+//! MB incompressible, probes find 97 %). The zstd level is 3: of the levels that keep up with a disk it
+//! is the one whose savings were measured over the whole corpus.
+
+use crate::error::{Error, Result};
+use crate::format::limits;
+use crate::format::record::Codec;
+use zstd::zstd_safe::{CCtx, CParameter, DCtx, ResetDirective};
+
+/// The zstd level of chunks.
+pub const ZSTD_LEVEL: i32 = 3;
+/// A chunk of fewer bytes is compressed without asking.
+const PROBE_MIN_BYTES: usize = 16 << 10;
+const PROBES: usize = 3;
+const PROBE_BYTES: usize = 4 << 10;
+/// Bytes sampled for the entropy.
+const SAMPLES: usize = 4096;
+/// Bits a byte above which the probes are asked.
+const ENTROPY_BITS: f32 = 7.8;
+
+/// What stands in a record.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Payload {
+    /// The plain bytes themselves.
+    Raw,
+    Coded {
+        codec: Codec,
+        parameters: Vec<u8>,
+        bytes: Vec<u8>,
+    },
+}
+
+/// Chooses and runs a codec. One a thread: it keeps zstd's working memory.
+pub struct Squeezer {
+    zstd: CCtx<'static>,
+    probe: CCtx<'static>,
+    scratch: Vec<u8>,
+}
+
+impl Default for Squeezer {
+    fn default() -> Self {
+        let mut zstd = CCtx::create();
+        let mut probe = CCtx::create();
+        // Neither parameter can be refused: both are within zstd's range.
+        let _ = zstd.set_parameter(CParameter::CompressionLevel(ZSTD_LEVEL));
+        let _ = probe.set_parameter(CParameter::CompressionLevel(1));
+        Squeezer { zstd, probe, scratch: Vec::new() }
+    }
+}
+
+impl Squeezer {
+    /// The payload of a chunk: raw, or a codec's if that saves at least one part in 64.
+    pub fn squeeze(&mut self, plain: &[u8]) -> Payload {
+        if !self.promises(plain) {
+            return Payload::Raw;
+        }
+        self.scratch.clear();
+        self.scratch.reserve(zstd::zstd_safe::compress_bound(plain.len()));
+        let _ = self.zstd.reset(ResetDirective::SessionOnly); // cannot fail between frames
+        match self.zstd.compress2(&mut self.scratch, plain) {
+            Ok(n) if n + n / 64 < plain.len() => {
+                Payload::Coded { codec: Codec::ZSTD, parameters: Vec::new(), bytes: self.scratch.as_slice().to_vec() }
+            }
+            _ => Payload::Raw, // not smaller, or zstd is out of memory: raw is always right
+        }
+    }
+
+    /// Whether compressing is worth the time.
+    fn promises(&mut self, plain: &[u8]) -> bool {
+        if plain.len() < PROBE_MIN_BYTES || sampled_entropy(plain) < ENTROPY_BITS {
+            return plain.len() > 16;
+        }
+        let step = (plain.len() - PROBE_BYTES) / (PROBES - 1);
+        let mut out = [0u8; PROBE_BYTES + 512]; // zstd's bound for PROBE_BYTES is below that
+        let saved: usize = (0..PROBES)
+            .map(|i| {
+                let part = &plain[i * step..i * step + PROBE_BYTES]; // i * step <= len - PROBE_BYTES
+                let _ = self.probe.reset(ResetDirective::SessionOnly);
+                let n = self.probe.compress2(&mut out[..], part).unwrap_or(PROBE_BYTES);
+                PROBE_BYTES.saturating_sub(n)
+            })
+            .sum();
+        saved * 100 > 3 * PROBES * PROBE_BYTES
+    }
+}
+
+/// Bits a byte of the order-0 entropy of [`SAMPLES`] bytes, taken in runs of 64 at even distances.
+fn sampled_entropy(plain: &[u8]) -> f32 {
+    const RUN: usize = 64;
+    let mut counts = [0u16; 256]; // SAMPLES < 2^16
+    let step = plain.len().saturating_sub(RUN) / (SAMPLES / RUN);
+    for i in 0..SAMPLES / RUN {
+        for &b in plain.iter().skip(i * step).take(RUN) {
+            counts[usize::from(b)] += 1; // 256 counters for any byte
+        }
+    }
+    let n: f32 = counts.iter().map(|&c| f32::from(c)).sum();
+    counts.iter().filter(|&&c| c > 0).map(|&c| f32::from(c) / n).map(|p| -p * p.log2()).sum()
+}
+
+/// Turns payloads back. One a thread.
+pub struct Unsqueezer {
+    zstd: DCtx<'static>,
+}
+
+impl Default for Unsqueezer {
+    fn default() -> Self {
+        Unsqueezer { zstd: DCtx::create() }
+    }
+}
+
+impl Unsqueezer {
+    /// Appends the plain bytes of a payload to `out`; exactly `plain_bytes` of them.
+    ///
+    /// # Errors
+    /// [`Error::Malformed`] where the payload is not what the codec writes, or of another length. `out` is
+    /// then as it was.
+    pub fn open(
+        &mut self,
+        codec: Codec,
+        parameters: &[u8],
+        payload: &[u8],
+        plain_bytes: u32,
+        out: &mut Vec<u8>,
+    ) -> Result<()> {
+        let bad = |why| Error::Malformed { what: "a chunk's payload", offset: 0, why };
+        let want = plain_bytes as usize;
+        if want > limits::CHUNK_BYTES {
+            return Err(bad("it is longer than a chunk can be"));
+        }
+        if !parameters.is_empty() {
+            return Err(bad("its codec has parameters that this version does not know"));
+        }
+        match codec {
+            Codec::RAW if payload.len() == want => out.extend_from_slice(payload),
+            Codec::RAW => return Err(bad("it is not as long as its header says")),
+            Codec::ZSTD => {
+                let start = out.len();
+                out.resize(start + want, 0); // want is bounded above
+                match self.zstd.decompress(&mut out[start..], payload) {
+                    Ok(n) if n == want => {}
+                    outcome => {
+                        out.truncate(start);
+                        return Err(bad(if outcome.is_ok() {
+                            "it is not as long as its header says"
+                        } else {
+                            "zstd cannot decode it"
+                        }));
+                    }
+                }
+            }
+            _ => return Err(bad("its codec is one that this version does not know")),
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn noise(n: usize) -> Vec<u8> {
+        let mut x = 88_172_645_463_325_252u64;
+        (0..n)
+            .map(|_| {
+                x ^= x << 13;
+                x ^= x >> 7;
+                x ^= x << 17;
+                (x >> 32) as u8
+            })
+            .collect()
+    }
+
+    fn round(plain: &[u8]) -> (Codec, usize) {
+        let (codec, parameters, bytes) = match Squeezer::default().squeeze(plain) {
+            Payload::Raw => (Codec::RAW, vec![], plain.to_vec()),
+            Payload::Coded { codec, parameters, bytes } => (codec, parameters, bytes),
+        };
+        let mut back = b"before".to_vec();
+        Unsqueezer::default().open(codec, &parameters, &bytes, plain.len() as u32, &mut back).unwrap();
+        assert_eq!(&back[6..], plain);
+        (codec, bytes.len())
+    }
+
+    proptest! {
+        #[test]
+        fn what_was_squeezed_comes_back(parts in proptest::collection::vec((any::<u8>(), 1usize..2000), 1..30)) {
+            let plain: Vec<u8> = parts.iter().flat_map(|&(b, n)| std::iter::repeat_n(b, n)).collect();
+            round(&plain);
+        }
+
+        #[test]
+        fn arbitrary_payloads_never_panic_and_leave_nothing_behind(payload: Vec<u8>, plain in 0u32..70_000, number in 0u16..4) {
+            let mut out = vec![1];
+            let result = Unsqueezer::default().open(Codec { number, version: 1 }, &[], &payload, plain, &mut out);
+            prop_assert_eq!(out.len(), if result.is_ok() { 1 + plain as usize } else { 1 });
+        }
+    }
+
+    #[test]
+    fn noise_stays_raw_and_text_does_not() {
+        assert_eq!(round(&noise(256 << 10)).0, Codec::RAW);
+        let text: Vec<u8> = (0..30_000).flat_map(|i| format!("line {i} of a log\n").into_bytes()).collect();
+        let (codec, n) = round(&text[..256 << 10]);
+        assert!(codec == Codec::ZSTD && n < 64 << 10, "{codec:?} {n}");
+        assert_eq!(round(b"x").0, Codec::RAW);
+        assert_eq!(round(&[0; 1 << 20]).0, Codec::ZSTD);
+    }
+
+    #[test]
+    fn a_repetition_that_entropy_cannot_see_is_found_by_the_probes() {
+        let block = noise(1 << 10);
+        let plain: Vec<u8> = block.iter().copied().cycle().take(256 << 10).collect();
+        assert_eq!(round(&plain).0, Codec::ZSTD);
+    }
+
+    #[test]
+    fn a_frame_of_another_length_is_refused() {
+        let Payload::Coded { codec, bytes, .. } = Squeezer::default().squeeze(&[7; 5000]) else {
+            panic!("constant bytes compress")
+        };
+        for plain in [4999, 5001, limits::CHUNK_BYTES as u32 + 1] {
+            assert!(Unsqueezer::default().open(codec, &[], &bytes, plain, &mut Vec::new()).is_err());
+        }
+        assert!(Unsqueezer::default().open(Codec { number: 0, version: 2 }, &[], b"x", 1, &mut Vec::new()).is_err());
+    }
+}

@@ -1,0 +1,120 @@
+//! The index in memory: what [`super::rocks`] promises, without a disk.
+//!
+//! For simulations and tests. It owns nothing outside the process; [`MemoryIndex::snapshot`] keeps a
+//! moment, so that a test can hand a store the index of an earlier one.
+//!
+//! What always holds: readers see the state of one moment, since a change replaces the whole state.
+
+use std::collections::BTreeMap;
+use std::ops::Bound;
+use std::path::PathBuf;
+use std::sync::{Arc, PoisonError, RwLock};
+
+use super::{Index, NextEntry, Place, Reflected, Statistics, Visit};
+use crate::error::{Error, Result};
+use crate::format::id::ChunkId;
+
+#[derive(Clone, Default)]
+struct State {
+    chunks: BTreeMap<ChunkId, Place>,
+    reflected: Option<Reflected>,
+}
+
+/// An index that lives as long as its process.
+#[derive(Default)]
+pub struct MemoryIndex {
+    state: RwLock<Arc<State>>,
+}
+
+impl MemoryIndex {
+    /// An empty index.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Keeps this moment: a second index, equal now and independent from now on.
+    pub fn snapshot(&self) -> MemoryIndex {
+        MemoryIndex { state: RwLock::new(self.read()) }
+    }
+
+    fn read(&self) -> Arc<State> {
+        // A poisoned lock means that a panic passed through `change`; the state it left is whole, for the
+        // new one is put in place by one move.
+        Arc::clone(&self.state.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn change<T>(&self, how: impl FnOnce(&mut State) -> T) -> T {
+        let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
+        how(Arc::make_mut(&mut state))
+    }
+}
+
+impl Index for MemoryIndex {
+    fn get(&self, id: &ChunkId) -> Result<Option<Place>> {
+        Ok(self.read().chunks.get(id).copied())
+    }
+
+    fn get_many(&self, ids: &[ChunkId]) -> Result<Vec<Option<Place>>> {
+        let state = self.read();
+        Ok(ids.iter().map(|id| state.chunks.get(id).copied()).collect())
+    }
+
+    fn reflected(&self) -> Result<Option<Reflected>> {
+        Ok(self.read().reflected)
+    }
+
+    fn apply(&self, chunks: &[(ChunkId, Place)], reflected: Option<Reflected>) -> Result<()> {
+        self.change(|state| {
+            state.chunks.extend(chunks.iter().copied());
+            state.reflected = reflected.or(state.reflected);
+        });
+        Ok(())
+    }
+
+    fn remove(&self, ids: &[ChunkId]) -> Result<()> {
+        self.change(|state| {
+            for id in ids {
+                state.chunks.remove(id);
+            }
+        });
+        Ok(())
+    }
+
+    fn for_each(&self, start: Option<ChunkId>, visit: Visit<'_>) -> Result<()> {
+        let state = self.read();
+        let from = start.map_or(Bound::Unbounded, Bound::Included);
+        for (id, place) in state.chunks.range((from, Bound::Unbounded)) {
+            if !visit(*id, *place)? {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn load_sorted(&self, next: NextEntry<'_>, reflected: Reflected) -> Result<u64> {
+        let refused = |why: &str| Error::Index { action: "load", path: PathBuf::from("memory"), why: why.into() };
+        if !self.read().chunks.is_empty() {
+            return Err(refused("it is not empty"));
+        }
+        let mut chunks = BTreeMap::new();
+        while let Some((id, place)) = next()? {
+            if chunks.last_key_value().is_some_and(|(last, _)| *last >= id) {
+                return Err(refused("the chunks do not come in ascending order"));
+            }
+            chunks.insert(id, place);
+        }
+        let count = chunks.len() as u64;
+        self.change(|state| *state = State { chunks, reflected: Some(reflected) });
+        Ok(count)
+    }
+
+    fn statistics(&self) -> Result<Statistics> {
+        let chunks = self.read().chunks.len() as u64;
+        let bytes = chunks * (ChunkId::BYTES + Place::BYTES) as u64;
+        Ok(Statistics { chunks_estimate: chunks, memory_bytes: bytes, buffer_bytes: bytes, ..Statistics::default() })
+    }
+
+    fn flush(&self) -> Result<()> {
+        Ok(())
+    }
+}

@@ -1,0 +1,274 @@
+//! Splitters: which bytes of a file belong together.
+//!
+//! A splitter looks at a file as it streams by and says, run for run, which *stream* the bytes belong
+//! to: the wrapper (tags, headers, padding, indexes) or an essence (the coded sound or picture). A run
+//! starts with a forced cut, so an essence meets itself under any wrapper.
+//!
+//! # Invariants
+//!
+//! 1. A splitter is total: whatever the bytes are, the runs it gives cover them, in order, once. Any
+//!    doubt ends in opaque runs from there on, with a counted reason.
+//! 2. Under a given version the runs depend on the file's bytes alone, never on how they were cut into
+//!    windows, on load or on budgets.
+//! 3. A restore never needs a splitter: what it did stands in the recipe.
+//! 4. A splitter's memory does not grow with the file, and it never looks further than its window.
+
+pub mod flac;
+pub mod mp3;
+pub mod opaque;
+mod runs;
+pub mod tags;
+#[cfg(test)]
+pub(crate) mod testing;
+
+/// Bytes that every window but the last holds at least, counted from the first unconsumed byte. A
+/// header that does not fit is a reason for doubt. Larger windows are cheaper: up to half of this is held
+/// back at the end of each and shown again in the next.
+pub const WINDOW_MIN: usize = 2 << 20;
+
+/// Bytes of the file's start and end that [`open`] is shown (fewer where the file is shorter).
+pub const HINT_BYTES: usize = 64 << 10;
+
+/// A stream of a file. 0 is the wrapper; essences follow from 1.
+pub type StreamNumber = u8;
+/// Tags, headers, padding, indexes.
+pub const WRAPPER: StreamNumber = 0;
+/// The first (for most formats the only) essence.
+pub const ESSENCE: StreamNumber = 1;
+
+/// So many next bytes of the file belong to this stream. Runs of one stream that follow each other are
+/// one run, unless `cut` asks for a border between them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Run {
+    pub stream: StreamNumber,
+    pub bytes: u64,
+    /// A chunk border stands before this run. Always so where the stream changes.
+    pub cut: bool,
+}
+
+/// What is known of a file before it streams by.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Hints<'a> {
+    /// The first bytes, up to [`HINT_BYTES`].
+    pub head: &'a [u8],
+    /// The file's length and its last bytes (up to [`HINT_BYTES`]), where it can be read at will: not
+    /// for a pipe. For choosing a splitter only: what a file and a pipe of the same bytes are split
+    /// into must not differ, nor may a file that changes under the reader be trusted to end as it did.
+    pub tail: Option<(u64, &'a [u8])>,
+}
+
+/// Says which stream each byte of one file belongs to. One value serves one file, from its start on.
+pub trait Splitter: Send {
+    /// The id and version that stand in the recipe ([`crate::media`] lists them).
+    fn id(&self) -> SplitterId;
+
+    /// Consumes bytes from the front of `window` and says what they are.
+    ///
+    /// `window` starts at the first byte not consumed yet. Unless `last`, it holds at least
+    /// [`WINDOW_MIN`] bytes. Runs are appended to `runs`; the sum of their bytes is what was
+    /// consumed, which is at least 1 for a window that is not empty, and all of it if `last`. A run
+    /// may not reach beyond the window.
+    ///
+    /// The same bytes in other windows give the same runs once those that follow each other without a
+    /// cut are joined. A smaller window than promised costs that, never the covering. Where the
+    /// end is not known to have come, `last` may come with an empty window.
+    fn split(&mut self, window: &[u8], last: bool, runs: &mut Vec<Run>);
+
+    /// Why it gave up in the middle, if it did: a short fixed text that can be counted.
+    fn doubt(&self) -> Option<&'static str>;
+}
+
+/// A splitter's number and version, as the recipe keeps them. Numbers are never used again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SplitterId {
+    pub number: u16,
+    pub version: u8,
+}
+
+/// Everything in one stream.
+pub const OPAQUE: SplitterId = SplitterId { number: 0, version: 1 };
+/// FLAC: metadata blocks and tags apart from frames.
+pub const FLAC: SplitterId = SplitterId { number: 1, version: 1 };
+/// MPEG audio layers I to III: ID3, APE and Lyrics3 tags apart from frames.
+pub const MP3: SplitterId = SplitterId { number: 2, version: 1 };
+
+/// Chooses the splitter by the file's own bytes, never by its name.
+pub fn open(hints: Hints<'_>) -> Box<dyn Splitter> {
+    if let Some(s) = flac::open(hints) {
+        return s;
+    }
+    if let Some(s) = mp3::open(hints) {
+        return s;
+    }
+    Box::new(opaque::Opaque::default())
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::testing::{collect, collect_counting, flac_file, head, mp3_file, real, without_tail};
+    use super::*;
+
+    fn stream(bytes: &[u8], number: StreamNumber) -> Vec<u8> {
+        let (mut at, mut out) = (0, Vec::new());
+        for run in collect(open(head(bytes)), bytes, &[]) {
+            let end = at + run.bytes as usize;
+            if run.stream == number {
+                out.extend_from_slice(&bytes[at..end]);
+            }
+            at = end;
+        }
+        out
+    }
+
+    #[test]
+    fn each_real_file_gets_its_splitter_and_no_doubt() {
+        for (path, id) in [
+            ("kaligari/Hums/01 Haunted Hum.flac", FLAC),
+            ("kaligari/Hums/02 Glass Hum.flac", FLAC),
+            ("maqsim/Lunar Land/01 Lunar Land.mp3", MP3),
+            ("Sub-d/Guitar/01 E Minor Ninth.mp3", MP3),
+            ("Rutger Muller/Piano/01 Piano.wav", OPAQUE),
+            ("corsica_s/Alarms/01 Alarm Clock.ogg", OPAQUE),
+            ("kaligari/Hums/cover.png", OPAQUE),
+            ("Photos/2008/Wood.jpg", OPAQUE),
+            ("Videos/Lunar Land.mp4", OPAQUE),
+        ] {
+            let bytes = real(path);
+            let mut splitter = open(head(&bytes));
+            assert_eq!(splitter.id(), id, "{path}");
+            splitter.split(&bytes, true, &mut Vec::new());
+            assert_eq!(splitter.doubt(), None, "{path}");
+        }
+    }
+
+    #[test]
+    fn the_essence_of_a_real_file_is_its_frames() {
+        // The blocks as `metaflac --list` counts them: STREAMINFO, SEEKTABLE, VORBIS_COMMENT, PADDING.
+        let flac = real("kaligari/Hums/02 Glass Hum.flac");
+        let front = 4 + 4 + 34 + 4 + 18 + 4 + 40 + 4 + 8192;
+        assert_eq!(stream(&flac, ESSENCE), flac[front..]);
+        // ID3v2 says 231 bytes, the Xing frame of 128 kbit/s has 417; ID3v1.
+        let mp3 = real("maqsim/Lunar Land/01 Lunar Land.mp3");
+        assert_eq!(stream(&mp3, ESSENCE), mp3[10 + 231 + 417..mp3.len() - 128]);
+        // The Info frame of 160 kbit/s has 522 bytes; ID3v1.
+        let mp3 = real("Sub-d/Guitar/01 E Minor Ninth.mp3");
+        assert_eq!(stream(&mp3, ESSENCE), mp3[522..mp3.len() - 128]);
+    }
+
+    #[test]
+    fn a_pipe_is_split_like_a_file() {
+        for bytes in [flac_file(3 << 20, &[(1, 100)], true), mp3_file(3 << 20, Some(200), true)] {
+            let file = collect(open(head(&bytes)), &bytes, &[]);
+            assert_eq!(collect(open(without_tail(&bytes)), &bytes, &[5, 77_777]), file);
+            assert_eq!(file.last().map(|r| r.stream), Some(WRAPPER));
+        }
+    }
+
+    #[test]
+    fn headers_at_any_distance_from_a_windows_end_are_read_alike() {
+        // Something ends, and something begins, `left` bytes before the first window does.
+        for left in (0..16).chain([400, 416, 417, 418, 419, 420, 421, 1251, 2881, 5765, 5766, 5767]) {
+            let to = |used: usize| WINDOW_MIN - used - left;
+            let tag = |bytes| testing::id3v2(4, bytes);
+            for bytes in [
+                flac_file(5000, &[(1, to(42 + 4)), (6, 20_000), (4, 9)], true),
+                flac_file(5000, &[(2, 900_000), (6, to(42 + 4 + 900_000 + 4)), (4, 9)], true),
+                flac_file(5000, &[(4, to(42 + 4))], true),
+                [tag(to(10)), tag(50), flac_file(5000, &[], true)].concat(),
+                [tag(to(10)), tag(50), mp3_file(9000, None, true)].concat(),
+                mp3_file(9000, Some(to(10)), true),
+                [tag(to(10 + 1000)), vec![0; 1000], mp3_file(9000, None, false)].concat(),
+            ] {
+                let (whole, doubt) = collect_counting(open(head(&bytes)), &bytes, &[]);
+                let sound = whole.iter().find(|r| r.stream == ESSENCE).map(|r| r.bytes);
+                assert!(sound == Some(5000) || sound == Some(9000 / 417 * 417), "{left} {whole:?}");
+                assert_eq!(collect_counting(open(head(&bytes)), &bytes, &[0]), (whole, doubt), "{left}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_file_that_is_not_what_its_head_was_is_covered_in_doubt() {
+        for old in [flac_file(5000, &[], false), mp3_file(5000, Some(100), false), mp3_file(5000, None, false)] {
+            for new in [vec![], vec![0; 3 << 20], vec![0xff; 100], real("Photos/2008/Wood.jpg")] {
+                let (runs, doubt) = collect_counting(open(head(&old)), &new, &[0]);
+                assert_eq!(runs.iter().map(|r| r.bytes).sum::<u64>(), new.len() as u64);
+                assert!(doubt.is_some());
+            }
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+
+        /// Covering, borders and progress are checked in `collect`.
+        #[test]
+        fn mutated_files_are_covered_alike_in_any_windows(
+            flac in any::<bool>(),
+            front in prop::option::of(0..300_000_usize),
+            sound in prop_oneof![0..20_000_usize, 900_000..3_500_000_usize],
+            blocks in prop::collection::vec((0..128_u8, prop_oneof![0..60_usize, 10_000..2_500_000_usize]), 0..4),
+            tail in any::<bool>(),
+            flips in prop::collection::vec((prop_oneof![0..200_usize, 0..6_000_000_usize], any::<bool>(), any::<u8>()), 0..6),
+            cut_short in prop::option::of(any::<prop::sample::Index>()),
+            windows in prop::collection::vec(prop_oneof![0..64_usize, 0..1_000_000_usize], 1..8),
+        ) {
+            let mut bytes = if flac {
+                let file = flac_file(sound, &blocks, tail);
+                front.map_or_else(Vec::new, |n| testing::id3v2(4, n)).into_iter().chain(file).collect()
+            } else {
+                mp3_file(sound, front, tail)
+            };
+            for (at, from_end, value) in flips {
+                let len = bytes.len();
+                if at < len {
+                    bytes[if from_end { len - 1 - at } else { at }] = value;
+                }
+            }
+            if let Some(index) = cut_short {
+                let len = index.index(bytes.len() + 1);
+                bytes.truncate(len);
+            }
+            let (whole, doubt) = collect_counting(open(head(&bytes)), &bytes, &[]);
+            let (parts, again) = collect_counting(open(without_tail(&bytes)), &bytes, &windows);
+            prop_assert_eq!(whole, parts);
+            prop_assert_eq!(doubt, again);
+        }
+
+        #[test]
+        fn arbitrary_bytes_are_covered(
+            start in prop::sample::select(vec![&b""[..], b"fLaC", b"fLaC\0\0\0\x22", b"ID3\x04\0\0\0\0\0\x05", b"\xff\xfb\x90\0"]),
+            bytes in prop::collection::vec(any::<u8>(), 0..2000),
+        ) {
+            let bytes = [start, &bytes].concat();
+            for mut splitter in [open(head(&bytes)), Box::new(flac::Flac::new(Default::default())), mp3::unchecked()] {
+                let mut runs = Vec::new();
+                splitter.split(&bytes, true, &mut runs);
+                prop_assert_eq!(runs.iter().map(|r| r.bytes).sum::<u64>(), bytes.len() as u64);
+            }
+        }
+
+        /// Not a promise that callers may use: that they fail to keep theirs must not hang a backup.
+        #[test]
+        fn windows_that_are_too_small_are_covered_too(
+            flac in any::<bool>(),
+            windows in prop::collection::vec(1..3000_usize, 1..20),
+        ) {
+            let bytes = if flac { flac_file(9000, &[(6, 20_000)], true) } else { mp3_file(9000, Some(5000), true) };
+            let (mut splitter, mut runs, mut at) = (open(head(&bytes)), Vec::new(), 0);
+            for size in windows.into_iter().cycle() {
+                let end = bytes.len().min(at + size);
+                runs.clear();
+                splitter.split(&bytes[at..end], end == bytes.len(), &mut runs);
+                let used = runs.iter().map(|r| r.bytes as usize).sum::<usize>();
+                prop_assert!(used > 0 && at + used <= end);
+                at += used;
+                if at == bytes.len() {
+                    break;
+                }
+            }
+        }
+    }
+}

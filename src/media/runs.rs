@@ -1,0 +1,116 @@
+//! How a splitter hands out runs: a walk over one window.
+//!
+//! Owns the bookkeeping that every splitter needs (what is consumed, where the stream changes, which
+//! runs join). Knows no format.
+//!
+//! # Invariants
+//!
+//! 1. The bytes of the runs given equal the bytes consumed, and never reach beyond the window.
+//! 2. A run whose stream differs from the one before, in whichever window that stood, has `cut`.
+//! 3. Only runs of the same call are joined: what the caller had in `runs` before stays as it is.
+
+use super::{Run, StreamNumber};
+
+/// What a splitter keeps of its runs from one window to the next.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Last {
+    /// The stream of the last byte given.
+    stream: Option<StreamNumber>,
+    /// A border that was asked for, but no byte has been given since.
+    cut: bool,
+}
+
+/// One call of [`super::Splitter::split`]: a position in a window, and the runs given so far.
+pub(super) struct Walk<'w, 'r> {
+    window: &'w [u8],
+    used: usize,
+    runs: &'r mut Vec<Run>,
+    first: usize,
+    before: &'r mut Last,
+}
+
+impl<'w, 'r> Walk<'w, 'r> {
+    pub fn new(window: &'w [u8], runs: &'r mut Vec<Run>, before: &'r mut Last) -> Walk<'w, 'r> {
+        let first = runs.len();
+        Walk { window, used: 0, runs, first, before }
+    }
+
+    /// The bytes not consumed yet.
+    pub fn rest(&self) -> &'w [u8] {
+        self.window.get(self.used..).unwrap_or_default()
+    }
+
+    /// Whether nothing was consumed yet.
+    pub fn is_fresh(&self) -> bool {
+        self.used == 0
+    }
+
+    /// Asks for a border before the next byte.
+    pub fn cut(&mut self) {
+        self.before.cut = true;
+    }
+
+    /// Consumes `bytes` bytes (at most what is left) as part of `stream`.
+    pub fn give(&mut self, stream: StreamNumber, bytes: usize) {
+        let bytes = bytes.min(self.rest().len());
+        if bytes == 0 {
+            return;
+        }
+        let cut = self.before.cut || self.before.stream != Some(stream);
+        self.used += bytes;
+        // A usize is at most 64 bits wide.
+        let bytes = bytes as u64;
+        match self.runs.get_mut(self.first..).and_then(<[Run]>::last_mut) {
+            Some(last) if !cut => last.bytes += bytes,
+            _ => self.runs.push(Run { stream, bytes, cut }),
+        }
+        *self.before = Last { stream: Some(stream), cut: false };
+    }
+
+    /// Consumes up to `left` bytes as part of `stream` and takes them off `left`.
+    pub fn give_some(&mut self, stream: StreamNumber, left: &mut u64) {
+        let bytes = usize::try_from(*left).unwrap_or(usize::MAX).min(self.rest().len());
+        self.give(stream, bytes);
+        // At most `left`, see above.
+        *left -= bytes as u64;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stream_that_changes_between_two_windows_is_cut() {
+        let (mut before, mut runs) = (Last::default(), Vec::new());
+        Walk::new(&[0; 8], &mut runs, &mut before).give(0, 8);
+        Walk::new(&[0; 8], &mut runs, &mut before).give(0, 8);
+        Walk::new(&[0; 8], &mut runs, &mut before).give(1, 8);
+        let cuts: Vec<_> = runs.iter().map(|r| (r.stream, r.bytes, r.cut)).collect();
+        assert_eq!(cuts, [(0, 8, true), (0, 8, false), (1, 8, true)]);
+    }
+
+    #[test]
+    fn nothing_is_given_beyond_the_window() {
+        let (mut before, mut runs) = (Last::default(), Vec::new());
+        let mut walk = Walk::new(&[0; 8], &mut runs, &mut before);
+        let mut left = u64::MAX;
+        walk.give_some(0, &mut left);
+        walk.give(1, 5);
+        assert_eq!(left, u64::MAX - 8);
+        assert_eq!(runs, [Run { stream: 0, bytes: 8, cut: true }]);
+    }
+
+    #[test]
+    fn a_border_asked_for_within_a_stream_stands_once() {
+        let (mut before, mut runs) = (Last::default(), Vec::new());
+        let mut walk = Walk::new(&[0; 8], &mut runs, &mut before);
+        walk.give(0, 2);
+        walk.cut();
+        walk.give(0, 0);
+        walk.give(0, 2);
+        walk.give(0, 2);
+        let cuts: Vec<_> = runs.iter().map(|r| (r.bytes, r.cut)).collect();
+        assert_eq!(cuts, [(2, true), (4, true)]);
+    }
+}

@@ -1,0 +1,163 @@
+//! What the tests of splitters share: files made to measure, and a reader that checks every promise of
+//! [`Splitter::split`] while it collects the runs.
+
+use super::mp3::FrameHeader;
+use super::{HINT_BYTES, Hints, Run, Splitter, WINDOW_MIN};
+
+/// Splits `bytes` and joins the runs; see [`collect_counting`].
+pub fn collect(splitter: Box<dyn Splitter>, bytes: &[u8], windows: &[usize]) -> Vec<Run> {
+    collect_counting(splitter, bytes, windows).0
+}
+
+/// Splits `bytes` and joins the runs that follow each other without a cut; also tells the doubt.
+///
+/// `windows` are taken in turn, as bytes beyond [`WINDOW_MIN`]; none is one window for the whole file.
+/// After an odd one the end of the file is not known yet when it is reached.
+///
+/// # Panics
+/// Where a promise is broken.
+pub fn collect_counting(
+    mut splitter: Box<dyn Splitter>,
+    bytes: &[u8],
+    windows: &[usize],
+) -> (Vec<Run>, Option<&'static str>) {
+    let (mut at, mut joined) = (0, Vec::<Run>::new());
+    let mut sizes = windows.iter().cycle();
+    loop {
+        let extra = sizes.next();
+        let size = extra.map_or(usize::MAX, |e| WINDOW_MIN + e).min(bytes.len() - at);
+        let unaware = size >= WINDOW_MIN && extra.is_some_and(|e| e % 2 == 1);
+        let last = at + size == bytes.len() && !unaware;
+        let before = Run { stream: 77, bytes: 77, cut: true };
+        let mut runs = vec![before];
+        splitter.split(&bytes[at..at + size], last, &mut runs);
+        assert_eq!(runs.remove(0), before, "the caller's runs stay as they are");
+        let used = runs.iter().map(|r| r.bytes).sum::<u64>() as usize;
+        assert!(used <= size, "beyond the window");
+        assert!(used > 0 || size == 0, "no progress");
+        assert!(used == size || !last, "bytes left over");
+        at += used;
+        for run in runs {
+            assert!(run.bytes > 0, "an empty run");
+            match joined.last_mut() {
+                Some(end) if !run.cut => {
+                    assert_eq!(end.stream, run.stream, "a stream changed without a cut");
+                    end.bytes += run.bytes;
+                }
+                Some(_) => joined.push(run),
+                None => {
+                    assert!(run.cut, "the first run has no border");
+                    joined.push(run);
+                }
+            }
+        }
+        if last {
+            assert_eq!(at, bytes.len());
+            return (joined, splitter.doubt());
+        }
+    }
+}
+
+/// Hints of a file of these bytes.
+pub fn head(bytes: &[u8]) -> Hints<'_> {
+    let tail = &bytes[bytes.len().saturating_sub(HINT_BYTES)..];
+    Hints { tail: Some((bytes.len() as u64, tail)), ..without_tail(bytes) }
+}
+
+/// Hints of a pipe of these bytes.
+pub fn without_tail(bytes: &[u8]) -> Hints<'_> {
+    Hints { head: &bytes[..bytes.len().min(HINT_BYTES)], tail: None }
+}
+
+/// Reads a file of `tests/media`.
+pub fn real(path: &str) -> Vec<u8> {
+    std::fs::read(format!("{}/tests/media/{path}", env!("CARGO_MANIFEST_DIR"))).expect(path)
+}
+
+/// `bytes` bytes that look like coded sound: no zeros at the start, no pattern.
+pub fn noise(bytes: usize) -> Vec<u8> {
+    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+    let mut next = || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state as u8
+    };
+    (0..bytes).map(|_| next() | 1).collect()
+}
+
+/// A FLAC file: STREAMINFO, `blocks` of (type, bytes), frames of `sound` bytes, perhaps APE and ID3v1.
+pub fn flac_file(sound: usize, blocks: &[(u8, usize)], tail: bool) -> Vec<u8> {
+    let mut file = b"fLaC".to_vec();
+    let all = [(0, 34)].iter().chain(blocks).copied().enumerate().collect::<Vec<_>>();
+    for (i, (kind, bytes)) in all.iter().copied() {
+        file.push(kind | if i + 1 == all.len() { 0x80 } else { 0 });
+        file.extend_from_slice(&(bytes as u32).to_be_bytes()[1..]);
+        file.extend(noise(bytes));
+    }
+    file.extend(flac_frames(sound));
+    if tail {
+        file.extend(ape(2000, 90_000));
+        file.extend(id3v1("a title"));
+    }
+    file
+}
+
+/// Something that starts like a FLAC frame.
+pub fn flac_frames(bytes: usize) -> Vec<u8> {
+    let mut frames = noise(bytes);
+    frames.splice(..bytes.min(2), [0xff, 0xf8].into_iter().take(bytes));
+    frames
+}
+
+/// An MP3 file: perhaps an ID3v2 tag of `tag` bytes, frames of about `sound` bytes, perhaps APE and ID3v1.
+pub fn mp3_file(sound: usize, tag: Option<usize>, tail: bool) -> Vec<u8> {
+    let mut file = tag.map_or_else(Vec::new, |n| id3v2(3, n));
+    file.extend(mp3_frames(sound));
+    if tail {
+        file.extend(ape(2000, 90_000));
+        file.extend(id3v1("a title"));
+    }
+    file
+}
+
+/// MPEG 1 layer III at 128 kbit/s and 44.1 kHz, 3 frames at least, `bytes` bytes if that is more.
+pub fn mp3_frames(bytes: usize) -> Vec<u8> {
+    let header = [0xff, 0xfb, 0x90, 0x64];
+    let frame = FrameHeader::read(&header).expect("a header").bytes;
+    let mut frames = noise((bytes / frame).max(3) * frame);
+    frames.chunks_mut(frame).for_each(|f| f[..4].copy_from_slice(&header));
+    frames
+}
+
+/// ID3v2 with `bytes` bytes behind its header.
+pub fn id3v2(major: u8, bytes: usize) -> Vec<u8> {
+    let mut tag = vec![b'I', b'D', b'3', major, 0, 0];
+    tag.extend([21, 14, 7, 0].map(|shift| (bytes >> shift) as u8 & 0x7f));
+    tag.extend(noise(bytes));
+    tag
+}
+
+/// ID3v1, 128 bytes.
+pub fn id3v1(title: &str) -> Vec<u8> {
+    let mut tag = format!("TAG{title}").into_bytes();
+    tag.resize(128, 0);
+    tag
+}
+
+/// An APE tag with `bytes` bytes of items: version 1000 without, version 2000 with a header.
+pub fn ape(version: u32, bytes: usize) -> Vec<u8> {
+    let end = |flags: u32| {
+        let mut end = b"APETAGEX".to_vec();
+        end.extend([version, bytes as u32 + 32, 1, flags].map(u32::to_le_bytes).concat());
+        end.extend([0; 8]);
+        end
+    };
+    let (header, footer) = if version == 2000 { (end(0xa000_0000), end(0x8000_0000)) } else { (Vec::new(), end(0)) };
+    [header, noise(bytes), footer].concat()
+}
+
+/// Lyrics3v2 with `bytes` bytes of fields.
+pub fn lyrics3v2(bytes: usize) -> Vec<u8> {
+    [b"LYRICSBEGIN".to_vec(), vec![b'l'; bytes], format!("{:06}LYRICS200", bytes + 11).into_bytes()].concat()
+}

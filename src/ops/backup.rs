@@ -1,0 +1,174 @@
+//! backup: sources to a snapshot.
+//!
+//! One thread walks ([`walk`]), as many as there are cores read, cut, name and code ([`read`]), the lanes of
+//! [`super::ingest`] write, and the calling thread builds the tree in the order of the walk ([`tree`]). The
+//! walk may run ahead by a bounded number of entries.
+
+use super::ingest::{self, Counters, Ingest, Purpose};
+use super::{Control, Notice};
+use crate::error::{Error, Result};
+use crate::format::SnapshotId;
+use crate::format::event::Event;
+use crate::format::snapshot::{Counts, Snapshot};
+use crate::store::Store;
+use std::path::PathBuf;
+use std::sync::atomic::Ordering;
+
+pub(crate) mod read;
+mod tree;
+mod walk;
+
+/// Entries by which the walk may be ahead of the tree.
+const AHEAD: usize = 4096;
+
+/// What to back up.
+pub enum Source {
+    /// Absolute paths.
+    Paths(Vec<PathBuf>),
+    /// One file's bytes, which will lie at `/name`.
+    Stream { name: Vec<u8>, input: Box<dyn std::io::Read + Send> },
+}
+
+/// How to back up.
+pub struct BackupOptions {
+    pub source: Source,
+    pub name: Option<String>,
+    pub tags: Vec<String>,
+    /// Globs: without a slash for a name anywhere, with one for a path.
+    pub excludes: Vec<String>,
+    pub one_file_system: bool,
+    /// Read every file, unchanged or not.
+    pub force: bool,
+    /// Store nothing and add no snapshot.
+    pub dry_run: bool,
+    /// Instead of the machine's own name.
+    pub host: Option<String>,
+    pub program: String,
+    pub user: String,
+    /// For the snapshot's record.
+    pub filters_as_typed: Vec<String>,
+}
+
+/// What a backup did.
+#[derive(Debug, Default)]
+pub struct BackupReport {
+    /// `None` for a dry run.
+    pub snapshot: Option<SnapshotId>,
+    pub parent: Option<SnapshotId>,
+    pub counts: Counts,
+    /// Files and folders that could not be read.
+    pub unreadable: u64,
+    pub complete: bool,
+    /// Why the snapshot is less redundant than it should be.
+    pub degraded: Vec<String>,
+    pub chunks_new: u64,
+    pub chunks_seen: u64,
+    /// Bytes written beside `data_added_packed`: parity and extra copies.
+    pub data_added_redundancy: u64,
+    pub packs_sealed: u64,
+    /// Bytes read from files.
+    pub bytes_read: u64,
+    /// Why splitters gave up, and how often.
+    pub doubts: Vec<(String, u64)>,
+}
+
+/// Backs up and returns when the snapshot is durable.
+///
+/// # Errors
+/// [`Error::NoSource`], [`Error::NoSpace`], [`Error::Interrupted`], and whatever keeps chunks or the log
+/// from being durable. Everything acknowledged before stays as it was.
+pub fn run(store: &Store, mut options: BackupOptions, control: &Control) -> Result<BackupReport> {
+    control.progress.set_phase("backing up");
+    if let Some(name) = &options.name
+        && (name.is_empty() || name.contains(':') || name == "latest")
+    {
+        let why = "a snapshot's name is not empty, holds no colon and is not `latest`".to_owned();
+        return Err(Error::Argument { what: format!("the name {name:?}"), why });
+    }
+    let host = options.host.clone().unwrap_or_else(crate::io::source::hostname);
+    let roots: Vec<Vec<u8>> = match &options.source {
+        Source::Paths(paths) => paths.iter().map(|p| crate::pool::bytes_of(p)).collect(),
+        Source::Stream { name, .. } => vec![[b"/", name.as_slice()].concat()],
+    };
+    let input = match &mut options.source {
+        Source::Stream { input, .. } => Some(std::mem::replace(input, Box::new(std::io::empty()))),
+        Source::Paths(_) => None,
+    };
+    let parent = find_parent(store, &host, &roots);
+    let purpose = Purpose {
+        parent: parent.as_ref().map(|(id, _)| *id),
+        program: options.program.clone(),
+        dry_run: options.dry_run,
+    };
+    let parent_id = purpose.parent;
+    let began_ns = store.io().world.now_ns();
+    ingest::run(store, control, purpose, |ingest| {
+        let parent_snapshot = parent.as_ref().map(|(_, s)| s).filter(|_| !options.force);
+        let built = tree::build(ingest, &options, input, parent_snapshot, control)?;
+        let mut report = BackupReport {
+            parent: parent_id,
+            unreadable: built.unreadable,
+            bytes_read: built.bytes_read,
+            ..Default::default()
+        };
+        report.doubts = built.doubts;
+        report.complete = built.unreadable == 0;
+        report.degraded = degraded(ingest);
+        let mut snapshot = Snapshot {
+            time_ns: began_ns,
+            host,
+            user: options.user.clone(),
+            roots,
+            filters: options.filters_as_typed.clone(),
+            program: options.program.clone(),
+            parent: parent_id,
+            name: options.name.clone(),
+            tags: options.tags.clone(),
+            tree: built.tree,
+            witness: Some(built.witness),
+            counts: built.counts,
+            complete: report.complete,
+        };
+        let dry_run = options.dry_run;
+        let finish = move |report: &mut BackupReport, counters: &Counters| {
+            snapshot.counts.data_added = counters.data_added.load(Ordering::Relaxed);
+            snapshot.counts.data_added_packed = counters.bytes_written.load(Ordering::Relaxed);
+            report.chunks_new = counters.chunks_new.load(Ordering::Relaxed);
+            report.chunks_seen = counters.chunks_seen.load(Ordering::Relaxed);
+            report.packs_sealed = counters.packs_sealed.load(Ordering::Relaxed);
+            report.counts = snapshot.counts.clone();
+            if dry_run {
+                return Vec::new();
+            }
+            let record = snapshot.encode();
+            report.snapshot = Some(Snapshot::id_of(&record));
+            vec![Event::SnapshotAdded { record }]
+        };
+        Ok((report, finish))
+    })
+}
+
+/// The newest snapshot of the same host and sources; else the newest of the host that shares one.
+fn find_parent(store: &Store, host: &str, roots: &[Vec<u8>]) -> Option<(SnapshotId, Snapshot)> {
+    store.with_state(|state| {
+        let live = state.live_snapshots();
+        let of_host = || live.iter().rev().filter(|(_, s)| s.snapshot.host == host);
+        let same = of_host().find(|(_, s)| s.snapshot.roots == roots);
+        let found = same.or_else(|| of_host().find(|(_, s)| s.snapshot.roots.iter().any(|r| roots.contains(r))))?;
+        Some((found.0, found.1.snapshot.clone()))
+    })
+}
+
+/// What keeps a snapshot made now from being as redundant as the store promises.
+fn degraded(ingest: &Ingest<'_>) -> Vec<String> {
+    let mut why = Vec::new();
+    for disk in ingest.store().pool().disks().filter(|d| d.is_suspect()) {
+        why.push(format!("disk {} failed during this run", disk.label));
+    }
+    why
+}
+
+/// Says what became of one entry, for people.
+fn tell(control: &Control, notice: Notice) {
+    control.notice(notice);
+}

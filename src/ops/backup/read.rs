@@ -1,0 +1,547 @@
+//! Readers: a file's bytes to chunks, and its entry.
+//!
+//! A file is read once, in a window of [`WINDOW_BYTES`]. The splitter says which stream the bytes belong to,
+//! the cutter ends chunks, and a window's chunks are named, asked for, coded and sent as one batch. When
+//! other readers have nothing to do they take batches of a file that is in work, so that one huge file
+//! uses all cores.
+
+use super::walk::{entry_of, reason, witness_of};
+use crate::catalog::recipe::RecipeBuilder;
+use crate::chunk::Squeezer;
+use crate::error::{Error, Result};
+use crate::format::entry::{Attributes, Content, Entry, EntryKind, Witness, encode_attributes};
+use crate::format::recipe::{Reference, Stream};
+use crate::format::{ChunkId, ChunkKind, limits};
+use crate::io::source::{Names, SourceFile};
+use crate::media::{self, Hints, Run, Splitter};
+use crate::ops::ingest::{Ingest, Sink};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TrySendError, bounded};
+use std::collections::{HashMap, VecDeque};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+/// Bytes of a reader's window: four times the longest chunk, which keeps it near the processor's
+/// second cache (research: 16 MiB windows cost a quarter of the speed).
+const WINDOW_BYTES: usize = 4 << 20;
+/// Batches of one file that may be in work elsewhere.
+const BATCHES_AHEAD: usize = 4;
+
+/// A file to read.
+pub(super) struct FileJob {
+    pub path: PathBuf,
+    pub lane: usize,
+    pub send: Sender<FileOutcome>,
+}
+
+/// What became of it.
+pub(super) enum FileOutcome {
+    Kept {
+        entry: Box<Entry>,
+        witness: Option<Witness>,
+        bytes: u64,
+        changed: bool,
+    },
+    Unreadable(String),
+    /// The run ends; its own error says why.
+    Stopped,
+}
+
+/// A window's chunks on the way to another reader.
+struct Batch {
+    bytes: Vec<u8>,
+    chunks: Vec<(u8, usize, usize)>,
+    lane: usize,
+    done: Sender<Result<Vec<(u8, Reference)>>>,
+}
+
+/// What all readers share.
+pub(super) struct Readers<'a, 's> {
+    ingest: &'a Ingest<'s>,
+    names: &'a Names,
+    batches: (Sender<Batch>, Receiver<Batch>),
+    idle: AtomicUsize,
+    busy: AtomicUsize,
+    now_ns: i128,
+    pub bytes_read: AtomicU64,
+    pub doubts: Mutex<HashMap<&'static str, u64>>,
+}
+
+/// What one file's reading gave.
+struct Reading {
+    content: Content,
+    bytes: u64,
+}
+
+impl<'a, 's> Readers<'a, 's> {
+    pub fn new(ingest: &'a Ingest<'s>, names: &'a Names, now_ns: i128) -> Self {
+        Readers {
+            ingest,
+            names,
+            batches: bounded(BATCHES_AHEAD),
+            idle: AtomicUsize::new(0),
+            busy: AtomicUsize::new(0),
+            now_ns,
+            bytes_read: AtomicU64::new(0),
+            doubts: Mutex::default(),
+        }
+    }
+
+    /// One reader thread: files first come, first served; between them batches of other readers' files.
+    pub fn work(&self, jobs: &Receiver<FileJob>) {
+        let mut reader = Reader::new(self);
+        let mut open = true;
+        loop {
+            if let Ok(batch) = self.batches.1.try_recv() {
+                reader.batch(batch);
+                continue;
+            }
+            if !open {
+                // No new file comes; a file in work elsewhere may still hand out batches.
+                if self.busy.load(Ordering::SeqCst) == 0 {
+                    return;
+                }
+                self.idle.fetch_add(1, Ordering::SeqCst);
+                let batch = self.batches.1.recv_timeout(Duration::from_millis(2));
+                self.idle.fetch_sub(1, Ordering::SeqCst);
+                if let Ok(batch) = batch {
+                    reader.batch(batch);
+                }
+                continue;
+            }
+            self.idle.fetch_add(1, Ordering::SeqCst);
+            let job = crossbeam_channel::select! {
+                recv(self.batches.1) -> batch => {
+                    self.idle.fetch_sub(1, Ordering::SeqCst);
+                    if let Ok(batch) = batch {
+                        reader.batch(batch);
+                    }
+                    continue;
+                }
+                recv(jobs) -> job => job,
+            };
+            self.idle.fetch_sub(1, Ordering::SeqCst);
+            match job {
+                Ok(job) => {
+                    self.busy.fetch_add(1, Ordering::SeqCst);
+                    let outcome = reader.file(&job);
+                    self.busy.fetch_sub(1, Ordering::SeqCst);
+                    let _ = job.send.send(outcome); // nobody waits for it if the run ends
+                }
+                Err(_) => open = false,
+            }
+        }
+    }
+
+    /// Reads a stream of unknown length as one file.
+    pub fn stream(&self, input: &mut dyn std::io::Read, lane: usize) -> Result<(Content, u64)> {
+        let mut reader = Reader::new(self);
+        self.busy.fetch_add(1, Ordering::SeqCst);
+        let reading = reader.all(&mut |into, _| input.read(into), None, lane);
+        self.busy.fetch_sub(1, Ordering::SeqCst);
+        let reading = reading?.map_err(Error::io("read", "standard input"))?;
+        Ok((reading.content, reading.bytes))
+    }
+}
+
+/// Either the source could not be read (reported, the run goes on), or the run itself fails.
+type Read<T> = Result<std::io::Result<T>>;
+
+/// A thread's own tools.
+struct Reader<'r, 'a, 's> {
+    shared: &'r Readers<'a, 's>,
+    squeezer: Squeezer,
+    sink: Sink<'a, 's>,
+    spare: Vec<Vec<u8>>,
+}
+
+impl<'r, 'a, 's> Reader<'r, 'a, 's> {
+    fn new(shared: &'r Readers<'a, 's>) -> Self {
+        Reader { shared, squeezer: Squeezer::default(), sink: shared.ingest.sink(), spare: Vec::new() }
+    }
+
+    fn file(&mut self, job: &FileJob) -> FileOutcome {
+        match self.try_file(job) {
+            Ok(Ok(outcome)) => outcome,
+            Ok(Err(e)) => FileOutcome::Unreadable(reason(&e)),
+            Err(e) => {
+                self.shared.ingest.stop(e);
+                FileOutcome::Stopped
+            }
+        }
+    }
+
+    fn try_file(&mut self, job: &FileJob) -> Read<FileOutcome> {
+        let mut changed = false;
+        loop {
+            let file = match SourceFile::open(&job.path) {
+                Ok(file) => file,
+                Err(e) => return Ok(Err(e)),
+            };
+            let before = match file.metadata() {
+                Ok(m) => m,
+                Err(e) => return Ok(Err(e)),
+            };
+            let reading = match self.content(&file, before.size, job)? {
+                Ok(reading) => reading,
+                Err(e) => return Ok(Err(e)),
+            };
+            let after = match file.metadata() {
+                Ok(m) => m,
+                Err(e) => return Ok(Err(e)),
+            };
+            let steady = (before.size, before.mtime, before.ctime) == (after.size, after.mtime, after.ctime)
+                && reading.bytes == before.size;
+            if !steady && !changed {
+                changed = true; // once more; then it is kept as it was read, and reported
+                continue;
+            }
+            let keys = self.shared.ingest.store().keys();
+            let kind = EntryKind::File { bytes: reading.bytes, content: reading.content };
+            let mut entry = entry_of(&before, self.shared.names, kind, keys);
+            match file.attributes() {
+                Ok(list) => entry.attributes = self.attributes(list, job.lane)?,
+                Err(e) => return Ok(Err(e)),
+            }
+            let witness = if steady { witness_of(&before, self.shared.now_ns) } else { None };
+            let bytes = reading.bytes;
+            return Ok(Ok(FileOutcome::Kept { entry: Box::new(entry), witness, bytes, changed: !steady }));
+        }
+    }
+
+    fn attributes(&mut self, mut list: Vec<(Vec<u8>, Vec<u8>)>, lane: usize) -> Result<Attributes> {
+        list.sort();
+        if list.is_empty() {
+            return Ok(Attributes::None);
+        }
+        let encoded = encode_attributes(&list);
+        if encoded.len() <= limits::INLINE_ATTRIBUTE_BYTES {
+            return Ok(Attributes::Inline(list));
+        }
+        if encoded.len() > limits::ATTRIBUTE_BYTES {
+            return Err(Error::Limit {
+                what: "the length of attributes",
+                got: encoded.len() as u64,
+                max: limits::ATTRIBUTE_BYTES as u64,
+            });
+        }
+        let mut references = Vec::new();
+        for part in encoded.chunks(limits::CHUNK_BYTES / 16) {
+            let stored = self.store(part, &[(0, 0, part.len())], lane)?;
+            references.extend(stored.into_iter().map(|(_, r)| r)); // at most four, ATTRIBUTE_BYTES is 4 MiB
+        }
+        Ok(Attributes::Stream(Stream { level: 0, references }))
+    }
+
+    fn content(&mut self, file: &SourceFile, size: u64, job: &FileJob) -> Read<Reading> {
+        if size <= limits::INLINE_FILE_BYTES as u64 {
+            let mut bytes = vec![0; limits::INLINE_FILE_BYTES + 1];
+            let mut n = 0;
+            loop {
+                match file.read_at(&mut bytes[n..], n as u64) {
+                    Ok(0) => break,
+                    Ok(more) => n += more,
+                    Err(e) => return Ok(Err(e)),
+                }
+                if n == bytes.len() {
+                    break;
+                }
+            }
+            if n <= limits::INLINE_FILE_BYTES {
+                bytes.truncate(n);
+                self.count(n as u64);
+                return Ok(Ok(Reading { bytes: n as u64, content: Content::Inline(bytes) }));
+            } // it grew meanwhile: read it as what it is now
+        }
+        let _ = file.advise_sequential(); // a hint
+        let first = match file.next_data(0) {
+            Ok(first) => first,
+            Err(e) => return Ok(Err(e)),
+        };
+        let sparse = !matches!(first, Some((0, end)) if end >= size);
+        if sparse {
+            return self.sparse(file, size, first, job.lane);
+        }
+        self.all(&mut |into, at| file.read_at(into, at), Some(size), job.lane)
+    }
+
+    fn count(&self, bytes: u64) {
+        self.shared.bytes_read.fetch_add(bytes, Ordering::Relaxed);
+        self.shared.ingest.progress(bytes);
+    }
+
+    /// A file with holes: each run of data on its own, in one stream.
+    fn sparse(&mut self, file: &SourceFile, size: u64, first: Option<(u64, u64)>, lane: usize) -> Read<Reading> {
+        let mut recipe = RecipeBuilder::new((media::OPAQUE.number, media::OPAQUE.version));
+        let mut next = first;
+        let mut at = 0;
+        while let Some((start, end)) = next.filter(|(start, _)| *start < size) {
+            let end = end.min(size);
+            recipe.hole(&mut self.sink, start - at)?; // extents ascend
+            self.count(start - at);
+            let mut splitter = media::opaque::Opaque::default();
+            let read = &mut |into: &mut [u8], offset: u64| {
+                let left = usize::try_from(end - (start + offset)).unwrap_or(usize::MAX).min(into.len());
+                file.read_at(&mut into[..left], start + offset)
+            };
+            match self.stream_into(&mut recipe, read, &mut splitter, Vec::new(), lane)? {
+                Ok(n) if start + n == end => at = end,
+                Ok(n) => return self.finish(recipe, start + n), // it shrank meanwhile
+                Err(e) => return Ok(Err(e)),
+            }
+            next = match file.next_data(at) {
+                Ok(next) => next,
+                Err(e) => return Ok(Err(e)),
+            };
+        }
+        recipe.hole(&mut self.sink, size - at)?;
+        self.count(size - at);
+        self.finish(recipe, size)
+    }
+
+    fn finish(&mut self, recipe: RecipeBuilder, bytes: u64) -> Read<Reading> {
+        let recipe = recipe.finish(&mut self.sink)?;
+        Ok(Ok(Reading { content: Content::Recipe(Box::new(recipe)), bytes }))
+    }
+
+    /// A file without holes, or a pipe.
+    fn all(
+        &mut self,
+        read: &mut dyn FnMut(&mut [u8], u64) -> std::io::Result<usize>,
+        size: Option<u64>,
+        lane: usize,
+    ) -> Read<Reading> {
+        // The first window is read before the splitter is chosen: it shows the file's own first bytes.
+        let mut first = self.window();
+        let want =
+            size.map_or(WINDOW_BYTES, |n| usize::try_from(n).unwrap_or(usize::MAX).saturating_add(1).min(WINDOW_BYTES));
+        first.resize(want, 0);
+        let mut n = 0;
+        while n < first.len() {
+            match read(&mut first[n..], n as u64) {
+                Ok(0) => break,
+                Ok(more) => n += more,
+                Err(e) if e.kind() == std::io::ErrorKind::Interrupted => {}
+                Err(e) => return Ok(Err(e)),
+            }
+        }
+        first.truncate(n);
+        if size.is_none() && n <= limits::INLINE_FILE_BYTES {
+            self.count(n as u64);
+            return Ok(Ok(Reading { bytes: n as u64, content: Content::Inline(first) }));
+        }
+        let head = &first[..n.min(media::HINT_BYTES)];
+        let mut splitter = media::open(Hints { head, tail: None });
+        let mut recipe = RecipeBuilder::new((splitter.id().number, splitter.id().version));
+        let bytes = match self.stream_into(&mut recipe, read, &mut *splitter, first, lane)? {
+            Ok(bytes) => bytes,
+            Err(e) => return Ok(Err(e)),
+        };
+        if let Some(doubt) = splitter.doubt() {
+            *self.shared.doubts.lock().unwrap_or_else(PoisonError::into_inner).entry(doubt).or_default() += 1;
+        }
+        self.finish(recipe, bytes)
+    }
+
+    fn window(&mut self) -> Vec<u8> {
+        let mut window = self.spare.pop().unwrap_or_else(|| Vec::with_capacity(WINDOW_BYTES));
+        window.clear();
+        window
+    }
+
+    /// Reads to the end, from `filled` on, and adds every chunk to the recipe. Returns the bytes.
+    fn stream_into(
+        &mut self,
+        recipe: &mut RecipeBuilder,
+        read: &mut dyn FnMut(&mut [u8], u64) -> std::io::Result<usize>,
+        splitter: &mut dyn Splitter,
+        filled: Vec<u8>,
+        lane: usize,
+    ) -> Read<u64> {
+        let cutter = self.shared.ingest.store().cutter();
+        let mut window = filled;
+        let mut at = window.len() as u64; // where in the file the window ends
+        let mut split = 0; // bytes of the window that have a stream
+        let mut runs: VecDeque<Run> = VecDeque::new(); // of window[0..split]
+        let mut fresh = Vec::new();
+        let mut waiting: VecDeque<Receiver<Result<Vec<(u8, Reference)>>>> = VecDeque::new();
+        let mut last = false;
+        while !last {
+            self.shared.ingest.proceed()?;
+            let start = window.len();
+            window.resize(WINDOW_BYTES.max(start), 0);
+            let mut end = start;
+            while end < window.len() {
+                match read(&mut window[end..], at) {
+                    Ok(0) => {
+                        last = true;
+                        break;
+                    }
+                    Ok(n) => {
+                        end += n;
+                        at += n as u64;
+                    }
+                    Err(e) if e.kind() == std::io::ErrorKind::Interrupted => {}
+                    Err(e) => return Ok(Err(e)),
+                }
+            }
+            window.truncate(end);
+            if split < window.len() {
+                fresh.clear();
+                splitter.split(&window[split..], last, &mut fresh);
+                for run in fresh.drain(..) {
+                    split += run.bytes as usize; // a run does not reach beyond the window
+                    match runs.back_mut() {
+                        Some(open) if open.stream == run.stream && !run.cut => open.bytes += run.bytes,
+                        _ => runs.push_back(run),
+                    }
+                }
+                // A splitter that breaks its promise must not lose bytes: what it left out is opaque.
+                if split > window.len() || (last && split < window.len()) {
+                    return Err(Error::Malformed {
+                        what: "a splitter's answer",
+                        offset: at,
+                        why: "its runs do not cover the file",
+                    });
+                }
+            }
+            let (chunks, done) = cut(cutter, &window[..split], &mut runs, last);
+            let taken = chunks.last().map_or(0, |(_, _, end)| *end);
+            debug_assert!(taken == done);
+            split -= done;
+            self.count(done as u64);
+            if chunks.is_empty() {
+                continue;
+            }
+            let mut next = self.window();
+            next.extend_from_slice(&window[done..]);
+            let batch = std::mem::replace(&mut window, next);
+            self.hand_out(recipe, batch, chunks, lane, &mut waiting)?;
+        }
+        while let Some(receiver) = waiting.pop_front() {
+            self.collect(recipe, &receiver)?;
+        }
+        self.spare.push(window);
+        Ok(Ok(at))
+    }
+
+    /// Gives a batch to an idle reader, or does it here.
+    fn hand_out(
+        &mut self,
+        recipe: &mut RecipeBuilder,
+        bytes: Vec<u8>,
+        chunks: Vec<(u8, usize, usize)>,
+        lane: usize,
+        waiting: &mut VecDeque<Receiver<Result<Vec<(u8, Reference)>>>>,
+    ) -> Result<()> {
+        let mut mine = Some((bytes, chunks));
+        if self.shared.idle.load(Ordering::SeqCst) > 0
+            && let Some((bytes, chunks)) = mine.take()
+        {
+            let (done, receiver) = bounded(1);
+            match self.shared.batches.0.try_send(Batch { bytes, chunks, lane, done }) {
+                Ok(()) => {
+                    waiting.push_back(receiver);
+                    if waiting.len() > BATCHES_AHEAD
+                        && let Some(oldest) = waiting.pop_front()
+                    {
+                        self.collect(recipe, &oldest)?;
+                    }
+                }
+                Err(TrySendError::Full(b) | TrySendError::Disconnected(b)) => mine = Some((b.bytes, b.chunks)),
+            }
+        }
+        if let Some((bytes, chunks)) = mine {
+            let references = self.store(&bytes, &chunks, lane)?;
+            while let Some(receiver) = waiting.pop_front() {
+                self.collect(recipe, &receiver)?; // what was handed out comes before this batch
+            }
+            for (stream, reference) in references {
+                recipe.data(&mut self.sink, stream, reference)?;
+            }
+            if self.spare.len() < 2 {
+                self.spare.push(bytes);
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits for a batch that another reader has, doing others' batches meanwhile.
+    fn collect(&mut self, recipe: &mut RecipeBuilder, receiver: &Receiver<Result<Vec<(u8, Reference)>>>) -> Result<()> {
+        let references = loop {
+            match receiver.recv_timeout(Duration::from_millis(1)) {
+                Ok(references) => break references?,
+                Err(RecvTimeoutError::Timeout) => {
+                    self.shared.ingest.proceed()?;
+                    if let Ok(batch) = self.shared.batches.1.try_recv() {
+                        self.batch(batch);
+                    }
+                }
+                Err(RecvTimeoutError::Disconnected) => return Err(Error::WorkerLost { verb: "backup" }),
+            }
+        };
+        for (stream, reference) in references {
+            recipe.data(&mut self.sink, stream, reference)?;
+        }
+        Ok(())
+    }
+
+    fn batch(&mut self, batch: Batch) {
+        let outcome = self.store(&batch.bytes, &batch.chunks, batch.lane);
+        let _ = batch.done.send(outcome); // its owner is gone only if the run ends
+    }
+
+    /// Names a window's chunks, and stores the new ones.
+    fn store(&mut self, bytes: &[u8], chunks: &[(u8, usize, usize)], lane: usize) -> Result<Vec<(u8, Reference)>> {
+        let ingest = self.shared.ingest;
+        let keys = ingest.store().keys();
+        let ids: Vec<ChunkId> = chunks.iter().map(|&(_, a, b)| keys.chunk_id(ChunkKind::Data, &bytes[a..b])).collect();
+        let new = ingest.claim(&ids)?;
+        let mut records = Vec::new();
+        for ((&(_, a, b), id), new) in chunks.iter().zip(&ids).zip(new) {
+            if new {
+                records.push(ingest.record(&mut self.squeezer, ChunkKind::Data, *id, &bytes[a..b]));
+            }
+        }
+        ingest.send(lane, records)?;
+        Ok(chunks
+            .iter()
+            .zip(ids)
+            .map(|(&(stream, a, b), id)| (stream, Reference { id, bytes: (b - a) as u64 }))
+            .collect())
+    }
+}
+
+/// Cuts what can be cut of the runs over `bytes`: (stream, from, to) each, and how many bytes that was. A
+/// run that may go on is cut only where the longest chunk could not change the cut.
+fn cut(
+    cutter: &crate::chunk::Cutter,
+    bytes: &[u8],
+    runs: &mut VecDeque<Run>,
+    last: bool,
+) -> (Vec<(u8, usize, usize)>, usize) {
+    let mut chunks = Vec::new();
+    let mut at = 0;
+    while let Some(run) = runs.front() {
+        let closed = last || runs.len() > 1;
+        let (stream, left) = (run.stream, run.bytes as usize); // runs lie within the window
+        if left == 0 {
+            if runs.len() == 1 {
+                break;
+            }
+            runs.pop_front();
+            continue;
+        }
+        if !closed && left < cutter.max_bytes() {
+            break;
+        }
+        let n = cutter.next(&bytes[at..at + left.min(cutter.max_bytes())]); // the runs cover `bytes`
+        chunks.push((stream, at, at + n));
+        at += n;
+        if let Some(run) = runs.front_mut() {
+            run.bytes -= n as u64;
+        }
+    }
+    (chunks, at)
+}

@@ -1,0 +1,663 @@
+//! How chunks get into packs and packs into the log: one run of a verb that writes.
+//!
+//! Any number of threads ask [`Ingest::claim`] which of their chunks are new and hand those to a *lane*. A
+//! lane is a thread with one open pack; what is sent to one lane lies together. When a lane's pack is
+//! full it is sealed and, with others, *published*: logged, then indexed. [`run`] ends with the entry
+//! that makes the run's purpose true (a snapshot, say) in the same breath as its last packs.
+//!
+//! # Invariants
+//!
+//! 1. A chunk counts as stored only if its pack's own table says so (packs of earlier runs) or this run
+//!    holds it (claimed, on its way). An index that lies costs space, never a chunk.
+//! 2. The log entry that ends a run is written after every pack of the run was sealed and a sample of it
+//!    read back. If any lane failed for good, no such entry is written.
+//! 3. Memory: the lanes' queues and unsynced bytes, a table cache, and 48 bytes for each chunk that is
+//!    not published yet; a publication comes at least every [`PUBLISH_PACKS`] packs.
+
+use super::{Control, Notice};
+use crate::catalog::state::LogState;
+use crate::chunk::{Payload, Squeezer};
+use crate::error::{Error, Result};
+use crate::format::event::{Event, Outcome, SealedPack};
+use crate::format::footer::PackKind;
+use crate::format::record::Codec;
+use crate::format::{ChunkId, ChunkKind, DiskId, PackId, SnapshotId, WriterId};
+use crate::index::Place;
+use crate::pack::WriteChunks;
+use crate::pack::write::{NewRecord, PackWriter, Sealed};
+use crate::pool::PackStore;
+use crate::store::{Located, Mode, Store};
+use crossbeam_channel::{Receiver, Sender};
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+
+mod adopt;
+
+/// Sealed packs are published when so many have gathered.
+const PUBLISH_PACKS: usize = 8;
+/// Bytes that wait for one lane at most.
+const LANE_QUEUE_BYTES: u64 = 16 << 20;
+/// Data lanes at most: beyond that a machine with this many disks is limited by its cores.
+const LANES_MAX: usize = 8;
+/// What a lane needs of the memory budget: its queue, its unsynced bytes, a batch on the way.
+const LANE_MEMORY_BYTES: u64 = 48 << 20;
+
+/// What a run has stored so far.
+#[derive(Debug, Default)]
+pub struct Counters {
+    pub chunks_seen: AtomicU64,
+    pub chunks_new: AtomicU64,
+    /// Plain bytes of new data chunks.
+    pub data_added: AtomicU64,
+    /// Bytes of the packs that were sealed.
+    pub bytes_written: AtomicU64,
+    pub packs_sealed: AtomicU64,
+}
+
+/// A queue's bound in bytes.
+struct Room {
+    used: Mutex<u64>,
+    freed: Condvar,
+    closed: AtomicBool,
+}
+
+impl Room {
+    fn take(&self, bytes: u64) -> bool {
+        let mut used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
+        // one batch always fits, however large
+        while *used > 0 && *used + bytes > LANE_QUEUE_BYTES {
+            if self.closed.load(Ordering::Relaxed) {
+                return false;
+            }
+            used = self.freed.wait(used).unwrap_or_else(PoisonError::into_inner);
+        }
+        *used += bytes;
+        !self.closed.load(Ordering::Relaxed)
+    }
+
+    fn give(&self, bytes: u64) {
+        *self.used.lock().unwrap_or_else(PoisonError::into_inner) -= bytes;
+        self.freed.notify_all();
+    }
+
+    fn close(&self) {
+        self.closed.store(true, Ordering::Relaxed);
+        let _used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
+        self.freed.notify_all();
+    }
+}
+
+struct Batch {
+    records: Vec<NewRecord>,
+    bytes: u64,
+}
+
+struct Lane {
+    queue: Sender<Batch>,
+    room: Arc<Room>,
+}
+
+/// A pack's table as far as it confirms hits: offset and id, ascending.
+type Table = Arc<Vec<(u32, ChunkId)>>;
+
+#[derive(Default)]
+struct Tables {
+    held: HashMap<PackId, Option<Table>>,
+    order: VecDeque<PackId>,
+    bytes: u64,
+}
+
+/// Ids on their way into packs, in shards so that threads seldom meet.
+struct Claims {
+    shards: Vec<Mutex<HashSet<ChunkId>>>,
+}
+
+impl Claims {
+    fn new() -> Self {
+        Claims { shards: (0..64).map(|_| Mutex::default()).collect() }
+    }
+
+    fn shard(&self, id: &ChunkId) -> MutexGuard<'_, HashSet<ChunkId>> {
+        // ids are uniform: six bits of one byte choose one of 64 shards
+        self.shards[usize::from(id.0[31] & 63)].lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn holds(&self, id: &ChunkId) -> bool {
+        self.shard(id).contains(id)
+    }
+
+    /// Whether the id was free.
+    fn claim(&self, id: &ChunkId) -> bool {
+        self.shard(id).insert(*id)
+    }
+
+    fn release(&self, id: &ChunkId) {
+        self.shard(id).remove(id);
+    }
+}
+
+/// One run of a verb that makes packs.
+pub struct Ingest<'s> {
+    store: &'s Store,
+    control: &'s Control,
+    writer: WriterId,
+    began: Mutex<bool>,
+    sequence: AtomicU32,
+    claims: Claims,
+    tables: Mutex<Tables>,
+    lanes: Vec<Lane>,
+    /// Disks of the open packs, one entry a pack.
+    open_on: Mutex<Vec<DiskId>>,
+    sealed: Mutex<Vec<Sealed>>,
+    failure: Mutex<Option<Error>>,
+    failed: AtomicBool,
+    /// Dead writers whose leavings this run takes over, and whether it has all of them.
+    dead: Vec<WriterId>,
+    salvaged: AtomicBool,
+    dry_run: bool,
+    parent: Option<SnapshotId>,
+    verb: &'static str,
+    program: String,
+    /// Reused entries must be looked at: something is damaged or away.
+    pub reuse_needs_proof: bool,
+    pub counters: Counters,
+}
+
+/// What a run is for.
+pub struct Purpose {
+    pub parent: Option<SnapshotId>,
+    pub program: String,
+    pub dry_run: bool,
+}
+
+/// Runs `work` with an [`Ingest`], then seals, logs `work`'s events with the last packs, and indexes.
+///
+/// `work` returns its value and a function that makes the final events: it is called once every pack is
+/// sealed, so it may tell how much was written.
+///
+/// # Errors
+/// What `work` or a lane met. The packs that were sealed by then are logged all the same, so that the
+/// next run finds their chunks.
+pub fn run<T, E>(
+    store: &Store,
+    control: &Control,
+    purpose: Purpose,
+    work: impl FnOnce(&Ingest<'_>) -> Result<(T, E)>,
+) -> Result<T>
+where
+    E: FnOnce(&mut T, &Counters) -> Vec<Event>,
+{
+    let Mode::Write { verb } = store.mode() else {
+        return Err(Error::Argument { what: "the store".into(), why: "it was opened for reading only".into() });
+    };
+    let mut random = [0; 8];
+    store.io().world.random(&mut random);
+    let disks = store.pool().disks().filter(|d| d.takes_data()).count();
+    let by_memory = (store.memory_bytes() / 2 / LANE_MEMORY_BYTES).max(2) as usize - 1; // small numbers
+    let data_lanes = disks.clamp(1, LANES_MAX).min(by_memory);
+    let mut lanes = Vec::new();
+    let mut ends = Vec::new();
+    for i in 0..=data_lanes {
+        let kind = if i == 0 { PackKind::Metadata } else { PackKind::Data };
+        // The bound is in bytes, by the room; the channel's own length only has to be beyond it.
+        let (queue, end) = crossbeam_channel::unbounded();
+        let room = Arc::new(Room { used: Mutex::new(0), freed: Condvar::new(), closed: AtomicBool::new(false) });
+        lanes.push(Lane { queue, room: Arc::clone(&room) });
+        ends.push((kind, end, room));
+    }
+    let reuse_needs_proof = !store.missing_disks().is_empty() || store.with_state(|s| !s.damage.is_empty());
+    let mut ingest = Ingest {
+        store,
+        control,
+        writer: WriterId(random),
+        began: Mutex::new(false),
+        sequence: AtomicU32::new(1),
+        claims: Claims::new(),
+        tables: Mutex::default(),
+        lanes,
+        open_on: Mutex::default(),
+        sealed: Mutex::default(),
+        failure: Mutex::default(),
+        failed: AtomicBool::new(false),
+        dead: Vec::new(),
+        salvaged: AtomicBool::new(false),
+        dry_run: purpose.dry_run,
+        parent: purpose.parent,
+        verb,
+        program: purpose.program,
+        reuse_needs_proof,
+        counters: Counters::default(),
+    };
+    let leftovers = if ingest.dry_run { Vec::new() } else { adopt::dead_writers(&mut ingest)? };
+    let shared = &ingest;
+    let outcome = std::thread::scope(|scope| {
+        let handles: Vec<_> = ends
+            .into_iter()
+            .map(|(kind, end, room)| {
+                let name = if kind == PackKind::Data { "onefold-data" } else { "onefold-meta" };
+                std::thread::Builder::new().name(name.into()).spawn_scoped(scope, move || shared.lane(kind, end, room))
+            })
+            .collect();
+        let mut outcome = Ok(());
+        for handle in &handles {
+            if let Err(e) = handle {
+                let source = std::io::Error::new(e.kind(), e.to_string());
+                outcome = Err(Error::Io { action: "start a thread for", path: shared.store.path().to_owned(), source });
+            }
+        }
+        let worked = outcome.and_then(|()| adopt::salvage(shared, &leftovers)).and_then(|()| work(shared));
+        for lane in &shared.lanes {
+            let _ = lane.queue.send(Batch { records: Vec::new(), bytes: 0 }); // an empty batch ends the lane
+        }
+        for handle in handles.into_iter().flatten() {
+            if handle.join().is_err() {
+                shared.fail(Error::WorkerLost { verb: shared.verb });
+            }
+        }
+        worked
+    });
+    let failure = ingest.failure.get_mut().unwrap_or_else(PoisonError::into_inner).take();
+    match (outcome, failure) {
+        (Ok((mut value, events)), None) => {
+            let events = events(&mut value, &ingest.counters);
+            ingest.finish(events, Outcome::Done)?;
+            adopt::clear(&ingest, &leftovers);
+            Ok(value)
+        }
+        (outcome, failure) => {
+            // A lane's failure is the cause of what the threads before it met.
+            let error = failure.or(outcome.err()).unwrap_or(Error::Interrupted);
+            match ingest.finish(Vec::new(), Outcome::Stopped) {
+                Ok(()) => adopt::clear(&ingest, &leftovers),
+                Err(e) => control.notice(Notice::Note(format!("what was stored so far could not be logged: {e}"))),
+            }
+            Err(error)
+        }
+    }
+}
+
+impl<'s> Ingest<'s> {
+    pub fn store(&self) -> &'s Store {
+        self.store
+    }
+
+    fn fail(&self, error: Error) {
+        let mut failure = self.failure.lock().unwrap_or_else(PoisonError::into_inner);
+        failure.get_or_insert(error);
+        self.failed.store(true, Ordering::Relaxed);
+        for lane in &self.lanes {
+            lane.room.close();
+        }
+    }
+
+    /// Ends the run with this error, which a thread met that can return none.
+    pub fn stop(&self, error: Error) {
+        if !matches!(error, Error::Interrupted) {
+            self.fail(error);
+        }
+        self.failed.store(true, Ordering::Relaxed);
+    }
+
+    /// Counts bytes of sources as done.
+    pub fn progress(&self, bytes: u64) {
+        self.control.progress.bytes_done.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// # Errors
+    /// [`Error::Interrupted`] when asked to stop or when a lane failed (its own error comes from [`run`]).
+    pub fn proceed(&self) -> Result<()> {
+        if self.failed.load(Ordering::Relaxed) { Err(Error::Interrupted) } else { self.control.proceed() }
+    }
+
+    /// The lane for the `n`th run of files that should lie together.
+    pub fn lane_of(&self, n: u64) -> usize {
+        let data_lanes = self.lanes.len() as u64 - 1; // there is always one for metadata and one for data
+        1 + (n % data_lanes.max(1)) as usize
+    }
+
+    /// For each id whether it must be stored by the caller: it is neither stored nor on its way. What is
+    /// claimed must be sent. Ids may repeat; the first is claimed.
+    ///
+    /// # Errors
+    /// [`Error::Index`].
+    pub fn claim(&self, ids: &[ChunkId]) -> Result<Vec<bool>> {
+        self.counters.chunks_seen.fetch_add(ids.len() as u64, Ordering::Relaxed);
+        let mut new = vec![false; ids.len()];
+        let unknown: Vec<usize> = (0..ids.len()).filter(|&i| !self.claims.holds(&ids[i])).collect(); // i < len
+        let wanted: Vec<ChunkId> = unknown.iter().map(|&i| ids[i]).collect();
+        let located = self.store.locate(&wanted)?;
+        for (i, at) in unknown.into_iter().zip(located) {
+            let stored = at.is_some_and(|at| self.confirms(&at, &ids[i]));
+            new[i] = !stored && self.claims.claim(&ids[i]);
+        }
+        self.counters.chunks_new.fetch_add(new.iter().filter(|n| **n).count() as u64, Ordering::Relaxed);
+        Ok(new)
+    }
+
+    /// Whether the pack's own table has this chunk at this place.
+    fn confirms(&self, at: &Located, id: &ChunkId) -> bool {
+        let Some(table) = self.table(&at.sealed) else { return false };
+        table.binary_search_by_key(&at.place.offset, |row| row.0).is_ok_and(|i| table[i].1 == *id) // found at i
+    }
+
+    fn table(&self, sealed: &SealedPack) -> Option<Table> {
+        {
+            let tables = self.tables.lock().unwrap_or_else(PoisonError::into_inner);
+            if let Some(table) = tables.held.get(&sealed.pack) {
+                return table.clone();
+            }
+        }
+        let path = self.store.pool().place(sealed);
+        let ends = self.store.pool().open(sealed).and_then(|file| crate::pack::read::ends(&*file, &path, sealed.pack));
+        let table = match ends {
+            Ok(ends) if ends.trailer.root == sealed.root => {
+                Some(Arc::new(ends.footer.rows.iter().map(|r| (r.offset, r.header.id)).collect::<Vec<_>>()))
+            }
+            Ok(_) => {
+                self.control.notice(Notice::Note(format!(
+                    "{} is not the pack that the log knows; its chunks are stored again",
+                    path.display()
+                )));
+                None
+            }
+            Err(e) => {
+                self.control.notice(Notice::Note(format!("{e}; its chunks are stored again")));
+                None
+            }
+        };
+        self.keep_table(sealed.pack, table.clone());
+        table
+    }
+
+    fn keep_table(&self, pack: PackId, table: Option<Table>) {
+        let budget = self.store.memory_bytes() / 8;
+        let mut tables = self.tables.lock().unwrap_or_else(PoisonError::into_inner);
+        let size = |t: &Option<Table>| 64 + t.as_ref().map_or(0, |t| t.len() as u64 * 36);
+        tables.bytes += size(&table);
+        if let Some(old) = tables.held.insert(pack, table) {
+            tables.bytes -= size(&old);
+        } else {
+            tables.order.push_back(pack);
+        }
+        while tables.bytes > budget
+            && let Some(oldest) = tables.order.pop_front()
+        {
+            let old = tables.held.remove(&oldest).unwrap_or_default();
+            tables.bytes -= size(&old);
+        }
+    }
+
+    /// Hands claimed chunks to a lane, in order. Waits while the lane's queue is full.
+    ///
+    /// # Errors
+    /// [`Error::Interrupted`] if a lane failed.
+    pub fn send(&self, lane: usize, records: Vec<NewRecord>) -> Result<()> {
+        if records.is_empty() {
+            return Ok(());
+        }
+        let data: u64 = records.iter().filter(|r| r.kind.is_data()).map(|r| u64::from(r.plain_bytes)).sum();
+        self.counters.data_added.fetch_add(data, Ordering::Relaxed);
+        self.control.progress.bytes_new.fetch_add(data, Ordering::Relaxed);
+        if self.dry_run {
+            let stored: u64 = records.iter().map(|r| r.payload.len() as u64 + PackWriter::overhead(r)).sum();
+            self.counters.bytes_written.fetch_add(stored, Ordering::Relaxed);
+            return Ok(());
+        }
+        let bytes = records.iter().map(|r| r.memory_bytes() as u64).sum();
+        let lane = &self.lanes[lane]; // lane_of and the constants below give lanes that are there
+        if !lane.room.take(bytes) {
+            return Err(Error::Interrupted);
+        }
+        lane.queue.send(Batch { records, bytes }).map_err(|_| Error::Interrupted)
+    }
+
+    /// Makes a record of a claimed chunk.
+    pub fn record(&self, squeezer: &mut Squeezer, kind: ChunkKind, id: ChunkId, plain: &[u8]) -> NewRecord {
+        let (codec, parameters, payload) = match squeezer.squeeze(plain) {
+            Payload::Raw => (Codec::RAW, Vec::new(), plain.to_vec()),
+            Payload::Coded { codec, parameters, bytes } => (codec, parameters, bytes),
+        };
+        let plain_bytes = plain.len() as u32; // a chunk is at most CHUNK_BYTES long
+        NewRecord { kind, id, codec, parameters, bases: Vec::new(), plain_bytes, payload }
+    }
+
+    // ---- lanes ----------------------------------------------------------------------------------
+
+    fn lane(&self, kind: PackKind, queue: Receiver<Batch>, room: Arc<Room>) {
+        let mut open: Option<PackWriter> = None;
+        while let Ok(batch) = queue.recv() {
+            if batch.records.is_empty() {
+                break;
+            }
+            let outcome =
+                if self.failed.load(Ordering::Relaxed) { Ok(()) } else { self.append(kind, &mut open, batch.records) };
+            room.give(batch.bytes);
+            if let Err(e) = outcome {
+                self.fail(e);
+            }
+        }
+        if let Some(writer) = open.take()
+            && let Err(e) = self.seal(kind, writer)
+        {
+            self.fail(e);
+        }
+    }
+
+    fn append(&self, kind: PackKind, open: &mut Option<PackWriter>, mut records: Vec<NewRecord>) -> Result<()> {
+        loop {
+            let mut writer = match open.take() {
+                Some(writer) => writer,
+                None => self.open_pack(kind)?,
+            };
+            match writer.append(records) {
+                Ok(()) => {
+                    if writer.is_full(self.store.superblock().pack_bytes) {
+                        self.seal(kind, writer)?;
+                    } else {
+                        *open = Some(writer);
+                    }
+                    return Ok(());
+                }
+                Err(e) => records = self.abandon(writer, e)?,
+            }
+        }
+    }
+
+    /// Takes from a failed pack what it held, and its disk out of the run.
+    fn abandon(&self, writer: PackWriter, error: Error) -> Result<Vec<NewRecord>> {
+        let disk = writer.disk_id();
+        self.closed(&disk);
+        let full = matches!(&error, Error::Io { source, .. } if source.kind() == std::io::ErrorKind::StorageFull);
+        let label = self.store.pool().disk(&disk).map(|d| {
+            if full {
+                d.full()
+            } else {
+                d.suspect()
+            }
+            d.label.clone()
+        });
+        let label = label.unwrap_or_default();
+        let what = if full { "is full" } else { "failed and takes no more data" };
+        let mut left = writer.abandon(error);
+        self.control
+            .notice(Notice::Note(format!("disk {label} {what}: {}; its open pack goes to another disk", left.error)));
+        if !left.lost.is_empty() {
+            return Err(left.error);
+        }
+        left.recovered.append(&mut left.unsynced);
+        Ok(left.recovered)
+    }
+
+    fn closed(&self, disk: &DiskId) {
+        let mut open = self.open_on.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(i) = open.iter().position(|d| d == disk) {
+            open.swap_remove(i);
+        }
+    }
+
+    fn open_pack(&self, kind: PackKind) -> Result<PackWriter> {
+        self.begin()?;
+        let pack_bytes = self.store.superblock().pack_bytes;
+        loop {
+            let disk = {
+                let mut open = self.open_on.lock().unwrap_or_else(PoisonError::into_inner);
+                let disk = self.store.pool().choose(pack_bytes, &open);
+                let disk = disk.ok_or_else(|| Error::NoSpace {
+                    needed: pack_bytes,
+                    disks: self.store.pool().why_full(pack_bytes),
+                })?;
+                open.push(disk.id);
+                disk
+            };
+            let pack = PackId::new(self.writer, self.sequence.fetch_add(1, Ordering::Relaxed));
+            match PackWriter::create(self.store.io(), self.store.superblock().store, &disk.path, disk.id, pack, kind) {
+                Ok(writer) => return Ok(writer),
+                Err(e) => {
+                    self.closed(&disk.id);
+                    let full =
+                        matches!(&e, Error::Io { source, .. } if source.kind() == std::io::ErrorKind::StorageFull);
+                    if full {
+                        disk.full()
+                    } else {
+                        disk.suspect()
+                    }
+                    self.control.notice(Notice::Note(format!("disk {} takes no more data: {e}", disk.label)));
+                }
+            }
+        }
+    }
+
+    fn seal(&self, kind: PackKind, writer: PackWriter) -> Result<()> {
+        let disk = writer.disk_id();
+        match writer.seal() {
+            Ok(sealed) => {
+                self.closed(&disk);
+                self.counters.packs_sealed.fetch_add(1, Ordering::Relaxed);
+                self.counters.bytes_written.fetch_add(sealed.bytes, Ordering::Relaxed);
+                let rows = sealed.footer.rows.iter().map(|r| (r.offset, r.header.id)).collect();
+                self.keep_table(sealed.pack, Some(Arc::new(rows)));
+                let waiting = {
+                    let mut list = self.sealed.lock().unwrap_or_else(PoisonError::into_inner);
+                    list.push(sealed);
+                    list.len()
+                };
+                if waiting >= PUBLISH_PACKS { self.publish(Vec::new()) } else { Ok(()) }
+            }
+            Err((writer, e)) => {
+                let records = self.abandon(*writer, e)?;
+                let mut open = None;
+                self.append(kind, &mut open, records)?;
+                match open {
+                    Some(writer) => self.seal(kind, writer),
+                    None => Ok(()),
+                }
+            }
+        }
+    }
+
+    // ---- the log --------------------------------------------------------------------------------
+
+    /// Logs that this writer began, once, before its first pack.
+    fn begin(&self) -> Result<()> {
+        let mut began = self.began.lock().unwrap_or_else(PoisonError::into_inner);
+        if !*began {
+            let event = Event::WriterBegan {
+                writer: self.writer,
+                time_ns: self.store.io().world.now_ns(),
+                verb: self.verb.to_owned(),
+                host: crate::io::source::hostname(),
+                pid: crate::io::source::process_id(),
+                program: self.program.clone(),
+                parent: self.parent,
+            };
+            self.log(|_| vec![event])?;
+            *began = true;
+        }
+        Ok(())
+    }
+
+    fn log(&self, events: impl FnOnce(&LogState) -> Vec<Event>) -> Result<()> {
+        for note in self.store.append(events)? {
+            self.control.notice(Notice::Note(note));
+        }
+        Ok(())
+    }
+
+    /// Logs the sealed packs with `events` behind them, then indexes their chunks.
+    fn publish(&self, events: Vec<Event>) -> Result<()> {
+        let mut list = self.sealed.lock().unwrap_or_else(PoisonError::into_inner);
+        let packs = std::mem::take(&mut *list);
+        if packs.is_empty() && events.is_empty() {
+            return Ok(());
+        }
+        // The list stays locked, so that publications follow each other in the order of their serials.
+        let mut first = 0;
+        self.log(|state| {
+            first = state.next_serial();
+            let sealed = packs.iter().zip(first..).map(|(p, serial)| Event::PackSealed(p.event(serial)));
+            sealed.chain(events).collect()
+        })?;
+        let last = packs.len().saturating_sub(1);
+        for (i, (pack, serial)) in packs.iter().zip(first..).enumerate() {
+            let rows: Vec<_> = pack.footer.rows.iter().map(|r| (r.header.id, place(serial, r))).collect();
+            // the index stands for the entry only when all of it is in
+            self.index(&rows, i == last);
+        }
+        if packs.is_empty() {
+            self.index(&[], true);
+        }
+        for row in packs.iter().flat_map(|p| &p.footer.rows) {
+            self.claims.release(&row.header.id);
+        }
+        Ok(())
+    }
+
+    /// Indexes chunks. The index is a cache: if it fails, the run goes on and the next one rebuilds it.
+    fn index(&self, rows: &[(ChunkId, Place)], reflect: bool) {
+        if let Some(note) = self.store.index_apply(rows, reflect) {
+            self.control.notice(Notice::Note(note));
+        }
+    }
+
+    fn finish(&self, mut events: Vec<Event>, outcome: Outcome) -> Result<()> {
+        if self.dry_run {
+            return Ok(());
+        }
+        if *self.began.lock().unwrap_or_else(PoisonError::into_inner) {
+            events.push(Event::WriterEnded { writer: self.writer, outcome });
+        }
+        if self.salvaged.load(Ordering::Relaxed) {
+            events.extend(self.dead.iter().map(|w| Event::WriterEnded { writer: *w, outcome: Outcome::Superseded }));
+        }
+        self.publish(events)
+    }
+
+    /// A sink for metadata chunks, one a thread.
+    pub fn sink(&self) -> Sink<'_, 's> {
+        Sink { ingest: self, squeezer: Squeezer::default() }
+    }
+}
+
+/// The place of a row of a pack with this serial.
+pub fn place(serial: u32, row: &crate::format::footer::Row) -> Place {
+    // a record is at most RECORD_BYTES long
+    Place { pack: serial, offset: row.offset, stored: row.header.record_bytes() as u32, plain: row.header.plain_bytes }
+}
+
+/// Stores chunks one by one: metadata to the metadata lane, data to the first data lane.
+pub struct Sink<'i, 's> {
+    ingest: &'i Ingest<'s>,
+    squeezer: Squeezer,
+}
+
+impl WriteChunks for Sink<'_, '_> {
+    fn put(&mut self, kind: ChunkKind, bytes: &[u8]) -> Result<ChunkId> {
+        let id = self.ingest.store.keys().chunk_id(kind, bytes);
+        if self.ingest.claim(&[id])?.first() == Some(&true) {
+            let record = self.ingest.record(&mut self.squeezer, kind, id, bytes);
+            self.ingest.send(if kind.is_data() { 1 } else { 0 }, vec![record])?;
+        }
+        Ok(id)
+    }
+}

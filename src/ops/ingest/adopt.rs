@@ -1,0 +1,179 @@
+//! What dead writers left: sealed packs are adopted, open ones salvaged.
+//!
+//! A writer that the log saw begin and not end is dead, for we hold its lock. Packs that it sealed and
+//! did not log are complete: proven, they join the log. An open pack ends somewhere; its whole records are
+//! stored again like any new chunk. Only when the log has what could be saved are the leftovers
+//! removed.
+
+use super::Ingest;
+use crate::chunk::Unsqueezer;
+use crate::error::{Error, Result};
+use crate::format::event::Event;
+use crate::format::{ChunkId, PackId, WriterId};
+use crate::index::Place;
+use crate::ops::Notice;
+use crate::pack::read::{self, Found};
+use crate::pack::write::NewRecord;
+use crate::pack::{PACKS_DIR, of_name};
+use crate::pool::disk::Disk;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+/// A file of a dead writer that the log does not know and that cannot be adopted as it is.
+pub(super) struct Leftover {
+    pack: PackId,
+    path: PathBuf,
+}
+
+/// Packs of these writers on a disk that the log does not know.
+fn unlogged(ingest: &Ingest<'_>, disk: &Disk, writers: &[WriterId]) -> Result<Vec<(PackId, bool, PathBuf)>> {
+    let fs = &ingest.store.io().fs;
+    let root = disk.path.join(PACKS_DIR);
+    let mut out = Vec::new();
+    let folders = match fs.list(&root) {
+        Ok(folders) => folders,
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(out),
+        Err(e) => return Err(Error::io("list", root)(e)),
+    };
+    for folder in folders {
+        let folder = root.join(folder.name);
+        for entry in fs.list(&folder).map_err(Error::io("list", &folder))? {
+            let Some((pack, sealed)) = of_name(&entry.name) else { continue };
+            let known = ingest.store.with_state(|s| s.pack_by_id(&pack).is_some());
+            if writers.contains(&pack.writer()) && !(known && sealed) {
+                out.push((pack, sealed, folder.join(entry.name)));
+            }
+        }
+    }
+    Ok(out)
+}
+
+/// Adopts the sealed packs of dead writers. Returns the open packs that are left. The writers themselves
+/// are ended in the log by the entry that ends this run, when all that they left was taken over: if this
+/// run dies too, the next one finds them all.
+pub(super) fn dead_writers(ingest: &mut Ingest<'_>) -> Result<Vec<Leftover>> {
+    let writers: Vec<WriterId> = ingest.store.with_state(|s| s.writers.keys().copied().collect());
+    if writers.is_empty() {
+        return Ok(Vec::new());
+    }
+    let mut leftovers = Vec::new();
+    let mut adopted = Vec::new();
+    let disks: Vec<Arc<Disk>> = ingest.store.pool().disks().cloned().collect();
+    for disk in disks {
+        for (pack, sealed, path) in unlogged(ingest, &disk, &writers)? {
+            ingest.control.proceed()?;
+            match if sealed { prove(ingest, &path, pack) } else { Ok(None) } {
+                Ok(Some(ends)) => adopted.push((disk.id, pack, ends)),
+                Ok(None) => leftovers.push(Leftover { pack, path }),
+                Err(e) => {
+                    ingest.control.notice(Notice::Note(format!("{e}; whole records in it are stored anew")));
+                    leftovers.push(Leftover { pack, path });
+                }
+            }
+        }
+    }
+    ingest.dead = writers;
+    if adopted.is_empty() {
+        report(ingest, 0, leftovers.len());
+        return Ok(leftovers);
+    }
+    let mut first = 0;
+    ingest.log(|state| {
+        first = state.next_serial();
+        let mut events = Vec::new();
+        for ((disk, pack, ends), serial) in adopted.iter().zip(first..) {
+            let s = ends.footer.statistics;
+            events.push(Event::PackSealed(crate::format::event::SealedPack {
+                serial,
+                pack: *pack,
+                kind: ends.header.kind,
+                disk: *disk,
+                bytes: ends.trailer.file_bytes,
+                records: s.records,
+                plain_bytes: s.plain_bytes,
+                stored_bytes: s.stored_bytes,
+                root: ends.trailer.root,
+            }));
+        }
+        events
+    })?;
+    for ((_, _, ends), serial) in adopted.iter().zip(first..) {
+        let rows: Vec<(ChunkId, Place)> =
+            ends.footer.rows.iter().map(|r| (r.header.id, super::place(serial, r))).collect();
+        ingest.index(&rows, false);
+    }
+    ingest.index(&[], true);
+    report(ingest, adopted.len(), leftovers.len());
+    Ok(leftovers)
+}
+
+fn report(ingest: &Ingest<'_>, adopted: usize, open: usize) {
+    if adopted + open > 0 {
+        let note = format!("an earlier run was cut short: {adopted} sealed packs adopted, {open} open ones to salvage");
+        ingest.control.notice(Notice::Note(note));
+    }
+}
+
+/// Proves a sealed pack whole, unit by unit.
+fn prove(ingest: &Ingest<'_>, path: &Path, pack: PackId) -> Result<Option<read::Ends>> {
+    let file = ingest.store.io().fs.open(path).map_err(Error::io("open the pack", path))?;
+    let ends = read::ends(&*file, path, pack)?;
+    if ends.header.store != ingest.store.superblock().store {
+        return Err(Error::Damaged {
+            what: "a pack",
+            path: path.to_owned(),
+            offset: 16,
+            why: "it belongs to another store".into(),
+        });
+    }
+    for unit in 0..ends.units.len() as u64 / 16 {
+        read::prove_unit(&*file, path, &ends, unit)?;
+    }
+    Ok(Some(ends))
+}
+
+/// Stores the whole records of open packs anew, each proven by its id.
+pub(super) fn salvage(ingest: &Ingest<'_>, leftovers: &[Leftover]) -> Result<()> {
+    let mut unsqueezer = Unsqueezer::default();
+    let keys = ingest.store.keys();
+    for left in leftovers {
+        let Ok(file) = ingest.store.io().fs.open(&left.path) else { continue };
+        let walked = read::walk(&*file, &left.path, left.pack, |found| {
+            ingest.proceed()?;
+            let Found::Record(record, _) = found else { return Ok(()) };
+            if proven(keys, &mut unsqueezer, &record) && ingest.claim(&[record.id])?.first() == Some(&true) {
+                let lane = if record.kind.is_data() { 1 } else { 0 };
+                ingest.send(lane, vec![record])?;
+            }
+            Ok(())
+        });
+        match walked {
+            Err(e @ Error::Interrupted) => return Err(e),
+            Err(e) => {
+                ingest.control.notice(Notice::Note(format!("{} could not be salvaged whole: {e}", left.path.display())))
+            }
+            Ok(()) => {}
+        }
+    }
+    ingest.salvaged.store(true, Ordering::Relaxed);
+    Ok(())
+}
+
+fn proven(keys: &crate::format::Keys, unsqueezer: &mut Unsqueezer, record: &NewRecord) -> bool {
+    let mut plain = Vec::new();
+    record.bases.is_empty()
+        && unsqueezer.open(record.codec, &record.parameters, &record.payload, record.plain_bytes, &mut plain).is_ok()
+        && keys.chunk_id(record.kind, &plain) == record.id
+}
+
+/// Removes what was salvaged, now that the log has it.
+pub(super) fn clear(ingest: &Ingest<'_>, leftovers: &[Leftover]) {
+    if !ingest.salvaged.load(Ordering::Relaxed) {
+        return;
+    }
+    for left in leftovers {
+        // A leftover that stays costs space until check names it; it holds nothing that is not stored.
+        let _ = ingest.store.io().fs.remove_file(&left.path);
+    }
+}

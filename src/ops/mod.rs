@@ -1,0 +1,112 @@
+//! The verbs: plan, run, report. Paced, resumable, silent.
+//!
+//! A verb takes an open [`crate::store::Store`], its own options and a [`Control`], and returns a report.
+//! It prints nothing and asks nothing: the command line does. What is told while it runs goes through
+//! [`Control`]: progress as counters, notices and losses as events, in the order in which they happened.
+//!
+//! # Invariants
+//!
+//! 1. Everything that makes packs goes through [`ingest`], which alone writes log entries for them.
+//! 2. Every queue is bounded in bytes.
+//! 3. A verb that is cancelled ends soon, leaves the store as sound as it found it, and says
+//!    [`crate::Error::Interrupted`].
+
+pub mod backup;
+pub mod ingest;
+
+use crate::error::{Error, Result};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+/// Something that a person should know while a verb runs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Notice {
+    /// A source's file or folder that could not be kept, by reason. The run goes on.
+    Unreadable { path: Vec<u8>, reason: String },
+    /// A file that changed while it was read, twice: the second reading was kept.
+    Changed { path: Vec<u8> },
+    /// A device, socket or FIFO, which is not kept.
+    Special { path: Vec<u8>, kind: &'static str },
+    /// The store or one of its disks lies inside the source and was left out.
+    OwnStore { path: Vec<u8> },
+    /// A file of a snapshot that cannot be had whole any more.
+    FileLost(FileLost),
+    /// Metadata that could not be brought back (an attribute, an owner); the file's bytes were.
+    Metadata { path: Vec<u8>, reason: String },
+    /// Anything else worth a line.
+    Note(String),
+}
+
+/// A file that is lost, in whole or in part.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FileLost {
+    pub snapshot: String,
+    pub path: Vec<u8>,
+    /// Bytes that cannot be had; all of the file's where that is not known.
+    pub bytes_lost: u64,
+    pub reason: String,
+}
+
+/// Counters that a running verb keeps and anyone may read.
+#[derive(Debug, Default)]
+pub struct Progress {
+    /// Files done, and how many there are (0: not known yet).
+    pub files_done: AtomicU64,
+    pub files_total: AtomicU64,
+    /// The same in bytes.
+    pub bytes_done: AtomicU64,
+    pub bytes_total: AtomicU64,
+    /// Bytes that were new and stored.
+    pub bytes_new: AtomicU64,
+    /// The totals are final.
+    pub totals_known: AtomicBool,
+    /// What is being done, in a word or two.
+    pub phase: Mutex<&'static str>,
+}
+
+impl Progress {
+    pub fn set_phase(&self, phase: &'static str) {
+        if let Ok(mut p) = self.phase.lock() {
+            *p = phase;
+        }
+    }
+}
+
+/// How the outside follows and stops a verb.
+#[derive(Default)]
+pub struct Control {
+    pub progress: Progress,
+    cancelled: AtomicBool,
+    /// Called for each notice, from any thread, one at a time.
+    sink: Option<Mutex<Box<dyn FnMut(Notice) + Send>>>,
+}
+
+impl Control {
+    /// A control that hands every notice to `sink`.
+    pub fn with_sink(sink: impl FnMut(Notice) + Send + 'static) -> Self {
+        Control { sink: Some(Mutex::new(Box::new(sink))), ..Default::default() }
+    }
+
+    /// Asks the verb to stop.
+    pub fn cancel(&self) {
+        self.cancelled.store(true, Ordering::Relaxed);
+    }
+
+    pub fn is_cancelled(&self) -> bool {
+        self.cancelled.load(Ordering::Relaxed)
+    }
+
+    /// # Errors
+    /// [`Error::Interrupted`] after [`Control::cancel`].
+    pub fn proceed(&self) -> Result<()> {
+        if self.is_cancelled() { Err(Error::Interrupted) } else { Ok(()) }
+    }
+
+    pub fn notice(&self, notice: Notice) {
+        if let Some(sink) = &self.sink
+            && let Ok(mut sink) = sink.lock()
+        {
+            sink(notice);
+        }
+    }
+}

@@ -1,0 +1,304 @@
+//! Appending to a pack and sealing it.
+
+use super::{open_path, read, sealed_path};
+use crate::error::{Error, Result};
+use crate::format::check::{Units, blake3};
+use crate::format::event::SealedPack;
+use crate::format::footer::{
+    Footer, PACK_HEADER_BYTES, PackHeader, PackKind, PackStatistics, Row, TRAILER_BYTES, Trailer,
+};
+use crate::format::limits;
+use crate::format::record::{Codec, Header, PAYLOAD_CHECK_BYTES, payload_check};
+use crate::format::{ChunkId, ChunkKind, DiskId, PackId, StoreId};
+use crate::io::{File, Io};
+use std::io::IoSlice;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// An open pack is synced whenever so many bytes were written since the last time.
+pub const SYNC_BYTES: u64 = 16 << 20;
+
+/// A chunk on its way into a pack.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NewRecord {
+    pub kind: ChunkKind,
+    pub id: ChunkId,
+    pub codec: Codec,
+    pub parameters: Vec<u8>,
+    pub bases: Vec<ChunkId>,
+    pub plain_bytes: u32,
+    pub payload: Vec<u8>,
+}
+
+impl NewRecord {
+    fn header(&self) -> Header {
+        Header {
+            kind: self.kind,
+            codec: self.codec,
+            plain_bytes: self.plain_bytes,
+            stored_bytes: self.payload.len() as u32, // at most CHUNK_BYTES, asserted in `append`
+            id: self.id,
+            bases: self.bases.clone(),
+            parameters: self.parameters.clone(),
+        }
+    }
+
+    /// Bytes of the record in a pack.
+    pub fn record_bytes(&self) -> u64 {
+        self.header().record_bytes()
+    }
+
+    /// Bytes that it holds in memory, for budgets.
+    pub fn memory_bytes(&self) -> usize {
+        self.payload.capacity() + self.parameters.capacity() + std::mem::size_of::<Self>()
+    }
+}
+
+/// A pack that was sealed, with its table.
+#[derive(Debug)]
+pub struct Sealed {
+    pub pack: PackId,
+    pub kind: PackKind,
+    pub disk: DiskId,
+    pub bytes: u64,
+    pub root: [u8; 32],
+    pub footer: Footer,
+}
+
+impl Sealed {
+    /// What the log says of it under this serial.
+    pub fn event(&self, serial: u32) -> SealedPack {
+        let s = self.footer.statistics;
+        SealedPack {
+            serial,
+            pack: self.pack,
+            kind: self.kind,
+            disk: self.disk,
+            bytes: self.bytes,
+            records: s.records,
+            plain_bytes: s.plain_bytes,
+            stored_bytes: s.stored_bytes,
+            root: self.root,
+        }
+    }
+}
+
+/// What is left of a pack whose disk failed it.
+pub struct Abandoned {
+    pub error: Error,
+    /// Records whose sync succeeded: read again past the page cache, proven.
+    pub recovered: Vec<NewRecord>,
+    /// Records that were never synced, from memory.
+    pub unsynced: Vec<NewRecord>,
+    /// Records that were synced once and can not be read back: their chunks are lost with this pack and
+    /// must be read from the source again.
+    pub lost: Vec<ChunkId>,
+}
+
+/// An open pack.
+pub struct PackWriter {
+    io: Io,
+    disk: PathBuf,
+    disk_id: DiskId,
+    file: Arc<dyn File>,
+    pack: PackId,
+    kind: PackKind,
+    at: u64,
+    units: Units,
+    rows: Vec<Row>,
+    statistics: PackStatistics,
+    /// Records before this one are synced.
+    synced_rows: usize,
+    unsynced: Vec<NewRecord>,
+    unsynced_bytes: u64,
+}
+
+impl PackWriter {
+    /// Creates an open pack on a disk and writes its header.
+    ///
+    /// # Errors
+    /// [`Error::Io`]. Nothing is lost then: the pack held no record.
+    pub fn create(io: &Io, store: StoreId, disk: &Path, disk_id: DiskId, pack: PackId, kind: PackKind) -> Result<Self> {
+        let path = open_path(disk, pack);
+        if let Some(dir) = path.parent() {
+            io.fs.create_dir_all(dir).map_err(Error::io("create the folder", dir))?;
+        }
+        let file = io.fs.create_new(&path).map_err(Error::io("create the pack", &path))?;
+        let header = PackHeader { kind, store, pack }.encode();
+        file.write_all_at(&[IoSlice::new(&header)], 0).map_err(Error::io("write to the pack", &path))?;
+        let mut units = Units::default();
+        units.update(&header);
+        Ok(PackWriter {
+            io: io.clone(),
+            disk: disk.to_owned(),
+            disk_id,
+            file,
+            pack,
+            kind,
+            at: PACK_HEADER_BYTES as u64,
+            units,
+            rows: Vec::new(),
+            statistics: PackStatistics::default(),
+            synced_rows: 0,
+            unsynced: Vec::new(),
+            unsynced_bytes: 0,
+        })
+    }
+
+    pub fn pack(&self) -> PackId {
+        self.pack
+    }
+
+    pub fn disk_id(&self) -> DiskId {
+        self.disk_id
+    }
+
+    /// Bytes so far, the end not counted.
+    pub fn bytes(&self) -> u64 {
+        self.at
+    }
+
+    pub fn records(&self) -> usize {
+        self.rows.len()
+    }
+
+    /// Whether another `bytes` of record would pass what a pack can hold at all.
+    pub fn is_full(&self, pack_bytes: u64) -> bool {
+        self.at >= pack_bytes || self.rows.len() as u32 >= limits::PACK_RECORDS - 1024
+    }
+
+    /// Appends records, one behind the other. Syncs when [`SYNC_BYTES`] have gathered.
+    ///
+    /// # Errors
+    /// The pack is at its end: call [`PackWriter::abandon`]. All records given so far, these included, are
+    /// accounted for there.
+    ///
+    /// # Panics
+    /// For a record longer than the format allows: a mistake of the caller.
+    pub fn append(&mut self, records: Vec<NewRecord>) -> Result<()> {
+        let mut ends = Vec::with_capacity(records.len());
+        let mut headers: Vec<u8> = Vec::with_capacity(records.len() * 72);
+        let mut at = self.at;
+        for record in &records {
+            assert!(
+                record.payload.len() <= limits::CHUNK_BYTES && record.plain_bytes > 0,
+                "records are made of chunks"
+            );
+            let header = record.header();
+            let start = headers.len();
+            header.encode_into(self.pack, at, &mut headers);
+            ends.push((start..headers.len(), payload_check(self.pack, at, &record.payload)));
+            self.statistics.records += 1;
+            self.statistics.plain_bytes += u64::from(header.plain_bytes);
+            self.statistics.stored_bytes += u64::from(header.stored_bytes);
+            let next = at + header.record_bytes();
+            // `at` stays below 2^32: a pack is sealed at `pack_bytes` <= PACK_BYTES / 2, a batch is far smaller
+            self.rows.push(Row { offset: at as u32, header });
+            at = next;
+        }
+        let mut parts = Vec::with_capacity(records.len() * 3);
+        for (record, (header, check)) in records.iter().zip(&ends) {
+            let header = &headers[header.clone()]; // ranges of this very buffer
+            self.units.update(header);
+            self.units.update(&record.payload);
+            self.units.update(check);
+            parts.extend([IoSlice::new(header), IoSlice::new(&record.payload), IoSlice::new(check)]);
+        }
+        let written = self.file.write_all_at(&parts, self.at);
+        drop(parts);
+        self.unsynced_bytes += at - self.at;
+        self.at = at;
+        self.unsynced.extend(records); // kept until synced, whatever happened
+        written.map_err(|e| self.failed("write to the pack", e))?;
+        if self.unsynced_bytes >= SYNC_BYTES {
+            self.sync()?;
+        }
+        Ok(())
+    }
+
+    fn failed(&self, action: &'static str, source: std::io::Error) -> Error {
+        Error::Io { action, path: open_path(&self.disk, self.pack), source }
+    }
+
+    fn sync(&mut self) -> Result<()> {
+        self.file.sync().map_err(|e| self.failed("sync the pack", e))?;
+        self.synced_rows = self.rows.len();
+        self.unsynced.clear();
+        self.unsynced_bytes = 0;
+        Ok(())
+    }
+
+    /// Writes the end, syncs, names the pack `.pack`, syncs its folder, and reads a sample back past the
+    /// page cache.
+    ///
+    /// # Errors
+    /// As [`PackWriter::append`]: the writer comes back with the error, to be abandoned.
+    pub fn seal(mut self) -> std::result::Result<Sealed, (Box<PackWriter>, Error)> {
+        let footer = Footer { rows: self.rows.clone(), statistics: self.statistics };
+        let footer_offset = self.at;
+        let mut end = footer.encode(self.pack, footer_offset);
+        let mut units = std::mem::take(&mut self.units);
+        units.update(&end);
+        let units_offset = footer_offset + end.len() as u64;
+        let table = units.finish();
+        let root = blake3(&[&table]);
+        let file_bytes = units_offset + table.len() as u64 + TRAILER_BYTES as u64;
+        end.extend_from_slice(&table);
+        let trailer = Trailer {
+            pack: self.pack,
+            records: self.statistics.records,
+            footer_offset,
+            units_offset,
+            file_bytes,
+            root,
+        };
+        end.extend_from_slice(&trailer.encode());
+        match self.finish(&end, &trailer) {
+            Ok(()) => {
+                Ok(Sealed { pack: self.pack, kind: self.kind, disk: self.disk_id, bytes: file_bytes, root, footer })
+            }
+            Err(e) => Err((Box::new(self), e)),
+        }
+    }
+
+    fn finish(&mut self, end: &[u8], trailer: &Trailer) -> Result<()> {
+        self.file.write_all_at(&[IoSlice::new(end)], self.at).map_err(|e| self.failed("write to the pack", e))?;
+        self.file.sync().map_err(|e| self.failed("sync the pack", e))?;
+        let (from, to) = (open_path(&self.disk, self.pack), sealed_path(&self.disk, self.pack));
+        self.io.fs.rename_new(&from, &to).map_err(Error::io("name the sealed pack", &to))?;
+        for dir in to.ancestors().skip(1).take(2) {
+            self.io.fs.sync_dir(dir).map_err(Error::io("sync the folder", dir))?;
+        }
+        read::prove_sample(&*self.file, &to, trailer)
+    }
+
+    /// Gives up on the file and gives back what it held. The file is removed as far as its disk lets it.
+    pub fn abandon(self, error: Error) -> Abandoned {
+        let mut recovered = Vec::new();
+        let mut lost = Vec::new();
+        let _ = self.file.drop_cache(0, 0); // a hint; what cannot be dropped is proven below all the same
+        for row in &self.rows[..self.synced_rows] {
+            // synced_rows never passes the number of rows
+            match read::record_at(&*self.file, self.pack, row) {
+                Ok(record) => recovered.push(record),
+                Err(_) => lost.push(row.header.id),
+            }
+        }
+        for path in [open_path(&self.disk, self.pack), sealed_path(&self.disk, self.pack)] {
+            let _ = self.io.fs.remove_file(&path); // the disk failed; a leftover is salvaged or ignored later
+        }
+        Abandoned { error, recovered, unsynced: self.unsynced, lost }
+    }
+
+    /// Drops an open pack without any record, and its file.
+    pub fn discard(self) {
+        debug_assert!(self.rows.is_empty());
+        let _ = self.io.fs.remove_file(&open_path(&self.disk, self.pack)); // a leftover is salvaged as empty later
+    }
+
+    /// The overhead that a record adds beside its payload, in bytes, its row in the footer included.
+    pub fn overhead(record: &NewRecord) -> u64 {
+        let header = record.header().header_bytes() as u64;
+        2 * header + 4 + PAYLOAD_CHECK_BYTES as u64
+    }
+}

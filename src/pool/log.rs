@@ -1,0 +1,397 @@
+//! The copies of the log: one in `STORE`, one on every disk.
+//!
+//! The log is a chain of create-once files. Its state is the longest valid chain over all copies that
+//! are here; a copy that misses entries is caught up before a writer appends. An entry counts as written
+//! when it is durable in `STORE` and on at least one disk (2m + 1 with parity m); it goes to all that
+//! are here.
+//!
+//! # Invariants
+//!
+//! 1. An entry's file appears under its name only when its bytes are durable, and is never changed.
+//! 2. Two entries with one number and two hashes are a fork: nothing is written, both are named.
+//! 3. An entry that cannot be read in any copy is not taken for one that was never written.
+//! 4. After a failed append nothing more is appended by this process: what the copies hold is unknown
+//!    until they are read anew.
+
+use super::Pool;
+use super::disk::{Disk, LOG_DIR};
+use crate::catalog::state::LogState;
+use crate::error::{Error, Result};
+use crate::format::event::{Event, SealedPack};
+use crate::format::limits::LOG_ENTRY_BYTES;
+use crate::format::log::{LogEntry, file_name, number_of};
+use crate::format::{EntryHash, StoreId};
+use crate::io::Io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// One copy of the log.
+struct Copy {
+    dir: PathBuf,
+    /// `None` for the one in `STORE`.
+    disk: Option<Arc<Disk>>,
+    /// Numbers of the entries there, ascending.
+    numbers: Vec<u64>,
+}
+
+/// The log as it was read.
+pub struct LogRead {
+    pub state: LogState,
+    /// What was noticed, for people.
+    pub notices: Vec<String>,
+    /// Something that forbids writing: a fork, or an entry that no copy can give.
+    pub blocked: Option<Error>,
+    /// Copies that miss entries, or hold damaged ones: where, and which.
+    behind: Vec<(usize, Vec<u64>)>,
+    copies: Vec<Copy>,
+}
+
+/// Reads an entry's file and proves it; `None` where it does not exist.
+fn read_entry(io: &Io, dir: &Path, store: StoreId, number: u64) -> Result<Option<(LogEntry, EntryHash, Vec<u8>)>> {
+    let path = dir.join(file_name(number));
+    let bytes = match io.read_small(&path, LOG_ENTRY_BYTES) {
+        Ok(bytes) => bytes,
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(e) => return Err(Error::io("read the log entry", path)(e)),
+    };
+    let (entry, hash) = LogEntry::decode(&path, &bytes)?;
+    if entry.number != number || entry.store != store {
+        let why = "it is an entry of another number or store".to_owned();
+        return Err(Error::Damaged { what: "a log entry", path, offset: 16, why });
+    }
+    Ok(Some((entry, hash, bytes)))
+}
+
+impl LogRead {
+    /// Reads the log from all copies.
+    ///
+    /// # Errors
+    /// [`Error::LogDamaged`] where no state can be had at all, [`Error::FromTheFuture`].
+    pub fn read(io: &Io, home: &Path, pool: &Pool) -> Result<LogRead> {
+        let home_dir = home.join(LOG_DIR);
+        let mut copies = vec![Copy { dir: home_dir.clone(), disk: None, numbers: Vec::new() }];
+        for disk in pool.disks() {
+            let dir = disk.path.join(LOG_DIR);
+            if dir != home_dir {
+                copies.push(Copy { dir, disk: Some(Arc::clone(disk)), numbers: Vec::new() });
+            }
+        }
+        let mut notices = Vec::new();
+        for copy in &mut copies {
+            match io.fs.list(&copy.dir) {
+                Ok(names) => copy.numbers = names.iter().filter_map(|e| number_of(&e.name)).collect(),
+                Err(e) if e.kind() == std::io::ErrorKind::NotFound => {}
+                Err(e) => notices.push(format!("the log at {} cannot be listed: {e}", copy.dir.display())),
+            }
+            copy.numbers.sort_unstable();
+        }
+        let mut read =
+            LogRead { state: LogState::empty(pool.store()), notices, blocked: None, behind: Vec::new(), copies };
+        read.follow(io)?;
+        read.compare_heads(io);
+        Ok(read)
+    }
+
+    /// The first valid entry `number` in any copy that `fits`; copies whose file is there and damaged are
+    /// added to `bad`.
+    fn entry(
+        &self,
+        io: &Io,
+        number: u64,
+        bad: &mut Vec<(usize, Error)>,
+        fits: impl Fn(&LogEntry) -> bool,
+    ) -> Result<Option<(LogEntry, EntryHash, u64)>> {
+        for (i, copy) in self.copies.iter().enumerate() {
+            if copy.numbers.binary_search(&number).is_err() {
+                continue;
+            }
+            match read_entry(io, &copy.dir, self.state.store, number) {
+                Ok(Some((entry, hash, bytes))) if fits(&entry) => return Ok(Some((entry, hash, bytes.len() as u64))),
+                Ok(_) => {}
+                Err(e @ Error::FromTheFuture { .. }) => return Err(e),
+                Err(e) => bad.push((i, e)),
+            }
+        }
+        Ok(None)
+    }
+
+    fn damaged(&self, number: u64, bad: &[(usize, Error)]) -> Error {
+        let places = bad.iter().map(|(i, _)| self.copies[*i].dir.join(file_name(number))).collect(); // indices of copies
+        Error::LogDamaged { number, places }
+    }
+
+    /// Finds the head, goes back to its checkpoint and applies every entry from there.
+    fn follow(&mut self, io: &Io) -> Result<()> {
+        let mut candidates: Vec<u64> = self.copies.iter().flat_map(|c| c.numbers.iter().copied()).collect();
+        candidates.sort_unstable();
+        candidates.dedup();
+        let mut damaged = Vec::new();
+        while let Some(head) = candidates.pop() {
+            let mut bad = Vec::new();
+            match self.entry(io, head, &mut bad, |_| true)? {
+                Some((entry, ..)) => match self.replay(io, entry.checkpoint, head, &mut damaged) {
+                    Ok(state) => {
+                        self.state = state;
+                        self.note_damage(damaged);
+                        return Ok(());
+                    }
+                    Err(e) => {
+                        self.notices.push(format!("{e}; earlier entries are followed"));
+                        self.blocked.get_or_insert(e);
+                    }
+                },
+                None => {
+                    let e = self.damaged(head, &bad);
+                    self.notices.push(format!("{e}; earlier entries are followed"));
+                    self.blocked.get_or_insert(e);
+                    damaged.extend(bad.into_iter().map(|(i, _)| (i, head)));
+                }
+            }
+        }
+        match self.blocked.take() {
+            Some(e) => Err(e),
+            None => {
+                let places = self.copies.iter().map(|c| c.dir.clone()).collect();
+                Err(Error::LogDamaged { number: 1, places })
+            }
+        }
+    }
+
+    fn replay(&self, io: &Io, checkpoint: u64, head: u64, damaged: &mut Vec<(usize, u64)>) -> Result<LogState> {
+        let mut state = LogState::empty(self.state.store);
+        for number in checkpoint..=head {
+            let mut bad = Vec::new();
+            let previous = state.hash;
+            let found = self.entry(io, number, &mut bad, |e| number == checkpoint || e.previous == previous)?;
+            let Some((entry, hash, bytes)) = found else { return Err(self.damaged(number, &bad)) };
+            damaged.extend(bad.into_iter().map(|(i, _)| (i, number)));
+            state.apply(&entry, hash, bytes)?;
+        }
+        Ok(state)
+    }
+
+    fn note_damage(&mut self, damaged: Vec<(usize, u64)>) {
+        for (i, number) in damaged {
+            self.notices.push(format!(
+                "{} is damaged; another copy is good",
+                self.copies[i].dir.join(file_name(number)).display()
+            ));
+            match self.behind.iter_mut().find(|(copy, _)| *copy == i) {
+                Some((_, numbers)) => numbers.push(number),
+                None => self.behind.push((i, vec![number])),
+            }
+        }
+    }
+
+    /// Finds copies that are older, and ones that went another way.
+    fn compare_heads(&mut self, io: &Io) {
+        let store = self.state.store;
+        for i in 0..self.copies.len() {
+            let copy = &self.copies[i]; // i < len
+            let head = self.state.number;
+            let newest = copy.numbers.iter().rev().find(|&&n| n <= head).copied();
+            let missing: Vec<u64> =
+                (self.state.checkpoint..=head).filter(|n| copy.numbers.binary_search(n).is_err()).collect();
+            if let Some(number) = newest {
+                let ours = self.copies.iter().enumerate().filter(|(k, _)| *k != i);
+                let mine = read_entry(io, &copy.dir, store, number).ok().flatten();
+                for (_, other) in ours {
+                    let theirs = read_entry(io, &other.dir, store, number).ok().flatten();
+                    if let (Some((_, a, _)), Some((_, b, _))) = (&mine, &theirs)
+                        && a != b
+                    {
+                        let one = copy.dir.join(file_name(number));
+                        let fork = Error::LogFork { number, one, other: other.dir.join(file_name(number)) };
+                        self.notices.push(fork.to_string());
+                        self.blocked.get_or_insert(fork);
+                        break;
+                    }
+                }
+            }
+            if !missing.is_empty() {
+                if let Some(disk) = &copy.disk {
+                    self.notices.push(format!(
+                        "disk {} is stale: it misses {} of the log's entries",
+                        disk.label,
+                        missing.len()
+                    ));
+                }
+                match self.behind.iter_mut().find(|(k, _)| *k == i) {
+                    Some((_, numbers)) => numbers.extend(missing),
+                    None => self.behind.push((i, missing)),
+                }
+            }
+        }
+    }
+
+    /// The packs that the log sealed after the entry `number`, if that entry is in this log with this hash
+    /// and all later ones can be read; `None` otherwise. An index that stands for that entry lacks just these.
+    ///
+    /// # Errors
+    /// [`Error::FromTheFuture`].
+    pub fn sealed_since(&self, io: &Io, number: u64, hash: EntryHash) -> Result<Option<Vec<SealedPack>>> {
+        let mut previous = hash;
+        if number == self.state.number {
+            return Ok((hash == self.state.hash).then(Vec::new));
+        }
+        match self.entry(io, number, &mut Vec::new(), |_| true)? {
+            Some((_, found, _)) if found == hash => {}
+            _ => return Ok(None),
+        }
+        let mut sealed = Vec::new();
+        for next in number + 1..=self.state.number {
+            let Some((entry, hash, _)) = self.entry(io, next, &mut Vec::new(), |e| e.previous == previous)? else {
+                return Ok(None);
+            };
+            previous = hash;
+            if entry.checkpoint == next {
+                continue; // it says again what entries before it said
+            }
+            sealed
+                .extend(entry.events.iter().filter_map(|e| if let Event::PackSealed(s) = e { Some(*s) } else { None }));
+        }
+        Ok((previous == self.state.hash).then_some(sealed))
+    }
+
+    /// Disks whose copy of the log is older than the others.
+    pub fn stale(&self) -> impl Iterator<Item = &Arc<Disk>> {
+        self.behind.iter().filter_map(|(i, _)| self.copies.get(*i)?.disk.as_ref())
+    }
+
+    /// Makes the log writable: refuses where something forbids it, and brings every copy up to date.
+    ///
+    /// # Errors
+    /// What blocks it; [`Error::Io`] where `STORE` cannot be written. A disk that cannot is marked suspect.
+    pub fn into_writer(mut self, io: &Io) -> Result<LogWriter> {
+        if let Some(e) = self.blocked.take() {
+            return Err(e);
+        }
+        let copies: Vec<LogCopy> =
+            self.copies.iter().map(|c| LogCopy { dir: c.dir.clone(), disk: c.disk.clone() }).collect();
+        for (i, numbers) in std::mem::take(&mut self.behind) {
+            let target = &copies[i]; // indices of copies
+            for number in numbers {
+                let source = copies.iter().enumerate().filter(|(k, _)| *k != i);
+                let good =
+                    source.filter_map(|(_, c)| read_entry(io, &c.dir, self.state.store, number).ok().flatten()).next();
+                let Some((_, _, bytes)) = good else { continue }; // older than the checkpoint: history, not state
+                if let Err(e) = target.put(io, number, &bytes, true) {
+                    match &target.disk {
+                        None => return Err(e),
+                        Some(disk) => {
+                            disk.suspect();
+                            break;
+                        }
+                    }
+                }
+            }
+        }
+        Ok(LogWriter { io: io.clone(), state: self.state, copies, poisoned: false })
+    }
+}
+
+struct LogCopy {
+    dir: PathBuf,
+    disk: Option<Arc<Disk>>,
+}
+
+impl LogCopy {
+    fn put(&self, io: &Io, number: u64, bytes: &[u8], replace: bool) -> Result<()> {
+        io.fs.create_dir_all(&self.dir).map_err(Error::io("create the folder", &self.dir))?;
+        let path = self.dir.join(file_name(number));
+        io.write_durable(&path, bytes, replace).map_err(Error::io("write the log entry", path))
+    }
+}
+
+/// Appends to the log. There is one in a process that holds the lock.
+pub struct LogWriter {
+    io: Io,
+    pub state: LogState,
+    copies: Vec<LogCopy>,
+    poisoned: bool,
+}
+
+impl LogWriter {
+    /// Begins a log with its first entry, in `STORE` and on every disk.
+    ///
+    /// # Errors
+    /// As [`LogWriter::append`].
+    pub fn begin(io: &Io, home: &Path, pool: &Pool, events: Vec<Event>) -> Result<LogWriter> {
+        let home_dir = home.join(LOG_DIR);
+        let mut copies = vec![LogCopy { dir: home_dir.clone(), disk: None }];
+        for disk in pool.disks() {
+            let dir = disk.path.join(LOG_DIR);
+            if dir != home_dir {
+                copies.push(LogCopy { dir, disk: Some(Arc::clone(disk)) });
+            }
+        }
+        let mut writer = LogWriter { io: io.clone(), state: LogState::empty(pool.store()), copies, poisoned: false };
+        writer.write(events, true)?;
+        Ok(writer)
+    }
+
+    /// Appends one entry, durably, and applies it to the state. A checkpoint follows when one is due.
+    /// Returns the notices of copies that could not be written.
+    ///
+    /// # Errors
+    /// Whatever keeps it from being durable in `STORE` and on a disk. Nothing may be appended after that.
+    pub fn append(&mut self, events: Vec<Event>) -> Result<Vec<String>> {
+        let mut notices = self.write(events, false)?;
+        if self.state.wants_checkpoint() {
+            notices.extend(self.write(self.state.checkpoint_events(), true)?);
+        }
+        Ok(notices)
+    }
+
+    fn write(&mut self, events: Vec<Event>, checkpoint: bool) -> Result<Vec<String>> {
+        let number = self.state.number + 1;
+        if self.poisoned {
+            return Err(Error::LogDamaged { number, places: self.copies.iter().map(|c| c.dir.clone()).collect() });
+        }
+        let entry = LogEntry {
+            store: self.state.store,
+            number,
+            previous: self.state.hash,
+            // the order is the number's; the clock may jump back
+            time_ns: self.io.world.now_ns().max(self.state.time_ns.saturating_add(1)),
+            checkpoint: if checkpoint { number } else { self.state.checkpoint },
+            events,
+        };
+        let (bytes, hash) = entry.encode();
+        if bytes.len() as u64 > LOG_ENTRY_BYTES {
+            return Err(Error::Limit {
+                what: "the length of a log entry",
+                got: bytes.len() as u64,
+                max: LOG_ENTRY_BYTES,
+            });
+        }
+        // Applied before it is written, so that an entry that contradicts the log never reaches it; a state
+        // that is ahead of the disks is never appended to.
+        self.poisoned = true;
+        self.state.apply(&entry, hash, bytes.len() as u64)?;
+        let mut notices = Vec::new();
+        let mut on_disks = 0;
+        let mut last_error = None;
+        for copy in &self.copies {
+            if copy.disk.as_ref().is_some_and(|d| d.is_suspect()) {
+                continue;
+            }
+            match (copy.put(&self.io, number, &bytes, false), &copy.disk) {
+                (Ok(()), Some(_)) => on_disks += 1,
+                (Ok(()), None) => {}
+                (Err(e), None) => return Err(e),
+                (Err(e), Some(disk)) => {
+                    disk.suspect();
+                    notices.push(format!("disk {} did not take the log entry: {e}", disk.label));
+                    last_error = Some(e);
+                }
+            }
+        }
+        let embedded = self.copies.len() == 1;
+        if on_disks == 0 && !embedded {
+            return Err(last_error.unwrap_or(Error::NoDisks { known: self.copies.len() - 1 })); // a copy in STORE and others
+        }
+        self.poisoned = false;
+        Ok(notices)
+    }
+}

@@ -1,0 +1,291 @@
+//! The disks: join, place, read, and the copies of the log on them.
+//!
+//! A disk is a folder with a marker. The pool knows where each of a store's disks is now, by its
+//! marker and not by its mount path; it places packs, opens them, and reads and appends the log
+//! ([`log`]). It does not know what a pack holds for whom. (Groups and parity join here.)
+//!
+//! # Invariants
+//!
+//! 1. A folder without the marker is a disk that is not mounted, never an empty one.
+//! 2. Two folders with one disk id are both refused, until one of them is gone.
+//! 3. A disk on which a write or sync failed takes no more data in this run.
+
+pub mod disk;
+pub mod log;
+
+use crate::error::{Error, Result};
+use crate::format::event::SealedPack;
+use crate::format::text::{DISKS_FILE, DiskList, KnownDisk, MARKER_FILE, Marker};
+use crate::format::{DiskId, StoreId, limits};
+use crate::io::{File, Io, Lock};
+use crate::pack;
+use disk::Disk;
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::ffi::OsStr;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// Open packs whose handles are kept.
+const HANDLES: usize = 128;
+
+/// Sealed packs by the disk or service that holds them: what readers need of a pool, and of an object
+/// store in its stead.
+pub trait PackStore: Send + Sync {
+    /// Whether the pack can be reached now.
+    fn holds(&self, pack: &SealedPack) -> bool;
+    /// Opens a sealed pack for reading.
+    ///
+    /// # Errors
+    /// [`Error::DiskMissing`], [`Error::Io`].
+    fn open(&self, pack: &SealedPack) -> Result<Arc<dyn File>>;
+    /// Where it lies, for people.
+    fn place(&self, pack: &SealedPack) -> PathBuf;
+}
+
+/// The disks of a store.
+pub struct Pool {
+    io: Io,
+    store: StoreId,
+    disks: BTreeMap<DiskId, Arc<Disk>>,
+    missing: Vec<KnownDisk>,
+    handles: Mutex<Handles>,
+}
+
+#[derive(Default)]
+struct Handles {
+    open: HashMap<PathBuf, Arc<dyn File>>,
+    order: VecDeque<PathBuf>,
+}
+
+/// A path from the raw bytes that files keep.
+pub fn path_of(bytes: &[u8]) -> PathBuf {
+    PathBuf::from(std::ffi::OsString::from_vec(bytes.to_vec()))
+}
+
+/// The raw bytes of a path.
+pub fn bytes_of(path: &Path) -> Vec<u8> {
+    path.as_os_str().as_bytes().to_vec()
+}
+
+/// Reads the marker of a folder; `None` where there is none.
+///
+/// # Errors
+/// A marker that is damaged, or [`Error::Io`].
+pub fn read_marker(io: &Io, folder: &Path) -> Result<Option<Marker>> {
+    let path = folder.join(MARKER_FILE);
+    match io.read_small(&path, limits::SMALL_FILE_BYTES) {
+        Ok(bytes) => Marker::decode(&path, &bytes).map(Some),
+        Err(e) if matches!(e.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory) => Ok(None),
+        Err(e) => Err(Error::io("read the disk marker", path)(e)),
+    }
+}
+
+impl Pool {
+    /// Finds the disks that `known` lists. A disk is looked for at every path that is known for any disk
+    /// of the store, so swapped cables and exchanged mount points do no harm.
+    ///
+    /// The second value says what was noticed: disks that moved, and why one could not be used.
+    ///
+    /// # Errors
+    /// [`Error::DiskForeign`] for two folders with one disk id.
+    pub fn join(io: &Io, store: StoreId, known: &[KnownDisk]) -> Result<(Pool, Vec<String>)> {
+        let mut notices = Vec::new();
+        let mut found: BTreeMap<DiskId, Disk> = BTreeMap::new();
+        let mut damaged: HashMap<Vec<u8>, String> = HashMap::new();
+        for k in known {
+            let path = path_of(&k.path);
+            match read_marker(io, &path) {
+                Ok(Some(marker)) if marker.store == store => {
+                    if let Some(other) = found.get(&marker.disk)
+                        && other.path != path
+                    {
+                        let why = "another folder carries the same disk id; take one of the two away";
+                        return Err(Error::DiskForeign {
+                            path,
+                            id: marker.disk.to_string(),
+                            store: store.to_string(),
+                            why,
+                        });
+                    }
+                    found.insert(marker.disk, Disk::new(marker.disk, marker.label, path));
+                }
+                Ok(Some(marker)) => notices.push(format!(
+                    "{} holds disk {} of another store ({})",
+                    path.display(),
+                    marker.disk,
+                    marker.store
+                )),
+                Ok(None) => {}
+                Err(e) => {
+                    damaged.insert(k.path.clone(), e.to_string());
+                }
+            }
+        }
+        let mut missing = Vec::new();
+        for k in known {
+            match found.get(&k.disk) {
+                Some(disk) if disk.path != path_of(&k.path) => {
+                    notices.push(format!("disk {} is now at {}", k.label, disk.path.display()))
+                }
+                Some(_) => {}
+                None => {
+                    if let Some(why) = damaged.get(&k.path) {
+                        notices.push(format!("disk {} cannot be used: {why}", k.label));
+                    }
+                    missing.push(k.clone());
+                }
+            }
+        }
+        let disks = found.into_iter().map(|(id, d)| (id, Arc::new(d))).collect();
+        Ok((Pool { io: io.clone(), store, disks, missing, handles: Mutex::default() }, notices))
+    }
+
+    pub fn store(&self) -> StoreId {
+        self.store
+    }
+
+    /// Disks that are here.
+    pub fn disks(&self) -> impl Iterator<Item = &Arc<Disk>> {
+        self.disks.values()
+    }
+
+    pub fn disk(&self, id: &DiskId) -> Option<&Arc<Disk>> {
+        self.disks.get(id)
+    }
+
+    /// Disks that are known and not here.
+    pub fn missing(&self) -> &[KnownDisk] {
+        &self.missing
+    }
+
+    /// Locks the marker of every disk that is here.
+    ///
+    /// # Errors
+    /// [`Error::Locked`] where another process has one, [`Error::Io`].
+    pub fn lock(&self) -> Result<Vec<Box<dyn Lock>>> {
+        let mut locks = Vec::with_capacity(self.disks.len());
+        for disk in self.disks.values() {
+            let path = disk.path.join(MARKER_FILE);
+            match self.io.fs.try_lock(&path).map_err(Error::io("lock", &path))? {
+                Some(lock) => locks.push(lock),
+                None => {
+                    return Err(Error::Locked {
+                        path: disk.path.clone(),
+                        holder: "through another STORE folder of the same disks".into(),
+                    });
+                }
+            }
+        }
+        Ok(locks)
+    }
+
+    /// The list to keep in `STORE/disks`: where each disk is now, or was last.
+    pub fn known(&self) -> DiskList {
+        let here =
+            self.disks.values().map(|d| KnownDisk { disk: d.id, label: d.label.clone(), path: bytes_of(&d.path) });
+        let mut disks: Vec<_> = here.chain(self.missing.iter().cloned()).collect();
+        disks.sort_by_key(|d| d.disk);
+        DiskList { store: self.store, disks }
+    }
+
+    /// The disk for a new pack: the one with the most usable bytes for each open pack that it would then
+    /// have, so that unequal disks fill evenly. `open_on` names the disk of every open pack of this run. `None`
+    /// where none has room for `pack_bytes` beyond its reserve.
+    pub fn choose(&self, pack_bytes: u64, open_on: &[DiskId]) -> Option<Arc<Disk>> {
+        let mut best: Option<(u64, &Arc<Disk>)> = None;
+        for disk in self.disks.values().filter(|d| d.takes_data()) {
+            let Ok(room) = disk.room(&self.io, pack_bytes) else { continue };
+            let open = open_on.iter().filter(|id| **id == disk.id).count() as u64;
+            if room.usable < pack_bytes.saturating_mul(open + 1) {
+                continue;
+            }
+            let share = room.usable / (open + 1);
+            if best.is_none_or(|(most, _)| most < share) {
+                best = Some((share, disk));
+            }
+        }
+        best.map(|(_, disk)| Arc::clone(disk))
+    }
+
+    /// A line per disk on why it takes no data, for the error that says so.
+    pub fn why_full(&self, pack_bytes: u64) -> String {
+        let here = self.disks.values().map(|d| match d.room(&self.io, pack_bytes) {
+            _ if !d.takes_data() => format!("{} failed", d.label),
+            Ok(room) => format!("{} has {} bytes free of which {} are in reserve", d.label, room.free, room.reserve),
+            Err(e) => format!("{}: {e}", d.label),
+        });
+        let gone = self.missing.iter().map(|d| format!("{} is missing", d.label));
+        here.chain(gone).collect::<Vec<_>>().join("; ")
+    }
+
+    /// Forgets an open handle, so that the next read opens the file anew.
+    pub fn forget_handle(&self, pack: &SealedPack) {
+        let path = self.place(pack);
+        self.handles.lock().unwrap_or_else(PoisonError::into_inner).open.remove(&path);
+    }
+}
+
+impl PackStore for Pool {
+    fn holds(&self, pack: &SealedPack) -> bool {
+        self.disks.contains_key(&pack.disk)
+    }
+
+    fn open(&self, pack: &SealedPack) -> Result<Arc<dyn File>> {
+        if !self.holds(pack) {
+            let known = self.missing.iter().find(|d| d.disk == pack.disk);
+            return Err(Error::DiskMissing {
+                label: known.map_or_else(|| "without a label".into(), |d| d.label.clone()),
+                id: pack.disk.to_string(),
+                last_path: known.map(|d| path_of(&d.path)).unwrap_or_default(),
+            });
+        }
+        let path = self.place(pack);
+        // A poisoned lock means a thread panicked between two statements that leave a cache usable.
+        let mut handles = self.handles.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(file) = handles.open.get(&path) {
+            return Ok(Arc::clone(file));
+        }
+        let file = self.io.fs.open(&path).map_err(Error::io("open the pack", &path))?;
+        if handles.order.len() >= HANDLES
+            && let Some(oldest) = handles.order.pop_front()
+        {
+            handles.open.remove(&oldest);
+        }
+        handles.order.push_back(path.clone());
+        handles.open.insert(path, Arc::clone(&file));
+        Ok(file)
+    }
+
+    fn place(&self, pack: &SealedPack) -> PathBuf {
+        let root = self.disks.get(&pack.disk).map_or(Path::new("?"), |d| &d.path);
+        pack::sealed_path(root, pack.pack)
+    }
+}
+
+/// Writes `STORE/disks`.
+///
+/// # Errors
+/// [`Error::Io`].
+pub fn write_known(io: &Io, store: &Path, list: &DiskList) -> Result<()> {
+    let path = store.join(DISKS_FILE);
+    io.write_durable(&path, &list.encode(), true).map_err(Error::io("write the list of disks", path))
+}
+
+/// Reads `STORE/disks`; `None` where there is none.
+///
+/// # Errors
+/// Damage, or [`Error::Io`].
+pub fn read_known(io: &Io, store: &Path) -> Result<Option<DiskList>> {
+    let path = store.join(DISKS_FILE);
+    match io.read_small(&path, limits::SMALL_FILE_BYTES.max(limits::DISKS as u64 * 8192)) {
+        Ok(bytes) => DiskList::decode(&path, &bytes).map(Some),
+        Err(e) if matches!(e.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory) => Ok(None),
+        Err(e) => Err(Error::io("read the list of disks", path)(e)),
+    }
+}
+
+/// Whether a name in a folder is one that a filesystem puts there itself.
+pub fn is_of_the_filesystem(name: &OsStr) -> bool {
+    name == "lost+found" || name == ".Trash-0" || name == "System Volume Information"
+}

@@ -1,0 +1,498 @@
+//! A store: open, lock, close. It hands out the parts and has no verbs.
+//!
+//! # Opening
+//!
+//! `STORE/disks` names the disks (a store with no other disk is its own one). Any of them gives the
+//! superblock and the keys, all of them together the log. The index is a cache: one that is missing,
+//! stale, of another history or unusable is brought up to date from log and packs. A reader does that
+//! only if it can have the writer's lock for a moment; else it keeps what the index lacks in memory.
+
+use crate::catalog::state::LogState;
+use crate::chunk::{Cutter, Unsqueezer};
+use crate::error::{Error, Result};
+use crate::format::event::SealedPack;
+use crate::format::superblock::Superblock;
+use crate::format::text::{KnownDisk, MARKER_FILE};
+use crate::format::{ChunkId, ChunkKind, Keys, limits};
+use crate::index::memory::MemoryIndex;
+use crate::index::{Index, Place, Reflected};
+use crate::io::{Io, Lock};
+use crate::pack::{ReadChunks, read};
+use crate::pool::disk::{KEY_SLOT_FILE, KEYS_DIR, SUPERBLOCK_FILE};
+use crate::pool::log::{LogRead, LogWriter};
+use crate::pool::{PackStore, Pool, bytes_of, read_known, read_marker, write_known};
+use std::collections::{HashMap, VecDeque};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+mod index;
+pub use index::{INDEX_DIR, IndexKind};
+
+/// The lock file of a store.
+pub const LOCK_FILE: &str = "lock";
+/// Smallest memory budget that anything is promised for.
+pub const MEMORY_MIN: u64 = 128 << 20;
+/// The budget where none is given.
+pub const MEMORY_DEFAULT: u64 = 1 << 30;
+
+/// Reading, or writing on behalf of a verb.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    Read,
+    Write { verb: &'static str },
+}
+
+/// How to open a store.
+#[derive(Clone)]
+pub struct OpenOptions {
+    pub memory_bytes: u64,
+    pub mode: Mode,
+    pub index: IndexKind,
+}
+
+impl OpenOptions {
+    /// The defaults: the machine's RocksDB and this budget.
+    pub fn new(mode: Mode, memory_bytes: u64) -> Self {
+        OpenOptions { memory_bytes, mode, index: IndexKind::default() }
+    }
+}
+
+/// An open store and what was noticed on the way.
+pub struct Opened {
+    pub store: Store,
+    pub notices: Vec<String>,
+}
+
+enum Log {
+    Reader(Box<LogState>),
+    Writer(Box<LogWriter>),
+}
+
+/// An open store.
+pub struct Store {
+    io: Io,
+    path: PathBuf,
+    mode: Mode,
+    superblock: Superblock,
+    keys: Keys,
+    cutter: Cutter,
+    pool: Pool,
+    index: Box<dyn Index>,
+    /// A write to the index failed: it lacks chunks of this run.
+    index_failed: std::sync::atomic::AtomicBool,
+    /// Chunks that the index lacks, for a reader that may not write it.
+    overlay: MemoryIndex,
+    log: Mutex<Log>,
+    stale: Vec<crate::format::DiskId>,
+    blocked: Option<String>,
+    memory_bytes: u64,
+    nodes: Mutex<NodeCache>,
+    /// Held as long as the store is open for writing.
+    _locks: Vec<Box<dyn Lock>>,
+}
+
+/// Metadata chunks that were read lately, by id, bounded in bytes.
+#[derive(Default)]
+struct NodeCache {
+    held: HashMap<ChunkId, Arc<Vec<u8>>>,
+    order: VecDeque<ChunkId>,
+    bytes: u64,
+}
+
+impl NodeCache {
+    fn insert(&mut self, id: ChunkId, node: Arc<Vec<u8>>, budget: u64) {
+        self.bytes += node.len() as u64;
+        if self.held.insert(id, node).is_none() {
+            self.order.push_back(id);
+        }
+        while self.bytes > budget
+            && let Some(oldest) = self.order.pop_front()
+        {
+            self.bytes -= self.held.remove(&oldest).map_or(0, |n| n.len() as u64);
+        }
+    }
+}
+
+/// What a lock file says of its holder, for people.
+pub fn lock_note(verb: &str, now_ns: i64) -> String {
+    let host = crate::io::source::hostname();
+    format!("pid {} on {host}, {verb}, since {now_ns}\n", crate::io::source::process_id())
+}
+
+/// Takes the writer's lock of a store folder.
+///
+/// # Errors
+/// [`Error::Locked`] with what the holder wrote about itself.
+pub fn lock(io: &Io, path: &Path, verb: &'static str) -> Result<Box<dyn Lock>> {
+    let file = path.join(LOCK_FILE);
+    if io.fs.stat(&file).map_err(Error::io("look for the lock file", &file))?.is_none() {
+        match io.fs.create_new(&file) {
+            Err(e) if e.kind() != std::io::ErrorKind::AlreadyExists => {
+                return Err(Error::io("create the lock file", file)(e));
+            }
+            _ => {}
+        }
+    }
+    match io.fs.try_lock(&file).map_err(Error::io("lock", &file))? {
+        Some(lock) => {
+            let note = lock_note(verb, io.world.now_ns());
+            let _ = io.fs.write_lock_note(&file, note.as_bytes()); // for people only: the lock is the kernel's
+            Ok(lock)
+        }
+        None => {
+            let note = io.read_small(&file, 4096).unwrap_or_default();
+            let holder = String::from_utf8_lossy(&note).trim().to_owned();
+            let holder = if holder.is_empty() { "it did not say who it is".to_owned() } else { holder };
+            Err(Error::Locked { path: path.to_owned(), holder })
+        }
+    }
+}
+
+/// Reads the first superblock and key slot that are good, from any of these folders.
+///
+/// # Errors
+/// The last error where none is good; [`Error::FromTheFuture`] at once.
+pub fn read_constants(io: &Io, folders: &[PathBuf], notices: &mut Vec<String>) -> Result<(Superblock, Keys)> {
+    let mut superblock = None;
+    let mut keys = None;
+    let mut last = None;
+    for folder in folders {
+        if superblock.is_none() {
+            let path = folder.join(SUPERBLOCK_FILE);
+            let read = io.read_small(&path, limits::SMALL_FILE_BYTES).map_err(Error::io("read the superblock", &path));
+            match read.and_then(|bytes| Superblock::decode(&path, &bytes)) {
+                Ok(s) => superblock = Some(s),
+                Err(e @ Error::FromTheFuture { .. }) => return Err(e),
+                Err(e) => last = Some(e),
+            }
+        }
+        if keys.is_none() {
+            let path = folder.join(KEYS_DIR).join(KEY_SLOT_FILE);
+            let read = io.read_small(&path, limits::SMALL_FILE_BYTES).map_err(Error::io("read the key slot", &path));
+            match read.and_then(|bytes| Keys::decode_slot(&path, &bytes)) {
+                Ok(k) => keys = Some(k),
+                Err(e @ Error::FromTheFuture { .. }) => return Err(e),
+                Err(e) => last = Some(e),
+            }
+        }
+    }
+    match (superblock, keys) {
+        (Some(superblock), Some(keys)) => {
+            if let Some(e) = last {
+                notices.push(format!("{e}; another copy is good"));
+            }
+            if superblock.key_id != keys.key_id() {
+                let why = "the key slot is not the one that the superblock names";
+                return Err(Error::Malformed { what: "the key slot", offset: 0, why });
+            }
+            Ok((superblock, keys))
+        }
+        _ => Err(last.unwrap_or(Error::NoDisks { known: folders.len() })),
+    }
+}
+
+/// The disks that a store folder knows. A folder that is a disk itself and lists none is its own disk.
+///
+/// # Errors
+/// [`Error::NoStore`], or damage.
+pub fn known_disks(io: &Io, path: &Path) -> Result<Vec<KnownDisk>> {
+    match read_known(io, path) {
+        Ok(Some(list)) => Ok(list.disks),
+        listed => match read_marker(io, path)? {
+            Some(marker) => Ok(vec![KnownDisk { disk: marker.disk, label: marker.label, path: bytes_of(path) }]),
+            None => match listed {
+                Err(e) => Err(e),
+                Ok(_) => Err(Error::NoStore { path: path.to_owned() }),
+            },
+        },
+    }
+}
+
+impl Store {
+    /// Opens a store.
+    ///
+    /// # Errors
+    /// [`Error::NoStore`], [`Error::Locked`], [`Error::NoDisks`], [`Error::FromTheFuture`], damage that no
+    /// copy makes good, and for writing whatever forbids it.
+    pub fn open(io: &Io, path: &Path, options: &OpenOptions) -> Result<Opened> {
+        let mut notices = Vec::new();
+        let known = known_disks(io, path)?;
+        let mut locks = Vec::new();
+        if let Mode::Write { verb } = options.mode {
+            locks.push(lock(io, path, verb)?);
+        }
+        let store_id = Self::identity(io, path, &known)?;
+        let (pool, noticed) = Pool::join(io, store_id, &known)?;
+        notices.extend(noticed);
+        for d in pool.missing() {
+            notices.push(format!(
+                "disk {} ({}) is missing; it was last seen at {}",
+                d.label,
+                d.disk,
+                crate::pool::path_of(&d.path).display()
+            ));
+        }
+        if pool.disks().next().is_none() {
+            return Err(Error::NoDisks { known: known.len() });
+        }
+        let mut folders = vec![path.to_owned()];
+        folders.extend(pool.disks().map(|d| d.path.clone()));
+        let (superblock, keys) = read_constants(io, &folders, &mut notices)?;
+        let cutter = Cutter::new(superblock.chunker, &keys)?;
+        let read = LogRead::read(io, path, &pool)?;
+        notices.extend(read.notices.iter().cloned());
+        let stale = read.stale().map(|d| d.id).collect();
+        let blocked = read.blocked.as_ref().map(ToString::to_string);
+        let log = match options.mode {
+            Mode::Read => Log::Reader(Box::new(read.state)),
+            Mode::Write { .. } => {
+                if !superblock.may_write() {
+                    return Err(Error::FromTheFuture {
+                        what: "the superblock",
+                        path: path.join(SUPERBLOCK_FILE),
+                        needs: format!("{} to write", superblock.min_writer),
+                        ours: crate::format::FORMAT_VERSION.to_string(),
+                    });
+                }
+                if superblock.table_check != cutter.table_check(&keys) {
+                    let why = "this program would cut differently than the store was cut so far";
+                    return Err(Error::Malformed { what: "the chunker's table", offset: 0, why });
+                }
+                locks.extend(pool.lock()?);
+                Log::Writer(Box::new(read.into_writer(io)?))
+            }
+        };
+        let mut store = Store {
+            io: io.clone(),
+            path: path.to_owned(),
+            mode: options.mode,
+            superblock,
+            keys,
+            cutter,
+            pool,
+            index: Box::new(MemoryIndex::default()),
+            index_failed: std::sync::atomic::AtomicBool::new(false),
+            overlay: MemoryIndex::default(),
+            log: Mutex::new(log),
+            stale,
+            blocked,
+            memory_bytes: options.memory_bytes.max(MEMORY_MIN),
+            nodes: Mutex::default(),
+            _locks: locks,
+        };
+        store.open_index(&options.index, &mut notices)?;
+        if matches!(options.mode, Mode::Write { .. }) && store.pool.known().disks != known {
+            write_known(io, path, &store.pool.known())?;
+        }
+        Ok(Opened { store, notices })
+    }
+
+    /// The store's id: from the list of disks, or from the first marker that is there.
+    fn identity(io: &Io, path: &Path, known: &[KnownDisk]) -> Result<crate::format::StoreId> {
+        if let Ok(Some(list)) = read_known(io, path) {
+            return Ok(list.store);
+        }
+        for d in known {
+            if let Some(marker) = read_marker(io, &crate::pool::path_of(&d.path))? {
+                return Ok(marker.store);
+            }
+        }
+        Err(Error::NoStore { path: path.to_owned() })
+    }
+
+    pub fn io(&self) -> &Io {
+        &self.io
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub fn mode(&self) -> Mode {
+        self.mode
+    }
+
+    pub fn superblock(&self) -> &Superblock {
+        &self.superblock
+    }
+
+    pub fn keys(&self) -> &Keys {
+        &self.keys
+    }
+
+    pub fn cutter(&self) -> &Cutter {
+        &self.cutter
+    }
+
+    pub fn pool(&self) -> &Pool {
+        &self.pool
+    }
+
+    pub fn index(&self) -> &dyn Index {
+        &*self.index
+    }
+
+    /// The memory that may be used, in bytes.
+    pub fn memory_bytes(&self) -> u64 {
+        self.memory_bytes
+    }
+
+    pub fn missing_disks(&self) -> &[KnownDisk] {
+        self.pool.missing()
+    }
+
+    /// Disks whose log was behind when the store was opened.
+    pub fn stale_disks(&self) -> &[crate::format::DiskId] {
+        &self.stale
+    }
+
+    /// Why nothing may be written, where that is so.
+    pub fn blocked(&self) -> Option<&str> {
+        self.blocked.as_deref()
+    }
+
+    /// Folders that a backup leaves out: the store and its disks.
+    pub fn own_folders(&self) -> Vec<PathBuf> {
+        let mut folders = vec![self.path.clone()];
+        folders.extend(self.pool.disks().map(|d| d.path.clone()));
+        folders
+    }
+
+    fn log(&self) -> MutexGuard<'_, Log> {
+        // A poisoned lock means a thread panicked while it appended; the writer refuses by itself then.
+        self.log.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Runs `f` on what the log means now.
+    pub fn with_state<T>(&self, f: impl FnOnce(&LogState) -> T) -> T {
+        match &*self.log() {
+            Log::Reader(state) => f(state),
+            Log::Writer(writer) => f(&writer.state),
+        }
+    }
+
+    /// Appends to the log, durably. The events may depend on the state they are appended to.
+    ///
+    /// # Errors
+    /// As [`LogWriter::append`]; a store that is open for reading has no log to append to.
+    pub fn append(&self, events: impl FnOnce(&LogState) -> Vec<crate::format::event::Event>) -> Result<Vec<String>> {
+        match &mut *self.log() {
+            Log::Reader(_) => {
+                Err(Error::Argument { what: "the store".into(), why: "it was opened for reading only".into() })
+            }
+            Log::Writer(writer) => {
+                let events = events(&writer.state);
+                writer.append(events)
+            }
+        }
+    }
+
+    /// The log entry that the state stands for.
+    pub fn reflected(&self) -> Reflected {
+        self.with_state(|s| Reflected { number: s.number, hash: s.hash })
+    }
+
+    /// Where chunks lie, in the order asked. Only places in live packs on disks that are here and outside
+    /// known damage count; whether the bytes there are the chunk's is proven when they are read.
+    ///
+    /// # Errors
+    /// [`Error::Index`].
+    pub fn locate(&self, ids: &[ChunkId]) -> Result<Vec<Option<Located>>> {
+        let mut places = self.overlay.get_many(ids)?;
+        let rest: Vec<usize> = (0..ids.len()).filter(|&i| places[i].is_none()).collect(); // one place an id
+        if !rest.is_empty() {
+            let wanted: Vec<ChunkId> = rest.iter().map(|&i| ids[i]).collect();
+            for (i, place) in rest.into_iter().zip(self.index.get_many(&wanted)?) {
+                places[i] = place;
+            }
+        }
+        Ok(self.with_state(|state| {
+            let live = |place: Place| {
+                let sealed = state.pack(place.pack)?.sealed;
+                let whole = !state.is_damaged(&sealed.pack, u64::from(place.offset), u64::from(place.stored));
+                (self.pool.holds(&sealed) && whole).then_some(Located { sealed, place })
+            };
+            places.into_iter().map(|p| p.and_then(live)).collect()
+        }))
+    }
+
+    /// Reads and proves one chunk at its place.
+    ///
+    /// # Errors
+    /// [`Error::ChunkDamaged`], [`Error::Io`], [`Error::DiskMissing`].
+    pub fn read_at(&self, kind: ChunkKind, id: &ChunkId, at: &Located, unsqueezer: &mut Unsqueezer) -> Result<Vec<u8>> {
+        let file = self.pool.open(&at.sealed)?;
+        let mut record = vec![0; self.record_bytes(at)?];
+        let offset = u64::from(at.place.offset);
+        file.read_exact_at(&mut record, offset).map_err(|e| self.read_failed(id, at, e))?;
+        read::open_record(&self.keys, unsqueezer, at.sealed.pack, offset, &record, kind, id)
+    }
+
+    /// Bytes of the record at a place, if that can be.
+    fn record_bytes(&self, at: &Located) -> Result<usize> {
+        let n = at.place.stored as usize;
+        if n > limits::RECORD_BYTES {
+            return Err(Error::Limit {
+                what: "a record's length in the index",
+                got: n as u64,
+                max: limits::RECORD_BYTES as u64,
+            });
+        }
+        Ok(n)
+    }
+
+    /// The error for a record that the disk would not give.
+    pub fn read_failed(&self, id: &ChunkId, at: &Located, e: std::io::Error) -> Error {
+        let offset = u64::from(at.place.offset);
+        Error::ChunkDamaged {
+            chunk: id.to_string(),
+            pack: at.sealed.pack.to_string(),
+            offset,
+            why: format!("it cannot be read: {e}"),
+        }
+    }
+}
+
+/// A chunk's place and the pack it is in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Located {
+    pub sealed: SealedPack,
+    pub place: Place,
+}
+
+thread_local! {
+    /// zstd's working memory for single reads; one a thread, since it is some hundred KiB.
+    static UNSQUEEZER: std::cell::RefCell<Unsqueezer> = std::cell::RefCell::default();
+}
+
+impl ReadChunks for Store {
+    /// Metadata chunks are kept in a cache of a sixteenth of the memory budget.
+    fn chunk(&self, kind: ChunkKind, id: &ChunkId) -> Result<Vec<u8>> {
+        let cached = !kind.is_data();
+        if cached && let Some(node) = self.nodes.lock().unwrap_or_else(PoisonError::into_inner).held.get(id) {
+            return Ok(node.as_ref().clone());
+        }
+        let missing = || Error::ChunkMissing { chunk: id.to_string() };
+        let at = self.locate(std::slice::from_ref(id))?.pop().flatten().ok_or_else(missing)?;
+        let plain = UNSQUEEZER.with_borrow_mut(|u| self.read_at(kind, id, &at, u))?;
+        if cached {
+            let mut nodes = self.nodes.lock().unwrap_or_else(PoisonError::into_inner);
+            nodes.insert(*id, Arc::new(plain.clone()), self.memory_bytes / 16);
+        }
+        Ok(plain)
+    }
+}
+
+/// Whether a folder looks like a store or a disk of one.
+///
+/// # Errors
+/// [`Error::Io`].
+pub fn is_taken(io: &Io, folder: &Path) -> Result<bool> {
+    for name in [MARKER_FILE, crate::format::text::DISKS_FILE] {
+        let path = folder.join(name);
+        if io.fs.stat(&path).map_err(Error::io("look at", path))?.is_some() {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}

@@ -1,0 +1,424 @@
+//! Bringing the index up to date: forward along the log, or anew from the footers of all packs.
+
+use super::{Log, Mode, Store, lock};
+use crate::error::{Error, Result};
+use crate::format::event::SealedPack;
+use crate::format::{ChunkId, StoreId};
+use crate::index::memory::MemoryIndex;
+use crate::index::{BulkLoad, Index, NextEntry, Place, Reflected, Statistics, Visit};
+use crate::io::Io;
+use crate::pack::read::{self, Found};
+use crate::pool::log::LogRead;
+use crate::pool::{PackStore, Pool};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+/// The index's folder in `STORE`.
+pub const INDEX_DIR: &str = "index";
+/// Serials of packs that could not be indexed, because their disks were away: text, one a line.
+const UNINDEXED_FILE: &str = "unindexed";
+/// Bytes of memory that a chunk takes in a reader's overlay.
+const OVERLAY_CHUNK_BYTES: u64 = 96;
+
+/// Which index a store uses.
+#[derive(Clone)]
+pub enum IndexKind {
+    /// RocksDB in `STORE/index`.
+    #[cfg(feature = "rocksdb")]
+    Rocks,
+    /// A twin in memory, which the caller keeps: for simulations.
+    Memory(Arc<MemoryIndex>),
+}
+
+impl Default for IndexKind {
+    #[cfg(feature = "rocksdb")]
+    fn default() -> Self {
+        IndexKind::Rocks
+    }
+
+    #[cfg(not(feature = "rocksdb"))]
+    fn default() -> Self {
+        IndexKind::Memory(Arc::default())
+    }
+}
+
+/// An index that its maker shares.
+struct Shared(Arc<MemoryIndex>);
+
+impl Index for Shared {
+    fn get(&self, id: &ChunkId) -> Result<Option<Place>> {
+        self.0.get(id)
+    }
+    fn get_many(&self, ids: &[ChunkId]) -> Result<Vec<Option<Place>>> {
+        self.0.get_many(ids)
+    }
+    fn reflected(&self) -> Result<Option<Reflected>> {
+        self.0.reflected()
+    }
+    fn apply(&self, chunks: &[(ChunkId, Place)], reflected: Option<Reflected>) -> Result<()> {
+        self.0.apply(chunks, reflected)
+    }
+    fn remove(&self, ids: &[ChunkId]) -> Result<()> {
+        self.0.remove(ids)
+    }
+    fn for_each(&self, start: Option<ChunkId>, visit: Visit<'_>) -> Result<()> {
+        self.0.for_each(start, visit)
+    }
+    fn load_sorted(&self, next: NextEntry<'_>, reflected: Reflected) -> Result<u64> {
+        self.0.load_sorted(next, reflected)
+    }
+    fn statistics(&self) -> Result<Statistics> {
+        self.0.statistics()
+    }
+    fn flush(&self) -> Result<()> {
+        self.0.flush()
+    }
+}
+
+/// What was opened, and whether it may be written.
+enum Tried {
+    Ready(Box<dyn Index>),
+    /// Nothing usable, and why; `None` where there simply is none.
+    Nothing(Option<String>),
+}
+
+/// An eighth of the budget for the index while other things run beside it.
+fn index_memory(memory_bytes: u64) -> u64 {
+    (memory_bytes / 4).max(32 << 20)
+}
+
+fn open(kind: &IndexKind, path: &Path, store: StoreId, memory_bytes: u64, write: bool) -> Result<Tried> {
+    match kind {
+        IndexKind::Memory(shared) => Ok(match shared.reflected()? {
+            Some(_) => Tried::Ready(Box::new(Shared(Arc::clone(shared)))),
+            None => Tried::Nothing(None),
+        }),
+        #[cfg(feature = "rocksdb")]
+        IndexKind::Rocks => {
+            use crate::index::rocks::{self, Opened, Options, RocksIndex};
+            let mode = if write { rocks::Mode::ReadWrite } else { rocks::Mode::ReadOnly };
+            Ok(match RocksIndex::open(path, store, Options { memory_bytes: index_memory(memory_bytes), mode })? {
+                Opened::Ready(index) => match index.reflected() {
+                    Ok(Some(_)) => Tried::Ready(Box::new(index)),
+                    Ok(None) => Tried::Nothing(Some("it was never filled".into())),
+                    Err(e) => Tried::Nothing(Some(e.to_string())),
+                },
+                Opened::Missing => Tried::Nothing(None),
+                Opened::Unusable { why } => Tried::Nothing(Some(why)),
+            })
+        }
+    }
+}
+
+fn create(kind: &IndexKind, path: &Path, store: StoreId, memory_bytes: u64) -> Result<Box<dyn Index>> {
+    match kind {
+        IndexKind::Memory(shared) => {
+            let mut ids = Vec::new();
+            shared.for_each(None, &mut |id, _| {
+                ids.push(id);
+                Ok(true)
+            })?;
+            shared.remove(&ids)?;
+            Ok(Box::new(Shared(Arc::clone(shared))))
+        }
+        #[cfg(feature = "rocksdb")]
+        IndexKind::Rocks => {
+            use crate::index::rocks::{Mode, Options, RocksIndex};
+            RocksIndex::destroy(path)?;
+            let options = Options { memory_bytes: index_memory(memory_bytes), mode: Mode::ReadWrite };
+            Ok(Box::new(RocksIndex::create(path, store, options)?))
+        }
+    }
+}
+
+/// The chunks of a pack, as its footer has them; of a pack whose end is damaged, as its records have them.
+fn rows_of(io: &Io, pool: &Pool, pack: &SealedPack, notices: &mut Vec<String>) -> Result<Vec<(ChunkId, Place)>> {
+    let path = pool.place(pack);
+    let file = io.fs.open(&path).map_err(Error::io("open the pack", &path))?;
+    match read::ends(&*file, &path, pack.pack) {
+        Ok(ends) => {
+            Ok(ends.footer.rows.iter().map(|r| (r.header.id, crate::ops::ingest::place(pack.serial, r))).collect())
+        }
+        Err(e @ Error::Io { .. }) => Err(e),
+        Err(e) => {
+            notices.push(format!("{e}; its records are searched one by one"));
+            let mut rows = Vec::new();
+            read::walk(&*file, &path, pack.pack, |found| {
+                if let Found::Record(record, at) = found {
+                    let stored = record.record_bytes() as u32; // a record is at most RECORD_BYTES long
+                    let offset = u32::try_from(at).unwrap_or(u32::MAX); // a pack ends below 2^32
+                    rows.push((record.id, Place { pack: pack.serial, offset, stored, plain: record.plain_bytes }));
+                }
+                Ok(())
+            })?;
+            Ok(rows)
+        }
+    }
+}
+
+fn unindexed(io: &Io, home: &Path) -> Vec<u32> {
+    let text = io.read_small(&home.join(UNINDEXED_FILE), 64 << 20).unwrap_or_default();
+    String::from_utf8_lossy(&text).lines().filter_map(|l| l.parse().ok()).collect()
+}
+
+fn write_unindexed(io: &Io, home: &Path, serials: &[u32]) -> Result<()> {
+    let path = home.join(UNINDEXED_FILE);
+    if serials.is_empty() {
+        return match io.fs.remove_file(&path) {
+            Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(Error::io("remove", path)(e)),
+            _ => Ok(()),
+        };
+    }
+    let text: String = serials.iter().map(|s| format!("{s}\n")).collect();
+    io.write_durable(&path, text.as_bytes(), true).map_err(Error::io("write", path))
+}
+
+impl Store {
+    fn index_path(&self) -> PathBuf {
+        self.path.join(INDEX_DIR)
+    }
+
+    /// Opens the index and brings it up to date, as far as the mode allows.
+    pub(super) fn open_index(&mut self, kind: &IndexKind, notices: &mut Vec<String>) -> Result<()> {
+        let (path, id) = (self.index_path(), self.superblock.store);
+        if self.mode != Mode::Read {
+            let read = LogRead::read(&self.io, &self.path, &self.pool)?;
+            let opened = open(kind, &path, id, self.memory_bytes, true)?;
+            self.index = self.brought_forward(kind, opened, &read, notices)?;
+            return Ok(());
+        }
+        let opened = open(kind, &path, id, self.memory_bytes, false);
+        let here = self.reflected();
+        let (base, lacking) = match opened {
+            Ok(Tried::Ready(index)) => {
+                let stands_for = index.reflected()?.unwrap_or(Reflected { number: 0, hash: here.hash });
+                let packs_wait = unindexed(&self.io, &self.path).iter().any(|s| self.is_held(*s));
+                if stands_for == here && !packs_wait {
+                    self.index = index;
+                    return Ok(());
+                }
+                let read = LogRead::read(&self.io, &self.path, &self.pool)?;
+                // A writer may have gone on since our state was read: what it added does us no harm.
+                let ahead = stands_for.number > here.number
+                    && read.sealed_since(&self.io, stands_for.number, stands_for.hash)?.is_some();
+                if ahead && !packs_wait {
+                    self.index = index;
+                    return Ok(());
+                }
+                match read.sealed_since(&self.io, stands_for.number, stands_for.hash)? {
+                    Some(sealed) => (Some(index), sealed),
+                    None => (None, self.all_packs()),
+                }
+            }
+            Ok(Tried::Nothing(_)) | Err(_) => (None, self.all_packs()),
+        };
+        drop(base);
+        match self.mended(kind, notices) {
+            Ok(true) => Ok(()),
+            _ => self.overlaid(kind, lacking, notices),
+        }
+    }
+
+    fn is_held(&self, serial: u32) -> bool {
+        self.with_state(|s| s.pack(serial).is_some_and(|p| self.pool.holds(&p.sealed)))
+    }
+
+    fn all_packs(&self) -> Vec<SealedPack> {
+        self.with_state(|s| s.packs().map(|p| p.sealed).collect())
+    }
+
+    /// A reader's try to bring the index up to date itself, for which it needs the writer's lock for a
+    /// moment. False where it cannot have it.
+    fn mended(&mut self, kind: &IndexKind, notices: &mut Vec<String>) -> Result<bool> {
+        let Ok(held) = lock(&self.io, &self.path, "bringing the index up to date") else { return Ok(false) };
+        let (path, id) = (self.index_path(), self.superblock.store);
+        // A writer may have ended since: read the log again, under the lock.
+        let read = LogRead::read(&self.io, &self.path, &self.pool)?;
+        let opened = open(kind, &path, id, self.memory_bytes, true)?;
+        self.log = std::sync::Mutex::new(Log::Reader(Box::new(read.state.clone())));
+        let index = self.brought_forward(kind, opened, &read, notices)?;
+        index.flush()?;
+        if matches!(kind, IndexKind::Memory(_)) {
+            self.index = index;
+            return Ok(true);
+        }
+        drop(index);
+        drop(held);
+        match open(kind, &path, id, self.memory_bytes, false)? {
+            Tried::Ready(index) => {
+                self.index = index;
+                Ok(true)
+            }
+            Tried::Nothing(_) => Ok(false),
+        }
+    }
+
+    /// What the index lacks is kept in memory, for a reader beside a writer or on a read-only filesystem.
+    fn overlaid(&mut self, kind: &IndexKind, lacking: Vec<SealedPack>, notices: &mut Vec<String>) -> Result<()> {
+        let chunks: u64 = lacking.iter().map(|p| u64::from(p.records)).sum();
+        if chunks * OVERLAY_CHUNK_BYTES > self.memory_bytes / 2 {
+            let why = format!(
+                "it lacks {chunks} chunks, too many to keep in memory; run `onefold recover` when no writer is at work"
+            );
+            return Err(Error::Index { action: "be used", path: self.index_path(), why });
+        }
+        if let Ok(Tried::Ready(index)) = open(kind, &self.index_path(), self.superblock.store, self.memory_bytes, false)
+        {
+            self.index = index;
+        }
+        for pack in lacking.iter().filter(|p| self.pool.holds(p)) {
+            match rows_of(&self.io, &self.pool, pack, notices) {
+                Ok(rows) => self.overlay.apply(&rows, None)?,
+                Err(e) => notices.push(e.to_string()),
+            }
+        }
+        if !lacking.is_empty() {
+            notices.push(format!(
+                "the index lacks {} packs and cannot be written now; they were read for this run",
+                lacking.len()
+            ));
+        }
+        Ok(())
+    }
+
+    fn brought_forward(
+        &self,
+        kind: &IndexKind,
+        opened: Tried,
+        read: &LogRead,
+        notices: &mut Vec<String>,
+    ) -> Result<Box<dyn Index>> {
+        let head = Reflected { number: read.state.number, hash: read.state.hash };
+        let why = match opened {
+            Tried::Ready(index) => {
+                let stands_for = index.reflected()?;
+                let since = match stands_for {
+                    Some(r) if r.number <= head.number => read.sealed_since(&self.io, r.number, r.hash)?,
+                    _ => None,
+                };
+                match since {
+                    Some(mut sealed) => {
+                        let behind = head.number - stands_for.map_or(0, |r| r.number);
+                        let waiting = unindexed(&self.io, &self.path);
+                        sealed.extend(waiting.iter().filter_map(|s| read.state.pack(*s)).map(|p| p.sealed));
+                        if behind > 0 || waiting.iter().any(|s| self.is_held(*s)) {
+                            self.feed_forward(&*index, &sealed, head, notices)?;
+                            if behind > 0 {
+                                notices.push(format!(
+                                    "the index was {behind} log entries behind and was brought up to date"
+                                ));
+                            }
+                        }
+                        return Ok(index);
+                    }
+                    None => "it stands for another history than the log's".to_owned(),
+                }
+            }
+            Tried::Nothing(why) => why.unwrap_or_else(|| "there was none".to_owned()),
+        };
+        let fresh = create(kind, &self.index_path(), self.superblock.store, self.memory_bytes)?;
+        let chunks = self.rebuild(&*fresh, &read.state, head, notices)?;
+        if read.state.pack_count() > 0 {
+            notices
+                .push(format!("the index was rebuilt from {} packs, {chunks} chunks: {why}", read.state.pack_count()));
+        }
+        Ok(fresh)
+    }
+
+    fn feed_forward(
+        &self,
+        index: &dyn Index,
+        sealed: &[SealedPack],
+        head: Reflected,
+        notices: &mut Vec<String>,
+    ) -> Result<()> {
+        let mut left_out = Vec::new();
+        for pack in sealed {
+            if !self.pool.holds(pack) {
+                left_out.push(pack.serial);
+                continue;
+            }
+            match rows_of(&self.io, &self.pool, pack, notices) {
+                Ok(rows) => index.apply(&rows, None)?,
+                Err(e) => {
+                    notices.push(e.to_string());
+                    left_out.push(pack.serial);
+                }
+            }
+        }
+        write_unindexed(&self.io, &self.path, &left_out)?;
+        index.apply(&[], Some(head))
+    }
+
+    /// Fills an empty index from the footers of all packs, one thread a disk, in bounded memory.
+    fn rebuild(
+        &self,
+        index: &dyn Index,
+        state: &crate::catalog::state::LogState,
+        head: Reflected,
+        notices: &mut Vec<String>,
+    ) -> Result<u64> {
+        let mut by_disk: BTreeMap<_, Vec<SealedPack>> = BTreeMap::new();
+        let mut left_out = Vec::new();
+        for p in state.packs() {
+            if self.pool.holds(&p.sealed) {
+                by_disk.entry(p.sealed.disk).or_default().push(p.sealed);
+            } else {
+                left_out.push(p.sealed.serial);
+            }
+        }
+        let temporary = self.path.clone();
+        let mut load = BulkLoad::new(&self.io, &temporary, (self.memory_bytes / 4) as usize)?;
+        // One table of a pack of 256 MiB is some 50 KB; the queue holds 16.
+        let (send, receive) =
+            crossbeam_channel::bounded::<(SealedPack, Result<Vec<(ChunkId, Place)>>, Vec<String>)>(16);
+        std::thread::scope(|scope| -> Result<()> {
+            for packs in by_disk.values() {
+                let send = send.clone();
+                scope.spawn(move || {
+                    for pack in packs {
+                        let mut noticed = Vec::new();
+                        let rows = rows_of(&self.io, &self.pool, pack, &mut noticed);
+                        if send.send((*pack, rows, noticed)).is_err() {
+                            return; // the receiver met an error
+                        }
+                    }
+                });
+            }
+            drop(send);
+            for (pack, rows, noticed) in receive {
+                notices.extend(noticed);
+                match rows {
+                    Ok(rows) => load.feed(&rows)?,
+                    Err(e) => {
+                        notices.push(e.to_string());
+                        left_out.push(pack.serial);
+                    }
+                }
+            }
+            Ok(())
+        })?;
+        write_unindexed(&self.io, &self.path, &left_out)?;
+        load.finish(index, head)
+    }
+
+    /// Puts chunks into the index; with `reflect` it stands for the log's head from then on. The index is a
+    /// cache: if it fails, its chunks are kept in memory, and a note comes back.
+    pub fn index_apply(&self, rows: &[(ChunkId, Place)], reflect: bool) -> Option<String> {
+        // Once it lacks something, it must not stand for a later entry than it does.
+        let reflect = reflect && !self.index_failed.load(Ordering::Relaxed);
+        match self.index.apply(rows, reflect.then(|| self.reflected())) {
+            Ok(()) => None,
+            Err(e) => {
+                self.index_failed.store(true, Ordering::Relaxed);
+                let kept = self.overlay.apply(rows, None);
+                Some(match kept {
+                    Ok(()) => format!("{e}; it will be brought up to date by the next run"),
+                    Err(again) => format!("{e}; {again}"),
+                })
+            }
+        }
+    }
+}

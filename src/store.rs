@@ -409,6 +409,9 @@ impl Store {
         Ok(self.with_state(|state| {
             let live = |place: Place| {
                 let sealed = state.pack(place.pack)?.sealed;
+                if place.stored as usize > limits::RECORD_BYTES {
+                    return None; // the index lies
+                }
                 let whole = !state.is_damaged(&sealed.pack, u64::from(place.offset), u64::from(place.stored));
                 (self.pool.holds(&sealed) && whole).then_some(Located { sealed, place })
             };

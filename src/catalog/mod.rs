@@ -30,19 +30,22 @@ pub(crate) mod testing {
     pub struct Chunks {
         pub keys: Keys,
         pub held: HashMap<ChunkId, Vec<u8>>,
-        pub puts: usize,
+        /// Those of kind list.
+        pub lists: std::collections::HashSet<ChunkId>,
     }
 
     impl Default for Chunks {
         fn default() -> Self {
-            Chunks { keys: Keys::new([7; 32], 0), held: HashMap::new(), puts: 0 }
+            Chunks { keys: Keys::new([7; 32], 0), held: HashMap::new(), lists: Default::default() }
         }
     }
 
     impl WriteChunks for Chunks {
         fn put(&mut self, kind: ChunkKind, bytes: &[u8]) -> Result<ChunkId> {
             let id = self.keys.chunk_id(kind, bytes);
-            self.puts += 1;
+            if kind == ChunkKind::List {
+                self.lists.insert(id);
+            }
             self.held.insert(id, bytes.to_vec());
             Ok(id)
         }

@@ -68,7 +68,7 @@ impl<'c> Walk<'c> {
     }
 
     /// Leaves out what is below the folder that [`Step::Entry`] just gave; no [`Step::Leave`] comes.
-    pub fn skip(&mut self) {
+    pub fn leave_out(&mut self) {
         if self.stack.len() > 1
             && let Some((_, parent)) = self.stack.pop()
         {
@@ -204,7 +204,7 @@ mod tests {
         let mut walk = Walk::new(&chunks, &root, b"");
         walk.next();
         walk.next();
-        walk.skip();
+        walk.leave_out();
         assert_eq!(paths(walk), ["/z"]);
     }
 }

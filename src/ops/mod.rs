@@ -13,6 +13,9 @@
 
 pub mod backup;
 pub mod ingest;
+pub mod init;
+pub mod restore;
+pub mod snapshots;
 
 use crate::error::{Error, Result};
 use std::sync::Mutex;

@@ -284,8 +284,10 @@ mod tests {
 
     fn setup() -> (Io, MemFs) {
         let fs = MemFs::new();
-        fs.create_dir_all(Path::new("/d")).unwrap();
-        (Io { fs: Arc::new(fs.clone()), world: Arc::new(ManualWorld::new(1)) }, fs)
+        fs.create_dir_all(Path::new("/d/packs")).unwrap();
+        fs.sync_dir(Path::new("/d")).unwrap();
+        fs.sync_dir(Path::new("/")).unwrap();
+        (Io { fs: Arc::new(fs.clone()), world: Arc::new(ManualWorld::new(1, 1)) }, fs)
     }
 
     fn records(keys: &Keys, n: usize) -> Vec<NewRecord> {
@@ -400,7 +402,7 @@ mod tests {
         for at in 0..good.len() {
             let mut bad = good.clone();
             bad[at] ^= 0x10;
-            fs.write(&path, &bad);
+            fs.write(&path, &bad).unwrap();
             let file = fs.open(&path).unwrap();
             let found = match ends(&*file, &path, pack_id()) {
                 Err(_) => true,
@@ -409,7 +411,7 @@ mod tests {
             assert!(found, "byte {at} went unnoticed");
         }
         for n in 0..good.len() {
-            fs.write(&path, &good[..n]);
+            fs.write(&path, &good[..n]).unwrap();
             assert!(ends(&*fs.open(&path).unwrap(), &path, pack_id()).is_err(), "{n} bytes passed for the pack");
         }
     }
@@ -434,7 +436,7 @@ mod tests {
         let target = bytes.len() / 2;
         bytes[target] ^= 1;
         bytes.truncate(bytes.len() - 3);
-        fs.write(&path, &bytes);
+        fs.write(&path, &bytes).unwrap();
         let (mut found, mut gaps) = (Vec::new(), Vec::new());
         walk(&*fs.open(&path).unwrap(), &path, pack_id(), |f| {
             match f {

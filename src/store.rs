@@ -12,7 +12,7 @@ use crate::chunk::{Cutter, Unsqueezer};
 use crate::error::{Error, Result};
 use crate::format::event::SealedPack;
 use crate::format::superblock::Superblock;
-use crate::format::text::{KnownDisk, MARKER_FILE};
+use crate::format::text::{KnownDisk, MARKER_FILE, Marker};
 use crate::format::{ChunkId, ChunkKind, Keys, limits};
 use crate::index::memory::MemoryIndex;
 use crate::index::{Index, Place, Reflected};
@@ -196,10 +196,19 @@ pub fn read_constants(io: &Io, folders: &[PathBuf], notices: &mut Vec<String>) -
 /// # Errors
 /// [`Error::NoStore`], or damage.
 pub fn known_disks(io: &Io, path: &Path) -> Result<Vec<KnownDisk>> {
+    let own = |marker: Marker| KnownDisk { disk: marker.disk, label: marker.label, path: bytes_of(path) };
     match read_known(io, path) {
-        Ok(Some(list)) => Ok(list.disks),
+        Ok(Some(mut list)) => {
+            // a store that is its own disk may have been moved
+            if let Ok(Some(marker)) = read_marker(io, path)
+                && let Some(known) = list.disks.iter_mut().find(|d| d.disk == marker.disk)
+            {
+                *known = own(marker);
+            }
+            Ok(list.disks)
+        }
         listed => match read_marker(io, path)? {
-            Some(marker) => Ok(vec![KnownDisk { disk: marker.disk, label: marker.label, path: bytes_of(path) }]),
+            Some(marker) => Ok(vec![own(marker)]),
             None => match listed {
                 Err(e) => Err(e),
                 Ok(_) => Err(Error::NoStore { path: path.to_owned() }),

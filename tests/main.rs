@@ -1,4 +1,7 @@
 //! The integration tests, in one binary: each further one would link RocksDB again.
 
+mod crash;
+mod model;
 mod roundtrip;
 mod support;
+mod tidy;

@@ -31,6 +31,7 @@ pub use rocks::{Mode, Opened, Options, RocksIndex};
 pub use sort::{Order, Sorted, Sorter};
 
 use crate::error::Result;
+use crate::format::footer::Row;
 use crate::format::id::{ChunkId, EntryHash};
 
 /// Where a chunk's record lies.
@@ -54,6 +55,12 @@ pub struct Place {
 
 impl Place {
     pub const BYTES: usize = 16;
+
+    /// The place of a row in the table of the pack with this serial.
+    pub fn of(serial: u32, row: &Row) -> Place {
+        let stored = row.header.record_bytes() as u32; // a record is at most RECORD_BYTES long
+        Place { pack: serial, offset: row.offset, stored, plain: row.header.plain_bytes }
+    }
 
     /// The sixteen bytes of the table above.
     pub fn encode(&self) -> [u8; Place::BYTES] {

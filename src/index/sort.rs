@@ -30,9 +30,8 @@ use std::io::{ErrorKind, IoSlice};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
-
 use crate::error::{Error, Result};
+use crate::format::check::check64;
 use crate::io::{File, Io};
 
 /// How the names of all temporary files of sorters begin.
@@ -316,7 +315,7 @@ impl<const N: usize> Runs<N> {
         let (token, run) = place.split_at_mut(8);
         token.copy_from_slice(&self.token.to_le_bytes());
         run.copy_from_slice(&number.to_le_bytes());
-        xxh3_64(&place)
+        u64::from_le_bytes(check64(0, &place))
     }
 
     fn begin(&mut self) -> Result<Writer<N>> {
@@ -380,7 +379,7 @@ impl<const N: usize> Writer<N> {
     }
 
     fn write_page(&mut self) -> Result<()> {
-        let check = xxh3_64_with_seed(&self.page, self.seed.wrapping_add(self.pages)).to_le_bytes();
+        let check = check64(self.seed.wrapping_add(self.pages), &self.page);
         let parts = [IoSlice::new(&self.page), IoSlice::new(&check)];
         let offset = page_offset(self.pages, self.page_bytes);
         self.file.write_all_at(&parts, offset).map_err(Error::io("write", &self.path))?;
@@ -456,7 +455,7 @@ impl<const N: usize> Reader<N> {
             other => other.map_err(Error::io("read", &self.path))?,
         }
         let (data, check) = self.page.split_at(bytes);
-        if check != xxh3_64_with_seed(data, self.seed.wrapping_add(self.pages)).to_le_bytes() {
+        if check != check64(self.seed.wrapping_add(self.pages), data) {
             return Err(self.damaged("its check does not match"));
         }
         self.page.truncate(bytes);

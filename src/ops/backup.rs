@@ -4,7 +4,7 @@
 //! [`super::ingest`] write, and the calling thread builds the tree in the order of the walk ([`tree`]). The
 //! walk may run ahead by a bounded number of entries.
 
-use super::ingest::{self, Counters, Ingest, Purpose};
+use super::ingest::{self, Counters, Purpose};
 use super::{Control, Notice};
 use crate::error::{Error, Result};
 use crate::format::SnapshotId;
@@ -102,7 +102,7 @@ pub fn run(store: &Store, mut options: BackupOptions, control: &Control) -> Resu
     };
     let parent_id = purpose.parent;
     let began_ns = store.io().world.now_ns();
-    ingest::run(store, control, purpose, |ingest| {
+    let mut report = ingest::run(store, control, purpose, |ingest| {
         let parent_snapshot = parent.as_ref().map(|(_, s)| s).filter(|_| !options.force);
         let built = tree::build(ingest, &options, input, parent_snapshot, control)?;
         let mut report = BackupReport {
@@ -113,7 +113,6 @@ pub fn run(store: &Store, mut options: BackupOptions, control: &Control) -> Resu
         };
         report.doubts = built.doubts;
         report.complete = built.unreadable == 0;
-        report.degraded = degraded(ingest);
         let mut snapshot = Snapshot {
             time_ns: began_ns,
             host,
@@ -145,7 +144,9 @@ pub fn run(store: &Store, mut options: BackupOptions, control: &Control) -> Resu
             vec![Event::SnapshotAdded { record }]
         };
         Ok((report, finish))
-    })
+    })?;
+    report.degraded = degraded(store);
+    Ok(report)
 }
 
 /// The newest snapshot of the same host and sources; else the newest of the host that shares one.
@@ -160,9 +161,9 @@ fn find_parent(store: &Store, host: &str, roots: &[Vec<u8>]) -> Option<(Snapshot
 }
 
 /// What keeps a snapshot made now from being as redundant as the store promises.
-fn degraded(ingest: &Ingest<'_>) -> Vec<String> {
+fn degraded(store: &Store) -> Vec<String> {
     let mut why = Vec::new();
-    for disk in ingest.store().pool().disks().filter(|d| d.is_suspect()) {
+    for disk in store.pool().disks().filter(|d| d.is_suspect()) {
         why.push(format!("disk {} failed during this run", disk.label));
     }
     why

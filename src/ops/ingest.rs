@@ -600,7 +600,7 @@ impl<'s> Ingest<'s> {
         })?;
         let last = packs.len().saturating_sub(1);
         for (i, (pack, serial)) in packs.iter().zip(first..).enumerate() {
-            let rows: Vec<_> = pack.footer.rows.iter().map(|r| (r.header.id, place(serial, r))).collect();
+            let rows: Vec<_> = pack.footer.rows.iter().map(|r| (r.header.id, Place::of(serial, r))).collect();
             // the index stands for the entry only when all of it is in
             self.index(&rows, i == last);
         }
@@ -637,12 +637,6 @@ impl<'s> Ingest<'s> {
     pub fn sink(&self) -> Sink<'_, 's> {
         Sink { ingest: self, squeezer: Squeezer::default() }
     }
-}
-
-/// The place of a row of a pack with this serial.
-pub fn place(serial: u32, row: &crate::format::footer::Row) -> Place {
-    // a record is at most RECORD_BYTES long
-    Place { pack: serial, offset: row.offset, stored: row.header.record_bytes() as u32, plain: row.header.plain_bytes }
 }
 
 /// Stores chunks one by one: metadata to the metadata lane, data to the first data lane.

@@ -138,9 +138,7 @@ fn rows_of(io: &Io, pool: &Pool, pack: &SealedPack, notices: &mut Vec<String>) -
     let path = pool.place(pack);
     let file = io.fs.open(&path).map_err(Error::io("open the pack", &path))?;
     match read::ends(&*file, &path, pack.pack) {
-        Ok(ends) => {
-            Ok(ends.footer.rows.iter().map(|r| (r.header.id, crate::ops::ingest::place(pack.serial, r))).collect())
-        }
+        Ok(ends) => Ok(ends.footer.rows.iter().map(|r| (r.header.id, Place::of(pack.serial, r))).collect()),
         Err(e @ Error::Io { .. }) => Err(e),
         Err(e) => {
             notices.push(format!("{e}; its records are searched one by one"));

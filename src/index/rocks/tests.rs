@@ -1,3 +1,5 @@
+//! The index on disk keeps its promises over damage, readers beside writers, and its memory.
+
 use tempfile::TempDir;
 
 use super::*;

@@ -1,3 +1,5 @@
+//! The sorter against a sorted vector, with small budgets and damaged runs.
+
 use std::collections::BTreeMap;
 
 use proptest::prelude::*;

@@ -48,6 +48,12 @@ pub(super) enum FileOutcome {
     Stopped,
 }
 
+/// A window: its buffer keeps its whole length, so that it is zeroed once; `filled` bytes of it count.
+struct Window {
+    bytes: Vec<u8>,
+    filled: usize,
+}
+
 /// A window's chunks on the way to another reader.
 struct Batch {
     bytes: Vec<u8>,
@@ -285,7 +291,8 @@ impl<'r, 'a, 's> Reader<'r, 'a, 's> {
                 let left = usize::try_from(end - (start + offset)).unwrap_or(usize::MAX).min(into.len());
                 file.read_at(&mut into[..left], start + offset)
             };
-            match self.stream_into(&mut recipe, read, &mut splitter, Vec::new(), lane)? {
+            let empty = self.window();
+            match self.stream_into(&mut recipe, read, &mut splitter, empty, lane)? {
                 Ok(n) if start + n == end => at = end,
                 Ok(n) => return self.finish(recipe, start + n), // it shrank meanwhile
                 Err(e) => return Ok(Err(e)),
@@ -314,24 +321,21 @@ impl<'r, 'a, 's> Reader<'r, 'a, 's> {
     ) -> Read<Reading> {
         // The first window is read before the splitter is chosen: it shows the file's own first bytes.
         let mut first = self.window();
-        let want =
-            size.map_or(WINDOW_BYTES, |n| usize::try_from(n).unwrap_or(usize::MAX).saturating_add(1).min(WINDOW_BYTES));
-        first.resize(want, 0);
         let mut n = 0;
-        while n < first.len() {
-            match read(&mut first[n..], n as u64) {
+        while n < first.bytes.len() {
+            match read(&mut first.bytes[n..], n as u64) {
                 Ok(0) => break,
                 Ok(more) => n += more,
                 Err(e) if e.kind() == std::io::ErrorKind::Interrupted => {}
                 Err(e) => return Ok(Err(e)),
             }
         }
-        first.truncate(n);
+        first.filled = n;
         if size.is_none() && n <= limits::INLINE_FILE_BYTES {
             self.count(n as u64);
-            return Ok(Ok(Reading { bytes: n as u64, content: Content::Inline(first) }));
+            return Ok(Ok(Reading { bytes: n as u64, content: Content::Inline(first.bytes[..n].to_vec()) }));
         }
-        let head = &first[..n.min(media::HINT_BYTES)];
+        let head = &first.bytes[..n.min(media::HINT_BYTES)];
         let mut splitter = media::open(Hints { head, tail: None });
         let mut recipe = RecipeBuilder::new((splitter.id().number, splitter.id().version));
         let bytes = match self.stream_into(&mut recipe, read, &mut *splitter, first, lane)? {
@@ -344,10 +348,8 @@ impl<'r, 'a, 's> Reader<'r, 'a, 's> {
         self.finish(recipe, bytes)
     }
 
-    fn window(&mut self) -> Vec<u8> {
-        let mut window = self.spare.pop().unwrap_or_else(|| Vec::with_capacity(WINDOW_BYTES));
-        window.clear();
-        window
+    fn window(&mut self) -> Window {
+        Window { bytes: self.spare.pop().unwrap_or_else(|| vec![0; WINDOW_BYTES]), filled: 0 }
     }
 
     /// Reads to the end, from `filled` on, and adds every chunk to the recipe. Returns the bytes.
@@ -356,12 +358,11 @@ impl<'r, 'a, 's> Reader<'r, 'a, 's> {
         recipe: &mut RecipeBuilder,
         read: &mut dyn FnMut(&mut [u8], u64) -> std::io::Result<usize>,
         splitter: &mut dyn Splitter,
-        filled: Vec<u8>,
+        mut window: Window,
         lane: usize,
     ) -> Read<u64> {
         let cutter = self.shared.ingest.store().cutter();
-        let mut window = filled;
-        let mut at = window.len() as u64; // where in the file the window ends
+        let mut at = window.filled as u64; // where in the file the window ends
         let mut split = 0; // bytes of the window that have a stream
         let mut runs: VecDeque<Run> = VecDeque::new(); // of window[0..split]
         let mut fresh = Vec::new();
@@ -369,27 +370,24 @@ impl<'r, 'a, 's> Reader<'r, 'a, 's> {
         let mut last = false;
         while !last {
             self.shared.ingest.proceed()?;
-            let start = window.len();
-            window.resize(WINDOW_BYTES.max(start), 0);
-            let mut end = start;
-            while end < window.len() {
-                match read(&mut window[end..], at) {
+            while window.filled < window.bytes.len() {
+                match read(&mut window.bytes[window.filled..], at) {
                     Ok(0) => {
                         last = true;
                         break;
                     }
                     Ok(n) => {
-                        end += n;
+                        window.filled += n;
                         at += n as u64;
                     }
                     Err(e) if e.kind() == std::io::ErrorKind::Interrupted => {}
                     Err(e) => return Ok(Err(e)),
                 }
             }
-            window.truncate(end);
-            if split < window.len() {
+            let filled = window.filled;
+            if split < filled {
                 fresh.clear();
-                splitter.split(&window[split..], last, &mut fresh);
+                splitter.split(&window.bytes[split..filled], last, &mut fresh);
                 for run in fresh.drain(..) {
                     split += run.bytes as usize; // a run does not reach beyond the window
                     match runs.back_mut() {
@@ -398,7 +396,7 @@ impl<'r, 'a, 's> Reader<'r, 'a, 's> {
                     }
                 }
                 // A splitter that breaks its promise must not lose bytes: what it left out is opaque.
-                if split > window.len() || (last && split < window.len()) {
+                if split > filled || (last && split < filled) {
                     return Err(Error::Malformed {
                         what: "a splitter's answer",
                         offset: at,
@@ -406,7 +404,7 @@ impl<'r, 'a, 's> Reader<'r, 'a, 's> {
                     });
                 }
             }
-            let (chunks, done) = cut(cutter, &window[..split], &mut runs, last);
+            let (chunks, done) = cut(cutter, &window.bytes[..split], &mut runs, last);
             let taken = chunks.last().map_or(0, |(_, _, end)| *end);
             debug_assert!(taken == done);
             split -= done;
@@ -415,14 +413,15 @@ impl<'r, 'a, 's> Reader<'r, 'a, 's> {
                 continue;
             }
             let mut next = self.window();
-            next.extend_from_slice(&window[done..]);
+            next.filled = filled - done; // what was cut is at most what was filled
+            next.bytes[..filled - done].copy_from_slice(&window.bytes[done..filled]);
             let batch = std::mem::replace(&mut window, next);
-            self.hand_out(recipe, batch, chunks, lane, &mut waiting)?;
+            self.hand_out(recipe, batch.bytes, chunks, lane, &mut waiting)?;
         }
         while let Some(receiver) = waiting.pop_front() {
             self.collect(recipe, &receiver)?;
         }
-        self.spare.push(window);
+        self.spare.push(window.bytes);
         Ok(Ok(at))
     }
 
@@ -490,6 +489,9 @@ impl<'r, 'a, 's> Reader<'r, 'a, 's> {
     fn batch(&mut self, batch: Batch) {
         let outcome = self.store(&batch.bytes, &batch.chunks, batch.lane);
         let _ = batch.done.send(outcome); // its owner is gone only if the run ends
+        if self.spare.len() < 2 {
+            self.spare.push(batch.bytes);
+        }
     }
 
     /// Names a window's chunks, and stores the new ones.

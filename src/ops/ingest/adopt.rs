@@ -100,7 +100,7 @@ pub(super) fn dead_writers(ingest: &mut Ingest<'_>) -> Result<Vec<Leftover>> {
     })?;
     for ((_, _, ends), serial) in adopted.iter().zip(first..) {
         let rows: Vec<(ChunkId, Place)> =
-            ends.footer.rows.iter().map(|r| (r.header.id, super::place(serial, r))).collect();
+            ends.footer.rows.iter().map(|r| (r.header.id, Place::of(serial, r))).collect();
         ingest.index(&rows, false);
     }
     ingest.index(&[], true);

@@ -1,4 +1,45 @@
 //! onefold: a deduplicating chunk store for large media, on a shelf of ordinary disks.
+//!
+//! This page is the map. The words are those of `docs/GLOSSARY.md`, the bytes those of `docs/FORMAT.md`,
+//! the promises those of `docs/INVARIANTS.md`.
+//!
+//! # Floors
+//!
+//! A module uses only those above it; `tests/tidy.rs` checks it, and that each foreign crate has one owner.
+//!
+//! | module | owns | foreign crates |
+//! | --- | --- | --- |
+//! | [`error`] | what can go wrong, by who must act | thiserror |
+//! | [`format`](mod@format) | every persistent byte: ids, checks, records, footers, log entries, keys | blake3, xxhash-rust |
+//! | [`io`] | the one door to the system: files, sync, clock, chance; real, in memory, faulty | rustix, uzers |
+//! | [`chunk`] | bytes to chunks: cut, squeeze | fastcdc, zstd |
+//! | [`media`] | splitters: which bytes of a file belong together | |
+//! | [`pack`] | append, seal, read and prove, salvage | |
+//! | [`index`] | chunk id to place: a cache; external sort | rocksdb |
+//! | [`catalog`] | recipes, trees, snapshots, what the log means | |
+//! | [`pool`] | disks: join, place; the copies of the log | |
+//! | [`store`] | open, lock, bring the index up to date; hands out the parts | |
+//! | [`ops`] | the verbs: plan, run, report | globset, crossbeam-channel |
+//!
+//! # Files on disk and their owners
+//!
+//! | file | owner |
+//! | --- | --- |
+//! | `DISK/onefold-disk`, `STORE/disks` | [`format::text`], read and written by [`pool`] |
+//! | `DISK/superblock`, `keys/`, `FORMAT.txt` | [`pool::disk`] |
+//! | `DISK/log/`, `STORE/log/` | [`pool::log`] |
+//! | `DISK/packs/xx/` | [`pack`] |
+//! | `STORE/index/` | [`index::rocks`] |
+//! | `STORE/lock`, `STORE/unindexed` | [`store`] |
+//!
+//! # Flows
+//!
+//! - **backup** ([`ops::backup`]): walk → unchanged? reuse → read once → splitter → cut → name → claim → codec →
+//!   lane → seal → log → index ([`ops::ingest`] from claim on).
+//! - **restore** ([`ops::restore`]): tree → recipes → a window of pieces → located at once → sorted by disk, pack
+//!   and offset → read, prove, decode → written in place → named.
+//! - **open** ([`store`]): disks by their markers → constants → the longest valid log → the index brought
+//!   forward, or rebuilt from footers.
 
 pub mod catalog;
 pub mod chunk;

@@ -87,8 +87,11 @@ pub fn library(root: &Path, seed: u64) {
     }
 }
 
-/// What a faithful restore brings back: relative path -> facts, hard links as groups.
-pub fn facts(root: &Path) -> (BTreeMap<Vec<u8>, String>, Vec<Vec<Vec<u8>>>) {
+/// Relative path -> facts; and hard links as groups of paths.
+type Facts = (BTreeMap<Vec<u8>, String>, Vec<Vec<Vec<u8>>>);
+
+/// What a faithful restore brings back.
+pub fn facts(root: &Path) -> Facts {
     let mut out = BTreeMap::new();
     let mut links: BTreeMap<u64, Vec<Vec<u8>>> = BTreeMap::new();
     let mut todo = vec![root.to_owned()];

@@ -2,7 +2,7 @@
 //!
 //! Leaves are cut by the keyed hash of the name alone, so one changed value changes one leaf and the
 //! nodes above it, and equal folders have equal nodes wherever they came from. Sizes: at least
-//! [`LEAF_MIN`], at most [`LEAF_MAX`] plus one item, about 32 KiB with items of 200 bytes.
+//! `LEAF_MIN`, at most `LEAF_MAX` plus one item, about 32 KiB with items of 200 bytes.
 
 use crate::error::{Error, Result};
 use crate::format::limits::{self, LEVELS};

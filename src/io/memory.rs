@@ -12,7 +12,7 @@
 //!    gives one outcome.
 //! 3. A crash or a snapshot shares nothing with the disk that it was taken from.
 //!
-//! What a crash does with changes that were not synced is in [`crash`]; [`ManualWorld`] is the clock and
+//! What a crash does with changes that were not synced is in `crash`; [`ManualWorld`] is the clock and
 //! the chance that belong to a simulated run.
 
 mod crash;

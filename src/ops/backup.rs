@@ -1,7 +1,7 @@
 //! backup: sources to a snapshot.
 //!
-//! One thread walks ([`walk`]), as many as there are cores read, cut, name and code ([`read`]), the lanes of
-//! [`super::ingest`] write, and the calling thread builds the tree in the order of the walk ([`tree`]). The
+//! One thread walks (`walk`), as many as there are cores read, cut, name and code (`read`), the lanes of
+//! [`super::ingest`] write, and the calling thread builds the tree in the order of the walk (`tree`). The
 //! walk may run ahead by a bounded number of entries.
 
 use super::ingest::{self, Counters, Purpose};

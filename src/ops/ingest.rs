@@ -12,7 +12,7 @@
 //! 2. The log entry that ends a run is written after every pack of the run was sealed and a sample of it
 //!    read back. If any lane failed for good, no such entry is written.
 //! 3. Memory: the lanes' queues and unsynced bytes, a table cache, and 48 bytes for each chunk that is
-//!    not published yet; a publication comes at least every [`PUBLISH_PACKS`] packs.
+//!    not published yet; a publication comes at least every eight packs.
 
 use super::{Control, Notice};
 use crate::catalog::state::LogState;
@@ -42,6 +42,9 @@ const LANE_QUEUE_BYTES: u64 = 16 << 20;
 const LANES_MAX: usize = 8;
 /// What a lane needs of the memory budget: its queue, its unsynced bytes, a batch on the way.
 const LANE_MEMORY_BYTES: u64 = 48 << 20;
+
+/// What a claim takes in memory, about.
+const CLAIM_BYTES: u64 = 64;
 
 /// What a run has stored so far.
 #[derive(Debug, Default)]
@@ -127,9 +130,14 @@ impl Claims {
         self.shard(id).contains(id)
     }
 
-    /// Whether the id was free.
-    fn claim(&self, id: &ChunkId) -> bool {
-        self.shard(id).insert(*id)
+    /// Whether the id was free. With `most`, a shard holds no more than so many ids; beyond that every id
+    /// counts as free.
+    fn claim(&self, id: &ChunkId, most: Option<usize>) -> bool {
+        let mut shard = self.shard(id);
+        if most.is_some_and(|most| shard.len() >= most) {
+            return !shard.contains(id);
+        }
+        shard.insert(*id)
     }
 
     fn release(&self, id: &ChunkId) {
@@ -327,9 +335,13 @@ impl<'s> Ingest<'s> {
         let unknown: Vec<usize> = (0..ids.len()).filter(|&i| !self.claims.holds(&ids[i])).collect(); // i < len
         let wanted: Vec<ChunkId> = unknown.iter().map(|&i| ids[i]).collect();
         let located = self.store.locate(&wanted)?;
+        // A dry run publishes nothing, so its claims grow with what is new: beyond a quarter of the budget
+        // repetitions are counted as new.
+        let most =
+            self.dry_run.then(|| (self.store.memory_bytes() / 4 / CLAIM_BYTES) as usize / self.claims.shards.len());
         for (i, at) in unknown.into_iter().zip(located) {
             let stored = at.is_some_and(|at| self.confirms(&at, &ids[i]));
-            new[i] = !stored && self.claims.claim(&ids[i]);
+            new[i] = !stored && self.claims.claim(&ids[i], most);
         }
         self.counters.chunks_new.fetch_add(new.iter().filter(|n| **n).count() as u64, Ordering::Relaxed);
         Ok(new)

@@ -75,13 +75,15 @@ impl Progress {
     }
 }
 
+type Sink = Box<dyn FnMut(Notice) + Send>;
+
 /// How the outside follows and stops a verb.
 #[derive(Default)]
 pub struct Control {
     pub progress: Progress,
     cancelled: AtomicBool,
     /// Called for each notice, from any thread, one at a time.
-    sink: Option<Mutex<Box<dyn FnMut(Notice) + Send>>>,
+    sink: Option<Mutex<Sink>>,
 }
 
 impl Control {

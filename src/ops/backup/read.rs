@@ -48,6 +48,9 @@ pub(super) enum FileOutcome {
     Stopped,
 }
 
+/// A batch's chunks by stream, in order.
+type Stored = Result<Vec<(u8, Reference)>>;
+
 /// A window: its buffer keeps its whole length, so that it is zeroed once; `filled` bytes of it count.
 struct Window {
     bytes: Vec<u8>,
@@ -59,7 +62,7 @@ struct Batch {
     bytes: Vec<u8>,
     chunks: Vec<(u8, usize, usize)>,
     lane: usize,
-    done: Sender<Result<Vec<(u8, Reference)>>>,
+    done: Sender<Stored>,
 }
 
 /// What all readers share.
@@ -366,7 +369,7 @@ impl<'r, 'a, 's> Reader<'r, 'a, 's> {
         let mut split = 0; // bytes of the window that have a stream
         let mut runs: VecDeque<Run> = VecDeque::new(); // of window[0..split]
         let mut fresh = Vec::new();
-        let mut waiting: VecDeque<Receiver<Result<Vec<(u8, Reference)>>>> = VecDeque::new();
+        let mut waiting: VecDeque<Receiver<Stored>> = VecDeque::new();
         let mut last = false;
         while !last {
             self.shared.ingest.proceed()?;
@@ -432,7 +435,7 @@ impl<'r, 'a, 's> Reader<'r, 'a, 's> {
         bytes: Vec<u8>,
         chunks: Vec<(u8, usize, usize)>,
         lane: usize,
-        waiting: &mut VecDeque<Receiver<Result<Vec<(u8, Reference)>>>>,
+        waiting: &mut VecDeque<Receiver<Stored>>,
     ) -> Result<()> {
         let mut mine = Some((bytes, chunks));
         if self.shared.idle.load(Ordering::SeqCst) > 0
@@ -467,7 +470,7 @@ impl<'r, 'a, 's> Reader<'r, 'a, 's> {
     }
 
     /// Waits for a batch that another reader has, doing others' batches meanwhile.
-    fn collect(&mut self, recipe: &mut RecipeBuilder, receiver: &Receiver<Result<Vec<(u8, Reference)>>>) -> Result<()> {
+    fn collect(&mut self, recipe: &mut RecipeBuilder, receiver: &Receiver<Stored>) -> Result<()> {
         let references = loop {
             match receiver.recv_timeout(Duration::from_millis(1)) {
                 Ok(references) => break references?,

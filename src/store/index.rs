@@ -2,8 +2,8 @@
 
 use super::{Log, Mode, Store, lock};
 use crate::error::{Error, Result};
+use crate::format::ChunkId;
 use crate::format::event::SealedPack;
-use crate::format::{ChunkId, StoreId};
 use crate::index::memory::MemoryIndex;
 use crate::index::{BulkLoad, Index, NextEntry, Place, Reflected, Statistics, Visit};
 use crate::io::Io;
@@ -84,51 +84,66 @@ enum Tried {
     Nothing(Option<String>),
 }
 
-/// An eighth of the budget for the index while other things run beside it.
-fn index_memory(memory_bytes: u64) -> u64 {
-    (memory_bytes / 4).max(32 << 20)
+/// Which index, where, and what it may use.
+struct Wanted<'a> {
+    kind: &'a IndexKind,
+    #[cfg(feature = "rocksdb")]
+    path: PathBuf,
+    #[cfg(feature = "rocksdb")]
+    store: crate::format::StoreId,
+    /// A quarter of the budget, for other things run beside it.
+    #[cfg(feature = "rocksdb")]
+    memory_bytes: u64,
+    #[cfg(not(feature = "rocksdb"))]
+    _store: std::marker::PhantomData<&'a Store>,
 }
 
-fn open(kind: &IndexKind, path: &Path, store: StoreId, memory_bytes: u64, write: bool) -> Result<Tried> {
-    match kind {
-        IndexKind::Memory(shared) => Ok(match shared.reflected()? {
-            Some(_) => Tried::Ready(Box::new(Shared(Arc::clone(shared)))),
-            None => Tried::Nothing(None),
-        }),
-        #[cfg(feature = "rocksdb")]
-        IndexKind::Rocks => {
-            use crate::index::rocks::{self, Opened, Options, RocksIndex};
-            let mode = if write { rocks::Mode::ReadWrite } else { rocks::Mode::ReadOnly };
-            Ok(match RocksIndex::open(path, store, Options { memory_bytes: index_memory(memory_bytes), mode })? {
-                Opened::Ready(index) => match index.reflected() {
-                    Ok(Some(_)) => Tried::Ready(Box::new(index)),
-                    Ok(None) => Tried::Nothing(Some("it was never filled".into())),
-                    Err(e) => Tried::Nothing(Some(e.to_string())),
-                },
-                Opened::Missing => Tried::Nothing(None),
-                Opened::Unusable { why } => Tried::Nothing(Some(why)),
-            })
+impl Wanted<'_> {
+    #[cfg_attr(
+        not(feature = "rocksdb"),
+        allow(unused_variables, reason = "the twin in memory knows no such difference")
+    )]
+    fn open(&self, write: bool) -> Result<Tried> {
+        match self.kind {
+            IndexKind::Memory(shared) => Ok(match shared.reflected()? {
+                Some(_) => Tried::Ready(Box::new(Shared(Arc::clone(shared)))),
+                None => Tried::Nothing(None),
+            }),
+            #[cfg(feature = "rocksdb")]
+            IndexKind::Rocks => {
+                use crate::index::rocks::{self, Opened, Options, RocksIndex};
+                let mode = if write { rocks::Mode::ReadWrite } else { rocks::Mode::ReadOnly };
+                Ok(match RocksIndex::open(&self.path, self.store, Options { memory_bytes: self.memory_bytes, mode })? {
+                    Opened::Ready(index) => match index.reflected() {
+                        Ok(Some(_)) => Tried::Ready(Box::new(index)),
+                        Ok(None) => Tried::Nothing(Some("it was never filled".into())),
+                        Err(e) => Tried::Nothing(Some(e.to_string())),
+                    },
+                    Opened::Missing => Tried::Nothing(None),
+                    Opened::Unusable { why } => Tried::Nothing(Some(why)),
+                })
+            }
         }
     }
-}
 
-fn create(kind: &IndexKind, path: &Path, store: StoreId, memory_bytes: u64) -> Result<Box<dyn Index>> {
-    match kind {
-        IndexKind::Memory(shared) => {
-            let mut ids = Vec::new();
-            shared.for_each(None, &mut |id, _| {
-                ids.push(id);
-                Ok(true)
-            })?;
-            shared.remove(&ids)?;
-            Ok(Box::new(Shared(Arc::clone(shared))))
-        }
-        #[cfg(feature = "rocksdb")]
-        IndexKind::Rocks => {
-            use crate::index::rocks::{Mode, Options, RocksIndex};
-            RocksIndex::destroy(path)?;
-            let options = Options { memory_bytes: index_memory(memory_bytes), mode: Mode::ReadWrite };
-            Ok(Box::new(RocksIndex::create(path, store, options)?))
+    fn create(&self) -> Result<Box<dyn Index>> {
+        match self.kind {
+            IndexKind::Memory(shared) => {
+                let mut ids = Vec::new();
+                shared.for_each(None, &mut |id, _| {
+                    ids.push(id);
+                    Ok(true)
+                })?;
+                shared.remove(&ids)?;
+                Ok(Box::new(Shared(Arc::clone(shared))))
+            }
+            #[cfg(feature = "rocksdb")]
+            IndexKind::Rocks => {
+                use crate::index::rocks::{Mode, Options, RocksIndex};
+                RocksIndex::destroy(&self.path)?;
+                let options = Options { memory_bytes: self.memory_bytes, mode: Mode::ReadWrite };
+                Ok(Box::new(RocksIndex::create(&self.path, self.store, options)?))
+            }
         }
     }
 }
@@ -178,16 +193,29 @@ impl Store {
         self.path.join(INDEX_DIR)
     }
 
+    fn wanted<'k>(&self, kind: &'k IndexKind) -> Wanted<'k> {
+        Wanted {
+            kind,
+            #[cfg(feature = "rocksdb")]
+            path: self.index_path(),
+            #[cfg(feature = "rocksdb")]
+            store: self.superblock.store,
+            #[cfg(feature = "rocksdb")]
+            memory_bytes: (self.memory_bytes / 4).max(32 << 20),
+            #[cfg(not(feature = "rocksdb"))]
+            _store: std::marker::PhantomData,
+        }
+    }
+
     /// Opens the index and brings it up to date, as far as the mode allows.
     pub(super) fn open_index(&mut self, kind: &IndexKind, notices: &mut Vec<String>) -> Result<()> {
-        let (path, id) = (self.index_path(), self.superblock.store);
         if self.mode != Mode::Read {
             let read = LogRead::read(&self.io, &self.path, &self.pool)?;
-            let opened = open(kind, &path, id, self.memory_bytes, true)?;
+            let opened = self.wanted(kind).open(true)?;
             self.index = self.brought_forward(kind, opened, &read, notices)?;
             return Ok(());
         }
-        let opened = open(kind, &path, id, self.memory_bytes, false);
+        let opened = self.wanted(kind).open(false);
         let here = self.reflected();
         let (base, lacking) = match opened {
             Ok(Tried::Ready(index)) => {
@@ -231,10 +259,9 @@ impl Store {
     /// moment. False where it cannot have it.
     fn mended(&mut self, kind: &IndexKind, notices: &mut Vec<String>) -> Result<bool> {
         let Ok(held) = lock(&self.io, &self.path, "bringing the index up to date") else { return Ok(false) };
-        let (path, id) = (self.index_path(), self.superblock.store);
         // A writer may have ended since: read the log again, under the lock.
         let read = LogRead::read(&self.io, &self.path, &self.pool)?;
-        let opened = open(kind, &path, id, self.memory_bytes, true)?;
+        let opened = self.wanted(kind).open(true)?;
         self.log = std::sync::Mutex::new(Log::Reader(Box::new(read.state.clone())));
         let index = self.brought_forward(kind, opened, &read, notices)?;
         index.flush()?;
@@ -244,7 +271,7 @@ impl Store {
         }
         drop(index);
         drop(held);
-        match open(kind, &path, id, self.memory_bytes, false)? {
+        match self.wanted(kind).open(false)? {
             Tried::Ready(index) => {
                 self.index = index;
                 Ok(true)
@@ -262,8 +289,7 @@ impl Store {
             );
             return Err(Error::Index { action: "be used", path: self.index_path(), why });
         }
-        if let Ok(Tried::Ready(index)) = open(kind, &self.index_path(), self.superblock.store, self.memory_bytes, false)
-        {
+        if let Ok(Tried::Ready(index)) = self.wanted(kind).open(false) {
             self.index = index;
         }
         for pack in lacking.iter().filter(|p| self.pool.holds(p)) {
@@ -316,7 +342,7 @@ impl Store {
             }
             Tried::Nothing(why) => why.unwrap_or_else(|| "there was none".to_owned()),
         };
-        let fresh = create(kind, &self.index_path(), self.superblock.store, self.memory_bytes)?;
+        let fresh = self.wanted(kind).create()?;
         let chunks = self.rebuild(&*fresh, &read.state, head, notices)?;
         if read.state.pack_count() > 0 {
             notices

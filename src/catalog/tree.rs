@@ -204,7 +204,7 @@ mod tests {
         let mut walk = Walk::new(&chunks, &root, b"");
         walk.next();
         walk.next();
-        walk.skip();
+        Walk::skip(&mut walk);
         assert_eq!(paths(walk), ["/z"]);
     }
 }

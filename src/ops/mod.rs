@@ -12,7 +12,16 @@
 //!    [`crate::Error::Interrupted`].
 
 pub mod backup;
+pub mod cat;
+pub mod diff;
+pub mod disks;
+pub mod find;
 pub mod ingest;
+pub mod ls;
+pub mod recover;
+pub mod snapshots;
+#[cfg(test)]
+mod testing2;
 
 use crate::error::{Error, Result};
 use std::sync::Mutex;

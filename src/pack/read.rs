@@ -285,7 +285,7 @@ mod tests {
     fn setup() -> (Io, MemFs) {
         let fs = MemFs::new();
         fs.create_dir_all(Path::new("/d")).unwrap();
-        (Io { fs: Arc::new(fs.clone()), world: Arc::new(ManualWorld::new(1)) }, fs)
+        (Io { fs: Arc::new(fs.clone()), world: Arc::new(ManualWorld::new(1, 1)) }, fs)
     }
 
     fn records(keys: &Keys, n: usize) -> Vec<NewRecord> {

@@ -54,12 +54,8 @@ pub fn run(
     control: &Control,
 ) -> Result<u64> {
     control.progress.set_phase("reading");
-    let wrong = |is| Error::WrongKind {
-        snapshot: snapshot.id.short(),
-        path: escape(&absolute(path)),
-        is,
-        wanted: "a file",
-    };
+    let wrong =
+        |is| Error::WrongKind { snapshot: snapshot.id.short(), path: escape(&absolute(path)), is, wanted: "a file" };
     let entry = match lookup(store, &snapshot.snapshot.tree, path)? {
         None => return Err(no_path(snapshot, path)),
         Some(Found::Root) => return Err(wrong("a folder")),

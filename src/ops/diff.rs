@@ -41,6 +41,9 @@ pub struct DiffReport {
     pub bytes_removed: u64,
 }
 
+/// What [`run`] hands each difference to: the path, and the entry in either snapshot.
+pub type Each<'a> = &'a mut dyn FnMut(&[u8], Change, Option<&Entry>, Option<&Entry>) -> Result<()>;
+
 fn file_bytes(entry: &Entry) -> u64 {
     if let EntryKind::File { bytes, .. } = entry.kind { bytes } else { 0 }
 }
@@ -76,13 +79,7 @@ fn compare(a: &Entry, b: &Entry) -> Option<Change> {
 /// # Errors
 /// Damage of a node that differs, [`Error::Limit`] for folders nested too deeply, [`Error::Interrupted`], and
 /// what `each` returns.
-pub fn run(
-    store: &Store,
-    a: &SnapshotInfo,
-    b: &SnapshotInfo,
-    each: &mut dyn FnMut(&[u8], Change, Option<&Entry>, Option<&Entry>) -> Result<()>,
-    control: &Control,
-) -> Result<DiffReport> {
+pub fn run(store: &Store, a: &SnapshotInfo, b: &SnapshotInfo, each: Each<'_>, control: &Control) -> Result<DiffReport> {
     control.progress.set_phase("comparing");
     let mut report = DiffReport::default();
     if a.snapshot.tree == b.snapshot.tree {
@@ -185,7 +182,8 @@ mod tests {
         let library = tempfile::tempdir().unwrap();
         let at = library.path();
         let (one, two) = (noise(1, 70_000), noise(2, 80_000));
-        shelf.library(at, &[("big", &one), ("same", &one), ("gone/x", b"12345"), ("gone/deep/y", b"1"), ("mode", b"m")]);
+        shelf
+            .library(at, &[("big", &one), ("same", &one), ("gone/x", b"12345"), ("gone/deep/y", b"1"), ("mode", b"m")]);
         shelf.library(at, &[("swap", b"was a file"), ("keep/z", b"z")]);
         std::os::unix::fs::symlink("one", at.join("link")).unwrap();
         shelf.back_up(at);

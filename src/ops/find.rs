@@ -227,7 +227,10 @@ mod tests {
     fn a_name_is_found_in_every_snapshot_that_holds_it() {
         let (shelf, _library) = filled();
         let name = |i, n: &str| (i, n.to_owned());
-        assert_eq!(found(&shelf, "cover.jpg", false), [name(0, "cover.jpg"), name(1, "cover.jpg"), name(1, "cover.jpg")]);
+        assert_eq!(
+            found(&shelf, "cover.jpg", false),
+            [name(0, "cover.jpg"), name(1, "cover.jpg"), name(1, "cover.jpg")]
+        );
         assert_eq!(found(&shelf, "COVER.*", true).len(), 5);
         assert_eq!(found(&shelf, "0299.wav", false), [name(0, "0299.wav"), name(1, "0299.wav")]);
         assert_eq!(found(&shelf, "*.flac", false), []);

@@ -168,7 +168,9 @@ mod tests {
         let store = shelf.read();
         let latest = shelf.latest(&store);
         let folder = crate::pool::bytes_of(&library.path().join("m"));
-        let Ok(Some(Found::Entry(entry))) = lookup(&store, &latest.snapshot.tree, &folder) else { panic!("m is there") };
+        let Ok(Some(Found::Entry(entry))) = lookup(&store, &latest.snapshot.tree, &folder) else {
+            panic!("m is there")
+        };
         let EntryKind::Dir(MapRoot::Node { id, .. }) = entry.kind else { panic!("so many files have nodes") };
         drop(store);
         shelf.spoil(ChunkKind::Tree, &id);

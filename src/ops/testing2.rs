@@ -10,7 +10,7 @@ use crate::format::text::{DiskList, KnownDisk, Marker};
 use crate::format::{ChunkId, ChunkKind, DiskId, Keys, StoreId};
 use crate::index::MemoryIndex;
 use crate::io::memory::{ManualWorld, MemFs};
-use crate::io::{Fs, Io, World};
+use crate::io::{Io, World};
 use crate::pool::disk::{KEY_SLOT_FILE, KEYS_DIR, SUPERBLOCK_FILE, furnish};
 use crate::pool::log::LogWriter;
 use crate::pool::{PackStore, Pool, write_known};
@@ -41,7 +41,8 @@ pub fn disk_path(i: usize) -> PathBuf {
 }
 
 fn superblock(keys: &Keys, store: StoreId) -> Vec<u8> {
-    let chunker = ChunkerParameters { min_bytes: 4 << 10, avg_bytes: 16 << 10, max_bytes: 64 << 10, ..Default::default() };
+    let chunker =
+        ChunkerParameters { min_bytes: 4 << 10, avg_bytes: 16 << 10, max_bytes: 64 << 10, ..Default::default() };
     let cutter = Cutter::new(chunker, keys).unwrap();
     let superblock = Superblock {
         store,
@@ -60,6 +61,26 @@ fn superblock(keys: &Keys, store: StoreId) -> Vec<u8> {
     superblock.encode()
 }
 
+fn make(io: &Io, keys: &Keys, store: StoreId, home: &Path, disks: &[(DiskId, PathBuf)]) {
+    let (superblock, slot) = (superblock(keys, store), keys.encode_plain_slot());
+    io.fs.create_dir_all(home).unwrap();
+    let mut known = Vec::new();
+    let mut events = vec![Event::Setting { key: "parity".into(), value: "0".into() }];
+    for (i, (disk, path)) in disks.iter().enumerate() {
+        io.fs.create_dir_all(path).unwrap();
+        let label = format!("bay {i}");
+        furnish(io, path, &Marker { store, disk: *disk, label: label.clone() }, &superblock, &slot).unwrap();
+        known.push(KnownDisk { disk: *disk, label: label.clone(), path: crate::pool::bytes_of(path) });
+        events.push(Event::DiskJoined { disk: *disk, label, serial: String::new(), domain: String::new() });
+    }
+    let (pool, _) = Pool::join(io, store, &known).unwrap();
+    LogWriter::begin(io, home, &pool, events).unwrap();
+    io.write_durable(&home.join(SUPERBLOCK_FILE), &superblock, true).unwrap();
+    io.fs.create_dir_all(&home.join(KEYS_DIR)).unwrap();
+    io.write_durable(&home.join(KEYS_DIR).join(KEY_SLOT_FILE), &slot, true).unwrap();
+    write_known(io, home, &DiskList { store, disks: known }).unwrap();
+}
+
 impl Shelf {
     pub fn new(disks: usize) -> Shelf {
         Shelf::of(MemFs::new(), STORE, HOME, &(0..disks).map(|i| (disk_id(i), disk_path(i))).collect::<Vec<_>>())
@@ -71,27 +92,17 @@ impl Shelf {
         world.set_tick(1000);
         let io = Io { fs: Arc::new(fs.clone()), world: Arc::clone(&world) as Arc<dyn World> };
         let keys = Keys::new([3; 32], 5);
-        let (superblock, slot) = (superblock(&keys, store), keys.encode_plain_slot());
-        let home = Path::new(home);
-        fs.create_dir_all(home).unwrap();
-        let mut known = Vec::new();
-        let mut events = vec![Event::Setting { key: "parity".into(), value: "0".into() }];
-        for (i, (disk, path)) in disks.iter().enumerate() {
-            fs.create_dir_all(path).unwrap();
-            let label = format!("bay {i}");
-            furnish(&io, path, &Marker { store, disk: *disk, label: label.clone() }, &superblock, &slot).unwrap();
-            known.push(KnownDisk { disk: *disk, label: label.clone(), path: crate::pool::bytes_of(path) });
-            events.push(Event::DiskJoined { disk: *disk, label, serial: String::new(), domain: String::new() });
-        }
-        let (pool, _) = Pool::join(&io, store, &known).unwrap();
-        LogWriter::begin(&io, home, &pool, events).unwrap();
-        io.write_durable(&home.join(SUPERBLOCK_FILE), &superblock, true).unwrap();
-        fs.create_dir_all(&home.join(KEYS_DIR)).unwrap();
-        io.write_durable(&home.join(KEYS_DIR).join(KEY_SLOT_FILE), &slot, true).unwrap();
-        write_known(&io, home, &DiskList { store, disks: known }).unwrap();
+        make(&io, &keys, store, Path::new(home), disks);
         Shelf { io, fs, world, index: Arc::default(), keys }
     }
 
+    /// Makes a store of real files.
+    #[cfg(feature = "rocksdb")]
+    pub fn real(home: &Path, disks: &[(DiskId, PathBuf)]) -> Io {
+        let io = Io::real();
+        make(&io, &Keys::new([3; 32], 5), STORE, home, disks);
+        io
+    }
     pub fn kind(&self) -> IndexKind {
         IndexKind::Memory(Arc::clone(&self.index))
     }

@@ -12,10 +12,18 @@
 //!    [`crate::Error::Interrupted`].
 
 pub mod backup;
+pub mod cat;
+pub mod diff;
+pub mod disks;
+pub mod find;
 pub mod ingest;
 pub mod init;
+pub mod ls;
+pub mod recover;
 pub mod restore;
 pub mod snapshots;
+#[cfg(test)]
+mod testing;
 
 use crate::error::{Error, Result};
 use std::sync::Mutex;

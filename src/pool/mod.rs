@@ -73,6 +73,9 @@ pub fn bytes_of(path: &Path) -> Vec<u8> {
 /// # Errors
 /// A marker that is damaged, or [`Error::Io`].
 pub fn read_marker(io: &Io, folder: &Path) -> Result<Option<Marker>> {
+    if folder.as_os_str().is_empty() {
+        return Ok(None); // a disk that was never seen from here: not the folder we happen to be in
+    }
     let path = folder.join(MARKER_FILE);
     match io.read_small(&path, limits::SMALL_FILE_BYTES) {
         Ok(bytes) => Marker::decode(&path, &bytes).map(Some),

@@ -1,0 +1,183 @@
+//! A store on disks in memory, for the tests of verbs.
+
+use super::Control;
+use super::backup::{self, BackupOptions, Source};
+use super::snapshots::{self, SnapshotInfo};
+use crate::chunk::Cutter;
+use crate::format::event::Event;
+use crate::format::superblock::{ChunkerParameters, Superblock};
+use crate::format::text::{DiskList, KnownDisk, Marker};
+use crate::format::{ChunkId, ChunkKind, DiskId, Keys, StoreId};
+use crate::index::MemoryIndex;
+use crate::io::memory::{ManualWorld, MemFs};
+use crate::io::{Io, World};
+use crate::pool::disk::{KEY_SLOT_FILE, KEYS_DIR, SUPERBLOCK_FILE, furnish};
+use crate::pool::log::LogWriter;
+use crate::pool::{PackStore, Pool, write_known};
+use crate::store::{IndexKind, MEMORY_MIN, Mode, OpenOptions, Opened, Store};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+pub const STORE: StoreId = StoreId([1; 16]);
+pub const HOME: &str = "/store";
+pub const PACK_BYTES: u64 = 1 << 20;
+pub const DAY_NS: i64 = 86_400_000_000_000;
+
+/// `STORE` at [`HOME`] and disks at `/disk0`, `/disk1`, ... The index is kept beside.
+pub struct Shelf {
+    pub io: Io,
+    pub fs: MemFs,
+    pub world: Arc<ManualWorld>,
+    pub index: Arc<MemoryIndex>,
+    pub keys: Keys,
+}
+
+pub fn disk_id(i: usize) -> DiskId {
+    DiskId([i as u8 + 16; 16])
+}
+
+pub fn disk_path(i: usize) -> PathBuf {
+    PathBuf::from(format!("/disk{i}"))
+}
+
+fn superblock(keys: &Keys, store: StoreId) -> Vec<u8> {
+    let chunker =
+        ChunkerParameters { min_bytes: 4 << 10, avg_bytes: 16 << 10, max_bytes: 64 << 10, ..Default::default() };
+    let cutter = Cutter::new(chunker, keys).unwrap();
+    let superblock = Superblock {
+        store,
+        created_ns: 1,
+        min_reader: 1,
+        min_writer: 1,
+        compatible: 0,
+        read_only_compatible: 0,
+        incompatible: 0,
+        chunker,
+        table_check: cutter.table_check(keys),
+        key_id: keys.key_id(),
+        pack_bytes: PACK_BYTES,
+        note: String::new(),
+    };
+    superblock.encode()
+}
+
+fn make(io: &Io, keys: &Keys, store: StoreId, home: &Path, disks: &[(DiskId, PathBuf)]) {
+    let (superblock, slot) = (superblock(keys, store), keys.encode_plain_slot());
+    io.fs.create_dir_all(home).unwrap();
+    let mut known = Vec::new();
+    let mut events = vec![Event::Setting { key: "parity".into(), value: "0".into() }];
+    for (i, (disk, path)) in disks.iter().enumerate() {
+        io.fs.create_dir_all(path).unwrap();
+        let label = format!("bay {i}");
+        furnish(io, path, &Marker { store, disk: *disk, label: label.clone() }, &superblock, &slot).unwrap();
+        known.push(KnownDisk { disk: *disk, label: label.clone(), path: crate::pool::bytes_of(path) });
+        events.push(Event::DiskJoined { disk: *disk, label, serial: String::new(), domain: String::new() });
+    }
+    let (pool, _) = Pool::join(io, store, &known).unwrap();
+    LogWriter::begin(io, home, &pool, events).unwrap();
+    io.write_durable(&home.join(SUPERBLOCK_FILE), &superblock, true).unwrap();
+    io.fs.create_dir_all(&home.join(KEYS_DIR)).unwrap();
+    io.write_durable(&home.join(KEYS_DIR).join(KEY_SLOT_FILE), &slot, true).unwrap();
+    write_known(io, home, &DiskList { store, disks: known }).unwrap();
+}
+
+impl Shelf {
+    pub fn new(disks: usize) -> Shelf {
+        Shelf::of(MemFs::new(), STORE, HOME, &(0..disks).map(|i| (disk_id(i), disk_path(i))).collect::<Vec<_>>())
+    }
+
+    /// Makes a store on a filesystem that may hold others.
+    pub fn of(fs: MemFs, store: StoreId, home: &str, disks: &[(DiskId, PathBuf)]) -> Shelf {
+        let world = Arc::new(ManualWorld::new(1_700_000_000_000_000_000, 7));
+        world.set_tick(1000);
+        let io = Io { fs: Arc::new(fs.clone()), world: Arc::clone(&world) as Arc<dyn World> };
+        let keys = Keys::new([3; 32], 5);
+        make(&io, &keys, store, Path::new(home), disks);
+        Shelf { io, fs, world, index: Arc::default(), keys }
+    }
+
+    /// Makes a store of real files.
+    #[cfg(feature = "rocksdb")]
+    pub fn real(home: &Path, disks: &[(DiskId, PathBuf)]) -> Io {
+        let io = Io::real();
+        make(&io, &Keys::new([3; 32], 5), STORE, home, disks);
+        io
+    }
+    pub fn kind(&self) -> IndexKind {
+        IndexKind::Memory(Arc::clone(&self.index))
+    }
+
+    pub fn open(&self, mode: Mode) -> crate::Result<Opened> {
+        let options = OpenOptions { memory_bytes: MEMORY_MIN, mode, index: self.kind() };
+        Store::open(&self.io, Path::new(HOME), &options)
+    }
+
+    pub fn read(&self) -> Store {
+        self.open(Mode::Read).unwrap().store
+    }
+
+    pub fn write(&self) -> Store {
+        self.open(Mode::Write { verb: "backup" }).unwrap().store
+    }
+
+    pub fn latest(&self, store: &Store) -> SnapshotInfo {
+        snapshots::list(store, &[]).pop().unwrap()
+    }
+
+    fn back_up_source(&self, source: Source) {
+        let options = BackupOptions {
+            source,
+            name: None,
+            tags: Vec::new(),
+            excludes: Vec::new(),
+            one_file_system: false,
+            force: false,
+            dry_run: false,
+            host: Some("host".into()),
+            program: "test".into(),
+            user: "user".into(),
+            filters_as_typed: Vec::new(),
+        };
+        backup::run(&self.write(), options, &Control::default()).unwrap();
+    }
+
+    /// Backs up bytes as the file `/name`.
+    pub fn stream(&self, name: &str, bytes: &[u8]) {
+        let input = Box::new(std::io::Cursor::new(bytes.to_vec()));
+        self.back_up_source(Source::Stream { name: name.as_bytes().to_vec(), input });
+    }
+
+    /// Backs up a real folder.
+    pub fn back_up(&self, folder: &Path) {
+        self.back_up_source(Source::Paths(vec![folder.to_owned()]));
+    }
+
+    /// Makes files below a real folder.
+    pub fn library(&self, folder: &Path, files: &[(&str, &[u8])]) {
+        for (name, bytes) in files {
+            let path = folder.join(name);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, bytes).unwrap();
+        }
+    }
+
+    /// Where a chunk's record lies: the pack's file, the record's offset and length.
+    pub fn place(&self, id: &ChunkId) -> (PathBuf, u64, u64) {
+        let store = self.read();
+        let at = store.locate(&[*id]).unwrap()[0].unwrap();
+        (store.pool().place(&at.sealed), u64::from(at.place.offset), u64::from(at.place.stored))
+    }
+
+    /// Flips a bit in the middle of a chunk's record.
+    pub fn spoil(&self, _kind: ChunkKind, id: &ChunkId) {
+        let (path, offset, bytes) = self.place(id);
+        self.fs.flip(path, (offset + bytes / 2) * 8).unwrap();
+    }
+}
+
+/// Bytes that look random, by seed.
+pub fn noise(seed: u64, n: usize) -> Vec<u8> {
+    let mut out = vec![0; n];
+    ManualWorld::new(0, seed).random(&mut out);
+    out
+}

@@ -224,10 +224,19 @@ impl Store {
     /// [`Error::NoStore`], [`Error::Locked`], [`Error::NoDisks`], [`Error::FromTheFuture`], damage that no
     /// copy makes good, and for writing whatever forbids it.
     pub fn open(io: &Io, path: &Path, options: &OpenOptions) -> Result<Opened> {
+        Self::open_under(io, path, options, None)
+    }
+
+    /// Opens a store whose lock ([`lock`]) the caller may hold already; it is held on for as long as the store
+    /// is open.
+    ///
+    /// # Errors
+    /// As [`Store::open`].
+    pub fn open_under(io: &Io, path: &Path, options: &OpenOptions, held: Option<Box<dyn Lock>>) -> Result<Opened> {
         let mut notices = Vec::new();
         let known = known_disks(io, path)?;
-        let mut locks = Vec::new();
-        if let Mode::Write { verb } = options.mode {
+        let mut locks: Vec<Box<dyn Lock>> = held.into_iter().collect();
+        if let (Mode::Write { verb }, true) = (options.mode, locks.is_empty()) {
             locks.push(lock(io, path, verb)?);
         }
         let store_id = Self::identity(io, path, &known)?;

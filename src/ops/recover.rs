@@ -71,7 +71,7 @@ pub fn run(io: &Io, options: &RecoverOptions, control: &Control) -> Result<Recov
 pub fn run_with(io: &Io, options: &RecoverOptions, index: IndexKind, control: &Control) -> Result<RecoverReport> {
     control.progress.set_phase("reading the log");
     let mut problems = Vec::new();
-    if options.disks.is_empty() {
+    let held = if options.disks.is_empty() {
         known_disks(io, &options.store)?; // no lock file is left where there is no store
         let held = lock(io, &options.store, "recover")?;
         let known = known_disks(io, &options.store)?; // again: another may have written it until now
@@ -79,7 +79,7 @@ pub fn run_with(io: &Io, options: &RecoverOptions, index: IndexKind, control: &C
         let found = Found::look(io, &options.store, store, &known, &mut problems)?;
         found.mend(io, &options.store, &mut problems)?;
         clear_index(io, &options.store)?;
-        drop(held);
+        held
     } else {
         let (store, given) = markers(io, &options.disks)?;
         let is_new = vet_home(io, &options.store, store)?;
@@ -109,13 +109,12 @@ pub fn run_with(io: &Io, options: &RecoverOptions, index: IndexKind, control: &C
             let _ = io.fs.sync_dir(above); // folders that were made just now; others may not be ours to sync
         }
         clear_index(io, &options.store)?;
-        drop(held);
-    }
+        held
+    };
     control.proceed()?;
     control.progress.set_phase("reading the packs' tables");
-    // Who comes in between finds a whole store without an index, and makes one.
     let open = OpenOptions { memory_bytes: options.memory_bytes, mode: Mode::Write { verb: "recover" }, index };
-    let opened = Store::open(io, &options.store, &open)?;
+    let opened = Store::open_under(io, &options.store, &open, Some(held))?;
     opened.store.index().flush()?;
     io.fs.sync_dir(&options.store).map_err(Error::io("sync the folder", &options.store))?;
     report(&opened.store, opened.notices, problems, control)

@@ -1,6 +1,7 @@
 //! The integration tests, in one binary: each further one would link RocksDB again.
 
 mod crash;
+mod golden;
 mod model;
 mod roundtrip;
 mod support;

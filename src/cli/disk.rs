@@ -1,0 +1,126 @@
+//! `disk list`: the shelf. Also how a disk is printed by `status`.
+
+use super::context::Context;
+use super::exit::Exit;
+use super::table::{Side, Table};
+use super::{json, render};
+use crate::error::Result;
+use crate::ops::disks::{self, DiskInfo, DiskState, Health};
+use clap::Subcommand;
+use serde_json::{Value, json};
+
+/// Manage the store's disks
+///
+/// Exit status: that of the subcommand; 2 wrong usage.
+#[derive(clap::Args, Debug)]
+#[command(after_long_help = EXAMPLES)]
+pub struct DiskArgs {
+    #[command(subcommand)]
+    command: DiskCommand,
+}
+
+#[derive(Subcommand, Debug)]
+enum DiskCommand {
+    List(ListArgs),
+}
+
+/// List the disks, their state and their room
+///
+/// A disk that is missing is named with its label and the place where it was last seen; what can still be read is read.
+/// `usable` is what new data may take: free space less the reserve that repairs need. Only reads.
+///
+/// Exit status: 0 every disk is healthy; 1 failed; 2 wrong usage; 3 a disk is missing, suspect or stale; 4 so much is
+/// missing that data cannot be read; 10 there is no store.
+#[derive(clap::Args, Debug)]
+#[command(after_long_help = LIST_EXAMPLES)]
+struct ListArgs {}
+
+const EXAMPLES: &str = "\
+Examples:
+  onefold disk list";
+
+const LIST_EXAMPLES: &str = "\
+Examples:
+  onefold disk list
+  onefold disk list --json";
+
+impl DiskArgs {
+    pub(super) fn run(self, context: &Context) -> Result<Exit> {
+        match self.command {
+            DiskCommand::List(_) => list(context),
+        }
+    }
+}
+
+fn list(context: &Context) -> Result<Exit> {
+    let store = context.open()?;
+    let list = disks::list(&store)?;
+    if context.json {
+        list.iter().try_for_each(|d| context.out.stream_document(&document(d)))?;
+    } else {
+        table(&list).lines().iter().try_for_each(|line| context.out.line(line))?;
+    }
+    let whole = list.iter().all(|d| matches!(d.state, DiskState::Healthy | DiskState::Full));
+    Ok(match (whole, disks::status(&store)?.health) {
+        (true, _) => Exit::Done,
+        (false, Health::Lost) => Exit::Damage,
+        (false, _) => Exit::Losses,
+    })
+}
+
+pub(super) fn word(state: &DiskState) -> &'static str {
+    match state {
+        DiskState::Healthy => "healthy",
+        DiskState::Missing => "missing",
+        DiskState::Suspect => "suspect",
+        DiskState::Stale => "stale",
+        DiskState::Full => "full",
+    }
+}
+
+pub(super) fn table(list: &[DiskInfo]) -> Table {
+    let mut t = Table::new(&[
+        ("disk", Side::Left),
+        ("label", Side::Left),
+        ("state", Side::Left),
+        ("packs", Side::Right),
+        ("in packs", Side::Right),
+        ("usable", Side::Right),
+        ("free", Side::Right),
+        ("of", Side::Right),
+        ("path", Side::Left),
+    ]);
+    for d in list {
+        let missing = matches!(d.state, DiskState::Missing);
+        let room = |bytes| if missing { "-".into() } else { render::size(bytes) };
+        let path = render::name(d.path.as_os_str().as_encoded_bytes());
+        t.row([
+            d.id.short(),
+            render::printable(&d.label),
+            word(&d.state).into(),
+            render::count(d.packs),
+            render::size(d.pack_bytes),
+            room(d.usable_bytes),
+            room(d.free_bytes),
+            room(d.total_bytes),
+            if missing { format!("last seen at {path}") } else { path },
+        ]);
+    }
+    t
+}
+
+pub(super) fn document(d: &DiskInfo) -> Value {
+    let mut doc = json!({
+        "message_type": "disk",
+        "id": d.id.to_string(),
+        "label": d.label,
+        "state": word(&d.state),
+        "packs": d.packs,
+        "pack_bytes": d.pack_bytes,
+        "total_bytes": d.total_bytes,
+        "free_bytes": d.free_bytes,
+        "usable_bytes": d.usable_bytes,
+    });
+    json::put_system_path(&mut doc, "path", &d.path);
+    doc
+}

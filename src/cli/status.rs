@@ -1,0 +1,121 @@
+//! `status`: one screen for a person, one number for cron.
+
+use super::context::Context;
+use super::exit::Exit;
+use super::{disk, json, render, table};
+use crate::error::Result;
+use crate::ops::disks::{self, Health, StatusReport};
+use serde_json::{Value, json};
+use std::time::Duration;
+
+/// Tell on one screen how the store is and what to do next
+///
+/// Shows the newest snapshot, the redundancy, every disk, what is stored and what still fits, known damage, who is writing,
+/// and what to do next. Only reads, and no more than a few small files: it is cheap enough for cron.
+///
+/// Exit status: 0 nothing needs attention; 1 failed; 2 wrong usage; 3 something needs attention, everything can still be
+/// read; 4 data is lost or cannot be reached; 10 there is no store.
+#[derive(clap::Args, Debug)]
+#[command(after_long_help = EXAMPLES)]
+pub struct StatusArgs {}
+
+const EXAMPLES: &str = "\
+Examples:
+  onefold status
+  onefold status --json --quiet    in cron: the exit status tells, the document explains";
+
+impl StatusArgs {
+    pub(super) fn run(self, context: &Context) -> Result<Exit> {
+        let store = context.open()?;
+        let report = disks::status(&store)?;
+        if context.json {
+            context.out.document(&document(&report))?;
+        } else {
+            text(context, &report, store.path())?;
+        }
+        Ok(match report.health {
+            Health::Good => Exit::Done,
+            Health::Attention => Exit::Losses,
+            Health::Lost => Exit::Damage,
+        })
+    }
+}
+
+fn word(health: &Health) -> &'static str {
+    match health {
+        Health::Good => "good",
+        Health::Attention => "needs attention",
+        Health::Lost => "data is lost or cannot be reached",
+    }
+}
+
+fn text(context: &Context, r: &StatusReport, store: &std::path::Path) -> Result<()> {
+    let out = &context.out;
+    out.line(format!("{}: {}", render::name(store.as_os_str().as_encoded_bytes()), word(&r.health)))?;
+    let age = |ns: i64| {
+        let seconds = context.io.world.now_ns().saturating_sub(ns) / 1_000_000_000;
+        match u64::try_from(seconds) {
+            Ok(0) => "just now".into(),
+            Ok(s) => format!("{} ago", render::duration(Duration::from_secs(s))),
+            Err(_) => "in the future".into(),
+        }
+    };
+    let newest = match &r.newest {
+        Some(info) => {
+            let s = &info.snapshot;
+            let incomplete = if s.complete { "" } else { ", incomplete" };
+            format!("{} of {} ({}){incomplete}", info.id.short(), render::time_of_ns(s.time_ns), age(s.time_ns))
+        }
+        None => "none yet".into(),
+    };
+    let mut said = vec![
+        ("newest", newest),
+        ("snapshots", render::count(r.snapshots)),
+        (
+            "redundancy",
+            match r.parity {
+                0 => "none: a disk that dies takes its packs with it".into(),
+                1 => "any 1 disk may die".into(),
+                n => format!("any {n} disks may die"),
+            },
+        ),
+        ("space", format!("{} stored, {} still fit", render::size(r.stored_bytes), render::size(r.fits_bytes))),
+        (
+            "damage",
+            match r.damage {
+                0 => "none known".into(),
+                n => format!("{} known to be damaged", render::counted(n, "pack")),
+            },
+        ),
+    ];
+    said.extend(r.running.iter().map(|who| ("writing", render::printable(who))));
+    table::pairs(said).into_iter().try_for_each(|line| out.line(line))?;
+    out.line("")?;
+    disk::table(&r.disks).lines().iter().try_for_each(|line| out.line(format!("  {line}")))?;
+    if !r.next.is_empty() {
+        out.line("")?;
+        out.line("next:")?;
+        r.next.iter().try_for_each(|step| out.line(format!("  - {}", render::printable(step))))?;
+    }
+    Ok(())
+}
+
+fn document(r: &StatusReport) -> Value {
+    json!({
+        "message_type": "status_report",
+        "health": match r.health {
+            Health::Good => "good",
+            Health::Attention => "attention",
+            Health::Lost => "lost",
+        },
+        "newest": r.newest.as_ref().map(json::snapshot),
+        "snapshots": r.snapshots,
+        "stored_bytes": r.stored_bytes,
+        "fits_bytes": r.fits_bytes,
+        "parity": r.parity,
+        "damaged_packs": r.damage,
+        "running": r.running,
+        "next": r.next,
+        "disks": r.disks.iter().map(disk::document).collect::<Vec<_>>(),
+    })
+}

@@ -1,0 +1,132 @@
+//! Golden stores: what version 1 wrote, every later version reads.
+//!
+//! `tests/golden/v1/` holds the disks of a small store as they lay on disk, and `expected.txt`: for each
+//! snapshot its source and the facts of every file below it. The test makes a store from copies of the
+//! disks alone, restores every snapshot and compares.
+//!
+//! A change of the format before the first release replaces them: `ONEFOLD_GOLDEN_WRITE=1 cargo test golden`
+//! writes the folder anew, in the same commit as `docs/FORMAT.md` and the reason. After the first release
+//! a version's golden stores are never written again.
+
+use crate::support::{Shelf, facts, noise, touch};
+use onefold::format::id::hex;
+use onefold::io::Io;
+use onefold::ops::recover::{self, RecoverOptions};
+use onefold::ops::restore::{self, RestoreOptions};
+use onefold::ops::{Control, snapshots};
+use onefold::store::{Mode, OpenOptions, Store};
+use std::fs;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+fn golden() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/v1")
+}
+
+fn copy(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let (path, target) = (entry.path(), to.join(entry.file_name()));
+        if path.is_dir() {
+            copy(&path, &target);
+        } else {
+            fs::copy(path, target).unwrap();
+        }
+    }
+}
+
+/// One line a file: the path in hexadecimal, then its facts.
+fn lines(root: &Path) -> Vec<String> {
+    let (facts, _) = facts(root);
+    facts.iter().map(|(path, fact)| format!("{} {fact}", hex(path))).collect()
+}
+
+fn restored(shelf: &Shelf, store: &Store, nth: usize) -> PathBuf {
+    let snapshot = snapshots::list(store, &[])[nth].clone();
+    let target = shelf.path(&format!("out{nth}"));
+    let path = Some(snapshot.snapshot.roots[0].clone());
+    let options =
+        RestoreOptions { snapshot, path, target: target.clone(), includes: vec![], overwrite: false, owner: false };
+    let report = restore::run(store, &options, &Control::default()).unwrap();
+    assert_eq!((report.files_lost, report.failed), (0, 0));
+    target
+}
+
+/// Two generations of a small tree that meets every structure of the format: inline files, raw and
+/// compressed chunks, a hole, a folder of many entries (nodes), a split FLAC, links, odd names.
+fn library(root: &Path, generation: u64) {
+    fs::create_dir_all(root.join("many")).unwrap();
+    fs::write(root.join("noise.bin"), noise(1, 90_000)).unwrap();
+    fs::write(root.join("inline"), b"a few bytes").unwrap();
+    let text: Vec<u8> = (0..9000 + generation).flat_map(|i| format!("line {i}\n").into_bytes()).collect();
+    fs::write(root.join("text"), text).unwrap();
+    fs::write(root.join(std::ffi::OsStr::from_bytes(b"odd \xff\n name")), b"odd").unwrap();
+    let mut flac = b"fLaC\x80\0\0\x22".to_vec();
+    flac.extend([0x10, 0, 0x10, 0, 0, 0, 0, 0, 0, 0, 0x0a, 0xc4, 0x42, 0xf0, 0, 0, 0, 0]);
+    flac.extend([generation as u8; 16]);
+    flac.extend([0xff, 0xf8]);
+    flac.extend(noise(2, 30_000));
+    fs::write(root.join("song.flac"), flac).unwrap();
+    let sparse = fs::File::create(root.join("sparse")).unwrap();
+    std::os::unix::fs::FileExt::write_all_at(&sparse, &noise(3, 5000), 3 << 20).unwrap();
+    sparse.set_len(5 << 20).unwrap();
+    drop(sparse);
+    for i in 0..120 {
+        fs::write(root.join(format!("many/a file with a name of some length, number {i:04}")), format!("{i}")).unwrap();
+    }
+    fs::hard_link(root.join("noise.bin"), root.join("many/hard link")).unwrap();
+    std::os::unix::fs::symlink("../noise.bin", root.join("many/symlink")).unwrap();
+    for (i, path) in ["noise.bin", "inline", "text", "song.flac", "sparse", "many/symlink", "many"].iter().enumerate() {
+        touch(&root.join(path), 1_500_000_000 + i as i64, 123_456_789);
+    }
+}
+
+fn write() {
+    let shelf = Shelf::new(2);
+    let source = shelf.path("library");
+    let mut expected = String::new();
+    for generation in 0..2 {
+        fs::create_dir_all(&source).unwrap();
+        library(&source, generation);
+        shelf.backup(&source);
+        expected.push_str(&format!("snapshot {generation}\n"));
+        lines(&source).iter().for_each(|l| expected.push_str(&format!("{l}\n")));
+        fs::remove_dir_all(&source).unwrap();
+    }
+    let _ = fs::remove_dir_all(golden());
+    for i in 0..2 {
+        copy(&shelf.disk(i), &golden().join(format!("disk{i}")));
+    }
+    fs::write(golden().join("expected.txt"), expected).unwrap();
+}
+
+#[test]
+fn golden_stores_of_version_1_are_read_bit_for_bit() {
+    if std::env::var_os("ONEFOLD_GOLDEN_WRITE").is_some() {
+        write();
+    }
+    let shelf = Shelf::new(1); // for its folders; its own store is not used
+    let disks: Vec<PathBuf> = (0..2).map(|i| shelf.path(&format!("golden{i}"))).collect();
+    for (i, disk) in disks.iter().enumerate() {
+        copy(&golden().join(format!("disk{i}")), disk);
+    }
+    let home = shelf.path("recovered");
+    let options = RecoverOptions { store: home.clone(), disks, memory_bytes: 256 << 20 };
+    let report = recover::run(&Io::real(), &options, &Control::default()).unwrap();
+    assert_eq!((report.snapshots, report.problems.len()), (2, 0), "{:?}", report.problems);
+    let store = Store::open(&Io::real(), &home, &OpenOptions::new(Mode::Read, 256 << 20)).unwrap().store;
+    let text = fs::read_to_string(golden().join("expected.txt")).unwrap();
+    let mut parts = text.split("snapshot ").skip(1);
+    for nth in 0..2 {
+        let want: Vec<&str> = parts.next().unwrap().lines().skip(1).collect();
+        let got = lines(&restored(&shelf, &store, nth));
+        assert_eq!(got.len(), want.len());
+        for (got, want) in got.iter().zip(want) {
+            assert_eq!(got, want, "snapshot {nth}");
+        }
+    }
+    assert!(parts.next().is_none());
+    // and the second generation differs from the first as it was made to
+    assert!(facts(&shelf.path("out0")) != facts(&shelf.path("out1")), "both generations are the same");
+}

@@ -20,6 +20,7 @@
 //! | [`pool`] | disks: join, place; the copies of the log | |
 //! | [`store`] | open, lock, bring the index up to date; hands out the parts | |
 //! | [`ops`] | the verbs: plan, run, report | globset, crossbeam-channel |
+//! | [`cli`] | one file a command; text and JSON; progress; exit status | clap, indicatif, serde_json, jiff, tokio |
 //!
 //! # Files on disk and their owners
 //!
@@ -43,6 +44,7 @@
 
 pub mod catalog;
 pub mod chunk;
+pub mod cli;
 pub mod error;
 pub mod format;
 pub mod index;

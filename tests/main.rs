@@ -1,5 +1,6 @@
 //! The integration tests, in one binary: each further one would link RocksDB again.
 
+mod cli;
 mod crash;
 mod golden;
 mod model;

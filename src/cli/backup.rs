@@ -99,6 +99,8 @@ impl BackupArgs {
             excludes.extend(source::patterns(file)?);
         }
         let dry_run = self.dry_run;
+        // The lock comes first, a dry run's too: it goes through the same ingest. Who is second learns it at once.
+        let store = context.open_to_write("backup")?;
         let from = self.source(context)?;
         let options = BackupOptions {
             source: from,
@@ -113,15 +115,14 @@ impl BackupArgs {
             program: concat!("onefold ", env!("CARGO_PKG_VERSION")).into(),
             user: source::user(),
         };
-        let store = context.open_to_write("backup")?; // a dry run too: it goes through the same ingest
         let report = backup::run(&store, options, &context.control)?;
         print(context, &report, dry_run, begun.elapsed())?;
         let losses = report.unreadable > 0 || report.counts.changed_while_read > 0 || !report.degraded.is_empty();
         Ok(if losses { Exit::Losses } else { Exit::Done })
     }
 
-    /// What to read. That none of the paths is there is told before a store is opened; what else is missing is told,
-    /// and counted, by the backup.
+    /// What to read. That none of the paths is there is told at once; what else is missing is told, and counted, by the
+    /// backup.
     fn source(&self, context: &Context) -> Result<Source> {
         if let (true, Some(path)) = (self.stdin, &self.path) {
             let name = args::inside(path.as_bytes()).split_off(1); // behind the slash that it begins with

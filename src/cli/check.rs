@@ -6,6 +6,7 @@ use super::table;
 use super::{json, render};
 use crate::error::Result;
 use crate::ops::check::{self, CheckOptions, CheckReport};
+use crate::store::{Mode, OpenOptions, Store};
 use serde_json::json;
 use std::time::{Duration, Instant};
 
@@ -13,7 +14,8 @@ use std::time::{Duration, Instant};
 ///
 /// Compares log, packs, footers, index and snapshots with one another: every chunk that a snapshot needs must lie in a
 /// pack that is there. With --read-data every byte of every pack is read and proven too, which takes as long as reading
-/// the disks. Files that are lost are named. Only reads, and repairs nothing.
+/// the disks. Files that are lost are named. Repairs nothing; damage that was found is noted in the log, so that the next
+/// backup stores those chunks anew.
 ///
 /// Exit status: 0 all is well; 1 failed; 2 wrong usage; 3 something is wrong that can be repaired, no file is lost; 4 files
 /// are lost, or something cannot be repaired; 10 there is no store; 130 stopped by a signal.
@@ -35,12 +37,36 @@ impl CheckArgs {
         let begun = Instant::now();
         let store = context.open()?;
         let report = check::run(&store, &CheckOptions { read_data: self.read_data }, &context.control)?;
+        drop(store);
+        remember(context, &report);
         if context.json {
             documents(context, &report, begun.elapsed())?;
         } else {
             text(context, &report, self.read_data, begun.elapsed())?;
         }
         Ok(verdict(&report))
+    }
+}
+
+/// Logs the damage that was found and what has healed, so that the next backup stores damaged chunks anew. That needs
+/// the writer's lock; a check beside a writer, or of a store that cannot be written, only says so.
+fn remember(context: &Context, report: &CheckReport) {
+    if report.damage.is_empty() && report.healed.is_empty() {
+        return;
+    }
+    let recorded = Store::open(
+        &context.io,
+        match context.store_path() {
+            Ok(path) => path,
+            Err(_) => return, // it was just opened there
+        }
+        .as_path(),
+        &OpenOptions::new(Mode::Write { verb: "check" }, context.memory_bytes),
+    )
+    .and_then(|opened| check::record(&opened.store, &report.damage, &report.healed));
+    match recorded {
+        Ok(notes) => notes.into_iter().for_each(|note| context.warn(note)),
+        Err(e) => context.warn(format!("what was found could not be recorded for the next backup: {e}")),
     }
 }
 
@@ -135,6 +161,8 @@ mod tests {
             lost: vec![],
             files_lost,
             bytes_lost: 0,
+            damage: vec![],
+            healed: vec![],
         };
         assert_eq!(verdict(&report(vec![], 0)), Exit::Done);
         assert_eq!(verdict(&report(vec![true], 0)), Exit::Losses);

@@ -13,6 +13,10 @@ use std::ffi::OsString;
 use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// How long a lock that another process holds is waited for.
+const LOCK_PATIENCE: Duration = Duration::from_millis(300);
 
 /// One run of the program.
 pub struct Context {
@@ -86,7 +90,16 @@ impl Context {
     }
 
     fn open_as(&self, mode: Mode) -> Result<Store> {
-        let opened = Store::open(&self.io, &self.store_path()?, &OpenOptions::new(mode, self.memory_bytes))?;
+        let (path, options) = (self.store_path()?, OpenOptions::new(mode, self.memory_bytes));
+        let begun = Instant::now();
+        let opened = loop {
+            match Store::open(&self.io, &path, &options) {
+                // The lock is also taken for a moment by a reader that brings the index up to date, and by a check
+                // that notes damage: neither shall fail a nightly backup.
+                Err(Error::Locked { .. }) if begun.elapsed() < LOCK_PATIENCE => std::thread::sleep(LOCK_PATIENCE / 30),
+                other => break other?,
+            }
+        };
         opened.notices.into_iter().for_each(|text| self.warn(text));
         Ok(opened.store)
     }

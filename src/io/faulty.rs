@@ -468,7 +468,7 @@ mod tests {
         assert_eq!(read(&fs, 5).unwrap(), [0; 5]);
         assert_eq!(read(&fs, 5).unwrap(), [2, 0, 0, 0, 0]);
         assert_eq!(read(&fs, 9).unwrap(), [2, 0, 0, 0, 0]);
-        assert_eq!(read(&fs, 0).unwrap(), []);
+        assert_eq!(read(&fs, 0).unwrap(), Vec::<u8>::new());
         assert_eq!(disk.read("/d/f").unwrap(), [0; 5]);
         let short = over(&disk, FaultPlan::new().with(Op::Read, When::Every(1), Action::ShortRead));
         let mut into = [1; 5];

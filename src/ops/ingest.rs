@@ -32,7 +32,7 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
-mod adopt;
+pub(in crate::ops) mod adopt;
 
 /// Sealed packs are published when so many have gathered.
 const PUBLISH_PACKS: usize = 8;

@@ -13,6 +13,7 @@
 
 pub mod backup;
 pub mod cat;
+pub mod check;
 pub mod diff;
 pub mod disks;
 pub mod find;
@@ -22,6 +23,7 @@ pub mod ls;
 pub mod recover;
 pub mod restore;
 pub mod snapshots;
+pub mod stats;
 #[cfg(test)]
 mod testing;
 

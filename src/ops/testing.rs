@@ -1,5 +1,7 @@
 //! A store on disks in memory, for the tests of verbs.
 
+pub mod bench;
+
 use super::Control;
 use super::backup::{self, BackupOptions, Source};
 use super::snapshots::{self, SnapshotInfo};

@@ -6,7 +6,7 @@ use crate::error::{Error, Result};
 use crate::format::check::{UNIT_BYTES, blake3, check128};
 use crate::format::footer::{Footer, PACK_HEADER_BYTES, PackHeader, Row, TRAILER_BYTES, Trailer};
 use crate::format::limits;
-use crate::format::record::{self, HEADER_BYTES_MAX, Header};
+use crate::format::record::{self, Codec, HEADER_BYTES_MAX, Header};
 use crate::format::{ChunkId, ChunkKind, Keys, PackId};
 use crate::io::File;
 use std::path::Path;
@@ -158,6 +158,40 @@ pub fn open_record(
     Ok(plain)
 }
 
+/// Proves that a record's bytes are what its row in the table says, down to the chunk's name, without
+/// handing the chunk out: what lies raw is hashed where it stands. `scratch` is for what does not.
+///
+/// # Errors
+/// [`Error::Malformed`] with what does not fit.
+pub fn prove_record(
+    keys: &Keys,
+    unsqueezer: &mut Unsqueezer,
+    scratch: &mut Vec<u8>,
+    pack: PackId,
+    row: &Row,
+    record: &[u8],
+) -> Result<()> {
+    let bad = |why| Error::Malformed { what: "a record", offset: 0, why };
+    let (header, payload) = record::open(pack, u64::from(row.offset), record)?;
+    if header != row.header {
+        return Err(bad("another record lies there"));
+    }
+    if !header.bases.is_empty() {
+        return Err(bad("it is coded against a base, which this version does not know"));
+    }
+    let plain = if header.codec == Codec::RAW && header.parameters.is_empty() {
+        if payload.len() != header.plain_bytes as usize {
+            return Err(bad("it is not as long as its header says"));
+        }
+        payload
+    } else {
+        scratch.clear();
+        unsqueezer.open(header.codec, &header.parameters, payload, header.plain_bytes, scratch)?;
+        scratch
+    };
+    if keys.chunk_id(header.kind, plain) == header.id { Ok(()) } else { Err(bad("its bytes do not hash to its name")) }
+}
+
 /// Reads one record as it stands, checks proven, id not: for copying it elsewhere.
 ///
 /// # Errors
@@ -272,7 +306,6 @@ mod tests {
     use super::super::{open_path, sealed_path};
     use super::*;
     use crate::format::footer::PackKind;
-    use crate::format::record::Codec;
     use crate::format::{DiskId, StoreId, WriterId};
     use crate::io::memory::{ManualWorld, MemFs};
     use crate::io::{Fs, Io};

@@ -25,6 +25,9 @@ use crate::io::Io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+mod audit;
+pub use audit::{CopyFault, Fault, Head, audit};
+
 /// One copy of the log.
 struct Copy {
     dir: PathBuf,

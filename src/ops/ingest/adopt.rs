@@ -160,7 +160,8 @@ pub(super) fn salvage(ingest: &Ingest<'_>, leftovers: &[Leftover]) -> Result<()>
     Ok(())
 }
 
-fn proven(keys: &crate::format::Keys, unsqueezer: &mut Unsqueezer, record: &NewRecord) -> bool {
+/// Whether a record that was found by its own header is the chunk that it says it is.
+pub(in crate::ops) fn proven(keys: &crate::format::Keys, unsqueezer: &mut Unsqueezer, record: &NewRecord) -> bool {
     let mut plain = Vec::new();
     record.bases.is_empty()
         && unsqueezer.open(record.codec, &record.parameters, &record.payload, record.plain_bytes, &mut plain).is_ok()

@@ -1,0 +1,176 @@
+//! check: is everything there that the snapshots need, and is every copy of everything as it should be?
+//!
+//! A check reads and changes nothing. It needs no lock and may run beside a writer: it speaks of the log as
+//! it was when the store was opened. [`folders`] looks at what stands on every disk alike, [`packs`] at the
+//! packs and whether the index agrees with them, [`trees`] at what the snapshots reach. [`truth`] is what the
+//! packs turned out to hold; the trees are judged by it, not by the index.
+//!
+//! # Invariants
+//!
+//! 1. With `read_data` every byte of every live pack is compared with its checks, and every chunk with its
+//!    name: any change of any byte is a problem.
+//! 2. A file is called lost only if its bytes cannot be had from any pack that is here; an index that lies
+//!    makes a problem, not a loss.
+//! 3. Nothing but a failure of this very run ([`Error::Interrupted`], a thread that cannot be started) ends a
+//!    check before its end: what is broken is what it is for.
+//! 4. Memory: a window of a MiB and a chunk a thread, one pack's table a thread, about 24 bytes a folder node, and lists
+//!    whose lengths are bounded here.
+
+use super::{Control, FileLost};
+use crate::error::{Error, Result};
+use crate::format::PackId;
+use crate::format::event::Event;
+use crate::store::Store;
+
+mod folders;
+mod packs;
+#[cfg(test)]
+mod tests;
+mod trees;
+mod truth;
+
+/// Lost files that are named in a report; further ones are counted.
+pub const LOST_FILES_MAX: usize = 100_000;
+/// Problems that are named in a report; further ones are counted.
+pub const PROBLEMS_MAX: usize = 10_000;
+
+/// What to check.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CheckOptions {
+    /// Read every pack whole and prove every chunk.
+    pub read_data: bool,
+}
+
+/// Something that is not as it should be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    /// One line: what, where, and what to do.
+    pub what: String,
+    /// What is needed to make it good is there.
+    pub repairable: bool,
+}
+
+/// What was looked at and what was found.
+#[derive(Clone, Debug, Default)]
+pub struct CheckReport {
+    pub packs: u64,
+    /// Bytes of packs that were read to prove them.
+    pub bytes_read: u64,
+    /// Records in the packs' tables.
+    pub chunks: u64,
+    pub snapshots: u64,
+    /// Files of all snapshots.
+    pub files: u64,
+    pub problems: Vec<Problem>,
+    /// In order of snapshot and path; at most [`LOST_FILES_MAX`].
+    pub lost: Vec<FileLost>,
+    pub files_lost: u64,
+    pub bytes_lost: u64,
+    /// Damage in live packs: pack, offset, bytes (0: the whole pack), merged, in order. What the log does not
+    /// know of it yet is what [`record`] is for.
+    pub damage: Vec<(PackId, u64, u64)>,
+    /// Packs that the log calls damaged and that proved whole.
+    pub healed: Vec<PackId>,
+}
+
+/// Problems as they are found, bounded in number.
+#[derive(Debug, Default)]
+struct Problems {
+    list: Vec<Problem>,
+    more: u64,
+    more_for_good: bool,
+}
+
+impl Problems {
+    fn repairable(&mut self, what: String) {
+        self.push(Problem { what, repairable: true });
+    }
+
+    fn for_good(&mut self, what: String) {
+        self.push(Problem { what, repairable: false });
+    }
+
+    fn push(&mut self, problem: Problem) {
+        if self.list.len() < PROBLEMS_MAX {
+            self.list.push(problem);
+        } else {
+            self.more += 1;
+            self.more_for_good |= !problem.repairable;
+        }
+    }
+
+    fn finish(mut self) -> Vec<Problem> {
+        if self.more > 0 {
+            let what = format!("another {} problems are not listed; mend these and check again", self.more);
+            self.list.push(Problem { what, repairable: !self.more_for_good });
+        }
+        self.list
+    }
+}
+
+/// Checks a store.
+///
+/// # Errors
+/// [`Error::Interrupted`], [`Error::FromTheFuture`], a worker that was lost. Whatever is broken in the store
+/// is in the report instead.
+pub fn run(store: &Store, options: &CheckOptions, control: &Control) -> Result<CheckReport> {
+    let mut problems = Problems::default();
+    control.progress.set_phase("checking the log");
+    folders::constants(store, control, &mut problems);
+    folders::log(store, control, &mut problems)?;
+    folders::strays(store, control, &mut problems)?;
+    control.progress.set_phase(if options.read_data { "reading packs" } else { "checking packs" });
+    let read = packs::read(store, options.read_data, control, &mut problems)?;
+    control.progress.set_phase("checking snapshots");
+    let mut report = CheckReport {
+        packs: read.packs,
+        bytes_read: read.bytes_read,
+        chunks: read.chunks,
+        damage: read.damage,
+        healed: read.healed,
+        ..Default::default()
+    };
+    trees::check(store, &read.truth, control, &mut report, &mut problems)?;
+    report.problems = problems.finish();
+    Ok(report)
+}
+
+/// Logs what a check found: damage that the log does not know yet, so that the chunks there count as misses
+/// and are stored again when they are met, and packs that are whole again. Returns the notices of copies
+/// of the log that could not be written. `store` is open for writing.
+///
+/// # Errors
+/// As [`Store::append`].
+pub fn record(store: &Store, damage: &[(PackId, u64, u64)], healed: &[PackId]) -> Result<Vec<String>> {
+    let events = store.with_state(|state| {
+        let mut events = Vec::new();
+        for pack in healed.iter().filter(|p| state.damage.contains_key(*p)) {
+            events.push(Event::DamageHealed { pack: *pack });
+        }
+        for &(pack, offset, bytes) in damage {
+            let known = state.damage.get(&pack).is_some_and(|list| {
+                list.iter().any(|d| {
+                    let to = d.offset.saturating_add(d.bytes);
+                    d.bytes == 0 || (bytes > 0 && d.offset <= offset && offset.saturating_add(bytes) <= to)
+                })
+            });
+            // A pack that was dropped since then is no one's worry.
+            if !known && state.pack_by_id(&pack).is_some() {
+                events.push(Event::DamageFound { pack, offset, bytes, by: "check".to_owned() });
+            }
+        }
+        events
+    });
+    if events.is_empty() { Ok(Vec::new()) } else { store.append(|_| events) }
+}
+
+/// One line of an error and its causes.
+fn line_of(error: &Error) -> String {
+    let mut line = error.to_string();
+    let mut cause = std::error::Error::source(error);
+    while let Some(e) = cause {
+        line.push_str(&format!(": {e}"));
+        cause = e.source();
+    }
+    line
+}

@@ -1,0 +1,147 @@
+//! What the packs turned out to hold: where a chunk can be had, whatever index and log say.
+
+use crate::chunk::Unsqueezer;
+use crate::error::{Error, Result};
+use crate::format::{ChunkId, ChunkKind};
+use crate::index::Place;
+use crate::pack::ReadChunks;
+use crate::pool::PackStore;
+use crate::store::{Located, Store};
+use std::collections::{HashMap, HashSet};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// What of a pack cannot be had.
+#[derive(Debug)]
+pub(super) enum Harm {
+    /// Records at these offsets.
+    Records(HashSet<u32>),
+    /// All but the records at these offsets. Empty: all of it.
+    AllBut(HashSet<u32>),
+}
+
+/// Why a chunk cannot be had.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Lack {
+    /// No pack that is known holds it.
+    Nowhere,
+    /// It lies on a disk that is not here.
+    Away(Place),
+    /// It lies in a pack, and there it is damaged.
+    Damaged(Place),
+}
+
+/// Where chunks can be had.
+pub(super) struct Truth<'s> {
+    pub store: &'s Store,
+    /// By serial.
+    pub harm: HashMap<u32, Harm>,
+    /// Serials of packs that the log calls damaged and that proved whole.
+    pub healed: HashSet<u32>,
+    /// Places that tables have and the index does not, or has elsewhere.
+    pub others: HashMap<ChunkId, Place>,
+    /// Chunks that were asked for and that the index could not have given.
+    pub beside_index: AtomicU64,
+}
+
+impl<'s> Truth<'s> {
+    pub fn new(store: &'s Store) -> Self {
+        Truth {
+            store,
+            harm: HashMap::new(),
+            healed: HashSet::new(),
+            others: HashMap::new(),
+            beside_index: AtomicU64::new(0),
+        }
+    }
+
+    fn is_harmed(&self, place: &Place) -> bool {
+        match self.harm.get(&place.pack) {
+            None => false,
+            Some(Harm::Records(bad)) => bad.contains(&place.offset),
+            Some(Harm::AllBut(good)) => !good.contains(&place.offset),
+        }
+    }
+
+    /// Judges a place that the store itself would not use, or that proved bad.
+    fn judge(&self, place: Place) -> std::result::Result<Located, Lack> {
+        let known = self.store.with_state(|state| {
+            let sealed = state.pack(place.pack)?.sealed;
+            Some((sealed, state.is_damaged(&sealed.pack, u64::from(place.offset), u64::from(place.stored))))
+        });
+        let Some((sealed, on_damage)) = known else { return Err(Lack::Nowhere) };
+        if !self.store.pool().holds(&sealed) {
+            return Err(Lack::Away(place));
+        }
+        if self.is_harmed(&place) || (on_damage && !self.healed.contains(&place.pack)) {
+            return Err(Lack::Damaged(place));
+        }
+        Ok(Located { sealed, place })
+    }
+
+    /// Where each chunk can be had, or why it cannot.
+    ///
+    /// # Errors
+    /// [`Error::Index`].
+    pub fn find(&self, ids: &[ChunkId]) -> Result<Vec<std::result::Result<Located, Lack>>> {
+        let mut out = Vec::with_capacity(ids.len());
+        for (id, located) in ids.iter().zip(self.store.locate(ids)?) {
+            let first = match located {
+                Some(at) if !self.is_harmed(&at.place) => Ok(at),
+                Some(at) => Err(Lack::Damaged(at.place)),
+                // Rare: away, damaged, or not in the index at all.
+                None => match self.store.index().get(id)? {
+                    Some(place) => self.judge(place),
+                    None => Err(Lack::Nowhere),
+                },
+            };
+            let found = match (first, self.others.get(id)) {
+                (Err(lack), Some(other)) => self
+                    .judge(*other)
+                    .inspect(|_| {
+                        self.beside_index.fetch_add(1, Ordering::Relaxed);
+                    })
+                    .map_err(|_| lack),
+                (first, _) => first,
+            };
+            out.push(found);
+        }
+        Ok(out)
+    }
+
+    /// Says for people why a chunk cannot be had.
+    pub fn why(&self, id: &ChunkId, lack: Lack) -> String {
+        let chunk = id.short();
+        let pack = |place: &Place| self.store.with_state(|s| s.pack(place.pack).map(|p| p.sealed));
+        match lack {
+            Lack::Nowhere => format!("chunk {chunk} is in no pack that is known"),
+            Lack::Away(place) => {
+                let label = pack(&place).and_then(|p| {
+                    self.store.with_state(|s| s.disks.get(&p.disk).map(|d| format!("{} ({})", d.label, p.disk)))
+                });
+                format!("chunk {chunk} is on disk {}, which is missing", label.unwrap_or_default())
+            }
+            Lack::Damaged(place) => {
+                let pack = pack(&place).map_or_else(|| place.pack.to_string(), |p| p.pack.to_string());
+                format!("chunk {chunk} in pack {pack} at byte {} is damaged", place.offset)
+            }
+        }
+    }
+}
+
+impl ReadChunks for Truth<'_> {
+    fn chunk(&self, kind: ChunkKind, id: &ChunkId) -> Result<Vec<u8>> {
+        let first = match self.store.chunk(kind, id) {
+            Ok(bytes) => return Ok(bytes),
+            Err(e @ (Error::Index { .. } | Error::Interrupted)) => return Err(e),
+            Err(e) => e,
+        };
+        // What the store would not find may lie where the index does not say.
+        match self.find(std::slice::from_ref(id))?.pop() {
+            Some(Ok(at)) => self.store.read_at(kind, id, &at, &mut Unsqueezer::default()),
+            Some(Err(lack @ (Lack::Away(_) | Lack::Nowhere))) => {
+                Err(Error::ChunkMissing { chunk: format!("{} ({})", id.short(), self.why(id, lack)) })
+            }
+            _ => Err(first),
+        }
+    }
+}

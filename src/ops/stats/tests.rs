@@ -1,0 +1,219 @@
+//! That what is counted agrees with counting by hand, set by set, without colours and sorters.
+
+use super::*;
+use crate::catalog::list::References;
+use crate::catalog::map::{MapIter, read_node};
+use crate::catalog::recipe;
+use crate::format::entry::{Attributes, Content, Entry, EntryKind, Witness};
+use crate::format::node::{MapRoot, Node};
+use crate::ops::backup::Source;
+use crate::ops::testing::bench::{Bench, noise};
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::path::Path;
+
+fn stats(bench: &Bench) -> StatsReport {
+    run(&bench.read(), &Control::default()).unwrap()
+}
+
+fn adds_up(r: &StatsReport) {
+    let stored_data = r.stored_bytes - r.overhead_bytes;
+    let saved = r.saved_whole_file + r.saved_holes + r.saved_chunks + r.saved_compression;
+    assert_eq!(r.logical_bytes, stored_data + saved, "{r:?}");
+}
+
+/// What one snapshot reaches, by walking all of it.
+#[derive(Default)]
+struct Reach {
+    chunks: HashSet<ChunkId>,
+    data: HashSet<ChunkId>,
+}
+
+impl Reach {
+    fn nodes(&mut self, store: &Store, root: &MapRoot) {
+        let MapRoot::Node { level, id, .. } = root else { return };
+        self.chunks.insert(*id);
+        if let Node::Inner(children) = read_node(store, *level, id).unwrap() {
+            for c in children {
+                self.nodes(store, &MapRoot::Node { level: level - 1, id: c.id, entries: c.entries });
+            }
+        }
+    }
+
+    fn tree(&mut self, store: &Store, root: &MapRoot) {
+        self.nodes(store, root);
+        for item in MapIter::new(store, root) {
+            let entry = Entry::decode(&item.unwrap().1).unwrap();
+            if let Attributes::Stream(s) = &entry.attributes {
+                self.chunks.extend(References::new(store, s, 0).unwrap().map(|r| r.unwrap().1.id));
+            }
+            match entry.kind {
+                EntryKind::Dir(root) => self.tree(store, &root),
+                EntryKind::File { content: Content::Recipe(r), .. } => {
+                    recipe::each_list(store, &r, &mut |id| {
+                        self.chunks.insert(*id);
+                        Ok(true)
+                    })
+                    .unwrap();
+                    for s in &r.streams {
+                        let ids: Vec<ChunkId> =
+                            References::new(store, s, 0).unwrap().map(|r| r.unwrap().1.id).collect();
+                        self.data.extend(&ids);
+                        self.chunks.extend(ids);
+                    }
+                }
+                _ => {}
+            }
+        }
+    }
+
+    fn witness(&mut self, store: &Store, root: &MapRoot) {
+        self.nodes(store, root);
+        for item in MapIter::new(store, root) {
+            if let Some(root) = Witness::decode(&item.unwrap().1).unwrap().children {
+                self.witness(store, &root);
+            }
+        }
+    }
+}
+
+/// Bytes of every record with its row, and of its payload, from the packs' own tables.
+fn records(bench: &Bench) -> HashMap<ChunkId, (u64, u64)> {
+    let mut out = HashMap::new();
+    for path in bench.packs() {
+        let pack = path.file_stem().unwrap().to_str().unwrap().parse().unwrap();
+        let file = bench.io.fs.open(&path).unwrap();
+        for row in crate::pack::read::ends(&*file, &path, pack).unwrap().footer.rows {
+            let h = &row.header;
+            out.insert(h.id, (h.record_bytes() + 4 + h.header_bytes() as u64, u64::from(h.stored_bytes)));
+        }
+    }
+    out
+}
+
+fn agrees_with_counting(bench: &Bench) -> StatsReport {
+    let report = stats(bench);
+    let store = bench.read();
+    let records = records(bench);
+    let reaches: Vec<Reach> = snapshots::list(&store, &[])
+        .iter()
+        .map(|s| {
+            let mut reach = Reach::default();
+            reach.tree(&store, &s.snapshot.tree);
+            reach.witness(&store, s.snapshot.witness.as_ref().unwrap());
+            reach
+        })
+        .collect();
+    for (i, reach) in reaches.iter().enumerate() {
+        let others: HashSet<_> =
+            reaches.iter().enumerate().filter(|(k, _)| *k != i).flat_map(|(_, r)| &r.chunks).collect();
+        let only = reach.chunks.iter().filter(|id| !others.contains(id));
+        let bytes: u64 = only.map(|id| records[id].0).sum();
+        assert_eq!(report.per_snapshot[i].exclusive_bytes, bytes, "snapshot {i}");
+    }
+    let all: HashSet<_> = reaches.iter().flat_map(|r| &r.chunks).collect();
+    let data: HashSet<_> = reaches.iter().flat_map(|r| &r.data).collect();
+    assert_eq!(report.chunks as usize, all.len());
+    let payload: u64 = data.iter().map(|id| records[*id].1).sum();
+    assert_eq!(report.stored_bytes - report.overhead_bytes, payload);
+    let metadata: u64 = all.iter().filter(|id| !data.contains(**id)).map(|id| records[*id].0).sum();
+    assert_eq!(report.metadata_bytes, metadata);
+    let on_disk: u64 = bench.packs().iter().map(|p| bench.fs.read(p).unwrap().len() as u64).sum();
+    assert_eq!(report.stored_bytes, on_disk);
+    assert_eq!(report.disks.iter().map(|d| d.pack_bytes).sum::<u64>(), on_disk);
+    adds_up(&report);
+    report
+}
+
+#[test]
+fn an_empty_store_counts_nothing() {
+    let report = stats(&Bench::new(2));
+    assert_eq!((report.snapshots, report.logical_bytes, report.stored_bytes, report.chunks), (0, 0, 0, 0));
+    assert_eq!(report.disks.len(), 2);
+    assert!(report.disks.iter().all(|d| d.path.is_some() && d.packs == 0));
+}
+
+#[test]
+fn each_way_of_saving_is_counted_under_its_own_name() {
+    let bench = Bench::new(1);
+    let a = noise(1, 20_000);
+    bench.backup("a", &a);
+    let one = agrees_with_counting(&bench);
+    assert_eq!((one.saved_whole_file, one.saved_holes, one.saved_chunks, one.saved_compression), (0, 0, 0, 0));
+    assert_eq!(one.stored_bytes - one.overhead_bytes, 20_000);
+
+    bench.backup("b", &a);
+    let two = agrees_with_counting(&bench);
+    assert_eq!((two.saved_whole_file, two.saved_chunks, two.logical_bytes), (20_000, 0, 40_000));
+
+    let longer = [&a[..], &noise(2, 20_000)].concat();
+    bench.backup("c", &longer);
+    let three = agrees_with_counting(&bench);
+    assert_eq!(three.saved_whole_file, 20_000);
+    // all but the last chunk of `a`, which ended where the file did
+    assert!(three.saved_chunks >= 20_000 - 1024 && three.saved_chunks <= 20_000, "{three:?}");
+    assert_eq!(three.saved_compression, 0);
+
+    bench.backup("text", &b"0123456789abcdef".repeat(60));
+    bench.backup("small", b"inline");
+    let five = agrees_with_counting(&bench);
+    assert!(five.saved_compression > 500, "{five:?}");
+    assert_eq!((five.snapshots, five.files), (5, 5));
+}
+
+#[test]
+fn exclusive_bytes_agree_with_counting_in_trees_that_share() {
+    let dir = tempfile::tempdir().unwrap();
+    let put = |name: &str, bytes: &[u8]| {
+        let path = dir.path().join(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, bytes).unwrap();
+    };
+    let bench = Bench::new(3);
+    let backup = || bench.backup_of(Source::Paths(vec![dir.path().to_owned()]));
+    for i in 0..300u64 {
+        put(&format!("many/{i:03}"), &noise(i, 700));
+    }
+    for i in 0..5u64 {
+        put(&format!("album/{i}"), &noise(1000 + i, 30_000));
+    }
+    let sparse = std::fs::File::create(dir.path().join("holes")).unwrap();
+    sparse.set_len(4 << 20).unwrap();
+    std::os::unix::fs::FileExt::write_all_at(&sparse, &noise(77, 5000), 2 << 20).unwrap();
+    backup();
+    let first = agrees_with_counting(&bench);
+    assert!(first.per_snapshot[0].exclusive_bytes > 300_000);
+    assert!(first.saved_holes > 3 << 20, "{first:?}");
+    backup();
+    let second = agrees_with_counting(&bench);
+    assert!(second.per_snapshot.iter().all(|s| s.exclusive_bytes < 10_000), "all is shared: {second:?}");
+    put("album/3", &[&noise(9, 100)[..], &noise(1003, 30_000)].concat());
+    put("many/150", &noise(5000, 900));
+    put("new/deep/er/file", &noise(6000, 12_000));
+    backup();
+    std::fs::remove_dir_all(dir.path().join("many")).unwrap();
+    backup();
+    put("new/deep/er/file", &noise(6000, 11_000));
+    backup();
+    let last = agrees_with_counting(&bench);
+    let exclusive: BTreeSet<u64> = last.per_snapshot.iter().map(|s| s.exclusive_bytes).collect();
+    assert!(exclusive.len() > 2, "the snapshots differ in what they keep: {exclusive:?}");
+}
+
+#[test]
+fn a_disk_that_is_away_and_chunks_on_it_do_not_stop_the_counting() {
+    let bench = Bench::new(2);
+    for (i, room) in [(0, [200u64, 100]), (1, [100, 200])] {
+        bench.fs.set_capacity("/d0", room[0] << 20).unwrap();
+        bench.fs.set_capacity("/d1", room[1] << 20).unwrap();
+        bench.backup(&format!("{i}"), &noise(i, 9000));
+    }
+    bench.fs.remove(Path::new("/d1/onefold-disk")).unwrap();
+    let notes = std::sync::Arc::new(std::sync::Mutex::new(Vec::new()));
+    let sink = std::sync::Arc::clone(&notes);
+    let control = Control::with_sink(move |n| sink.lock().unwrap().push(n));
+    let report = run(&bench.read(), &control).unwrap();
+    adds_up(&report);
+    assert!(report.disks[0].path.is_some() && report.disks[1].path.is_none());
+    assert!(report.disks[1].pack_bytes > 9000, "{:?}", report.disks);
+    assert!(!notes.lock().unwrap().is_empty(), "what is not counted is said");
+}

@@ -68,10 +68,6 @@ pub enum Error {
     #[error("stopped on request")]
     Interrupted,
 
-    /// The memory budget is below what this store needs.
-    #[error("the memory budget of {budget} bytes is below this store's floor of {floor} bytes")]
-    MemoryFloor { budget: u64, floor: u64 },
-
     // ---- the shelf ------------------------------------------------------------------------------
     /// A disk that belongs to the store is not where it was.
     #[error("disk {label} ({id}) is missing; it was last seen at {}", last_path.display())]
@@ -152,7 +148,6 @@ impl Error {
             Error::NoDisks { .. } => "mount the disks; `onefold disk list` names where each was last seen".into(),
             Error::NoSpace { .. } => "free some room, or give the store another disk".into(),
             Error::FromTheFuture { .. } => "update onefold; nothing was changed".into(),
-            Error::MemoryFloor { floor, .. } => format!("give --memory {} or more", floor.div_ceil(1 << 20) << 20),
             Error::LogFork { .. } => "nothing is written while the log forks; keep the disks as they are and decide which history to follow".into(),
             Error::LogDamaged { .. } => "attach every disk of the store: any one good copy is enough".into(),
             Error::Index { .. } => "`onefold recover` rebuilds the index from the disks; no data depends on it".into(),

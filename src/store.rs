@@ -148,28 +148,42 @@ pub fn lock(io: &Io, path: &Path, verb: &'static str) -> Result<Box<dyn Lock>> {
     }
 }
 
-/// Reads the first superblock and key slot that are good, from any of these folders.
+/// Reads the first superblock and key slot that are good, of this store if it is known, and fit each other,
+/// from any of these folders.
 ///
 /// # Errors
 /// The last error where none is good; [`Error::FromTheFuture`] at once.
-pub fn read_constants(io: &Io, folders: &[PathBuf], notices: &mut Vec<String>) -> Result<(Superblock, Keys)> {
-    let mut superblock = None;
+pub fn read_constants(
+    io: &Io,
+    folders: &[PathBuf],
+    store: Option<crate::format::StoreId>,
+    notices: &mut Vec<String>,
+) -> Result<(Superblock, Keys)> {
+    let mut superblock: Option<Superblock> = None;
     let mut keys = None;
     let mut last = None;
+    let another =
+        |what, path: PathBuf| Error::Damaged { what, path, offset: 0, why: "it belongs to another store".into() };
     for folder in folders {
         if superblock.is_none() {
             let path = folder.join(SUPERBLOCK_FILE);
             let read = io.read_small(&path, limits::SMALL_FILE_BYTES).map_err(Error::io("read the superblock", &path));
             match read.and_then(|bytes| Superblock::decode(&path, &bytes)) {
+                Ok(s) if store.is_some_and(|id| id != s.store) => last = Some(another("the superblock", path)),
                 Ok(s) => superblock = Some(s),
                 Err(e @ Error::FromTheFuture { .. }) => return Err(e),
                 Err(e) => last = Some(e),
             }
         }
+    }
+    for folder in folders {
         if keys.is_none() {
             let path = folder.join(KEYS_DIR).join(KEY_SLOT_FILE);
             let read = io.read_small(&path, limits::SMALL_FILE_BYTES).map_err(Error::io("read the key slot", &path));
             match read.and_then(|bytes| Keys::decode_slot(&path, &bytes)) {
+                Ok(k) if superblock.as_ref().is_some_and(|s| s.key_id != k.key_id()) => {
+                    last = Some(another("the key slot", path))
+                }
                 Ok(k) => keys = Some(k),
                 Err(e @ Error::FromTheFuture { .. }) => return Err(e),
                 Err(e) => last = Some(e),
@@ -180,10 +194,6 @@ pub fn read_constants(io: &Io, folders: &[PathBuf], notices: &mut Vec<String>) -
         (Some(superblock), Some(keys)) => {
             if let Some(e) = last {
                 notices.push(format!("{e}; another copy is good"));
-            }
-            if superblock.key_id != keys.key_id() {
-                let why = "the key slot is not the one that the superblock names";
-                return Err(Error::Malformed { what: "the key slot", offset: 0, why });
             }
             Ok((superblock, keys))
         }
@@ -253,9 +263,12 @@ impl Store {
         if pool.disks().next().is_none() {
             return Err(Error::NoDisks { known: known.len() });
         }
+        if options.mode != Mode::Read {
+            locks.extend(pool.lock()?); // before the log is read: another STORE of these disks may be writing it
+        }
         let mut folders = vec![path.to_owned()];
         folders.extend(pool.disks().map(|d| d.path.clone()));
-        let (superblock, keys) = read_constants(io, &folders, &mut notices)?;
+        let (superblock, keys) = read_constants(io, &folders, Some(store_id), &mut notices)?;
         let cutter = Cutter::new(superblock.chunker, &keys)?;
         let read = LogRead::read(io, path, &pool)?;
         notices.extend(read.notices.iter().cloned());
@@ -276,7 +289,6 @@ impl Store {
                     let why = "this program would cut differently than the store was cut so far";
                     return Err(Error::Malformed { what: "the chunker's table", offset: 0, why });
                 }
-                locks.extend(pool.lock()?);
                 Log::Writer(Box::new(read.into_writer(io)?))
             }
         };

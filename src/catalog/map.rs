@@ -19,11 +19,16 @@ const LEAF_ONE_IN: u64 = 128;
 /// The same for inner nodes, in children; by other bits of the hash of the child's first name.
 const INNER_MIN: usize = 64;
 const INNER_MAX: usize = 1024;
+/// Bytes of an inner node at which it is cut: first names may be long.
+const INNER_BYTES: usize = LEAF_MAX;
+/// Bytes of a child beside its name, at most.
+const CHILD_BYTES: usize = 2 + 32 + 10;
 const INNER_ONE_IN: u64 = 128;
 
 #[derive(Default)]
 struct Level {
     children: Vec<Child>,
+    bytes: usize,
     /// A node of this level was already written, so the root stands above it.
     flushed: bool,
 }
@@ -94,9 +99,10 @@ impl MapBuilder {
         }
         let hash = keys.name_hash(&child.first) >> 32;
         let level = &mut self.levels[above]; // pushed above if it was not there: levels grow one by one
+        level.bytes += child.first.len() + CHILD_BYTES;
         level.children.push(child);
         let n = level.children.len();
-        if n >= INNER_MAX || (n >= INNER_MIN && hash.is_multiple_of(INNER_ONE_IN)) {
+        if n >= INNER_MAX || level.bytes >= INNER_BYTES || (n >= INNER_MIN && hash.is_multiple_of(INNER_ONE_IN)) {
             self.flush_inner(keys, chunks, above)?;
         }
         Ok(())
@@ -105,6 +111,7 @@ impl MapBuilder {
     fn flush_inner(&mut self, keys: &Keys, chunks: &mut dyn WriteChunks, at: usize) -> Result<()> {
         let level = &mut self.levels[at]; // callers name a level that exists
         level.flushed = true;
+        level.bytes = 0;
         let children = std::mem::take(&mut level.children);
         let Some(first) = children.first().map(|c| c.first.clone()) else { return Ok(()) };
         let entries = children.iter().map(|c| c.entries).sum();
@@ -295,6 +302,15 @@ mod tests {
                 MapRoot::Node { level, entries, .. } => assert!(entries == n as u64 && level <= 3, "level {level}"),
             }
         }
+    }
+
+    #[test]
+    fn a_folder_of_the_longest_names_has_nodes_that_are_read_again() {
+        let mut chunks = Chunks::default();
+        let name = |i: usize| format!("{i:06}{}", "n".repeat(limits::NAME_BYTES - 6)).into_bytes();
+        let items: Vec<_> = (0..4000).map(|i| (name(i), vec![1; 3])).collect();
+        let root = build(&mut chunks, &items);
+        assert_eq!(MapIter::new(&chunks, &root).map(Result::unwrap).count(), items.len());
     }
 
     #[test]

@@ -8,8 +8,10 @@ use crate::format::recipe::{DataCheck, FileCheck, Recipe, Reference, Segment, Se
 use crate::format::{ChunkId, ChunkKind};
 use crate::pack::{ReadChunks, WriteChunks};
 
-/// Segments of a leaf of a segment list, and children of a node above.
+/// Segments of a leaf of a segment list, and children of a node above, at most.
 const SEGMENT_NODE: usize = 512;
+/// Bytes of such a node at which it is cut; a child of 255 streams has 2.6 KB.
+const SEGMENT_NODE_BYTES: usize = 64 << 10;
 
 /// Builds a recipe of data, hole and fill segments. Memory: a few lists, whatever the file's length.
 pub struct RecipeBuilder {
@@ -47,6 +49,9 @@ impl RecipeBuilder {
     /// # Errors
     /// Whatever `chunks` returns; [`Error::Limit`].
     pub fn data(&mut self, chunks: &mut dyn WriteChunks, stream: u8, reference: Reference) -> Result<()> {
+        if usize::from(stream) >= STREAMS {
+            return Err(Error::Limit { what: "a file's streams", got: u64::from(stream) + 1, max: STREAMS as u64 });
+        }
         if self.open.as_ref().is_some_and(|(s, ..)| *s != stream) {
             self.close(chunks)?;
         }
@@ -114,7 +119,8 @@ impl RecipeBuilder {
             self.above.push(Vec::new());
         }
         self.above[at].push(child); // grown above
-        if self.above[at].len() >= SEGMENT_NODE {
+        let bytes: usize = self.above[at].iter().map(|c| 52 + 10 * c.stream_bytes.len()).sum();
+        if self.above[at].len() >= SEGMENT_NODE || bytes >= SEGMENT_NODE_BYTES {
             self.flush_above(chunks, at)?;
         }
         Ok(())

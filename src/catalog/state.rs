@@ -2,14 +2,15 @@
 //!
 //! The state is the fold of the log's entries. An entry that contradicts what came before is refused
 //! whole: a log that was proven by its hashes and still says impossible things was written by a later
-//! version or by a mistake, and going on would make it worse. Memory: about 150 bytes a pack, so 180 MB at 300 TB
-//! in packs of 256 MiB.
+//! version or by a mistake, and going on would make it worse. Memory: about 230 bytes a pack, so 280 MB at 300 TB in
+//! packs of 256 MiB.
 
 use crate::error::{Error, Result};
-use crate::format::event::{Event, Forgotten, Outcome, SealedPack};
+use crate::format::event::{Event, Forgotten, Outcome, SealedPack, Tagged};
 use crate::format::group::Group;
 use crate::format::log::LogEntry;
 use crate::format::snapshot::Snapshot;
+use crate::format::superblock::KNOWN_READ_ONLY;
 use crate::format::{DiskId, EntryHash, PackId, SnapshotId, StoreId, WriterId};
 use std::collections::{BTreeMap, HashMap};
 
@@ -23,11 +24,23 @@ pub struct PackState {
 /// A snapshot that the log knows.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SnapshotState {
+    /// As it is now: with the name and tags that it was given since.
     pub snapshot: Snapshot,
+    /// As it was added, fields of later versions included: its hash is the id.
+    record: Vec<u8>,
+    tagged: Option<Tagged>,
     /// The log's number of the entry that added it: the order of snapshots.
     pub number: u64,
     pub forgotten: Option<Forgotten>,
     pub pinned: bool,
+}
+
+impl SnapshotState {
+    fn tag(&mut self, tagged: &Tagged) {
+        self.snapshot.name.clone_from(&tagged.name);
+        self.snapshot.tags.clone_from(&tagged.tags);
+        self.tagged = Some(tagged.clone());
+    }
 }
 
 /// A disk that the log knows.
@@ -69,6 +82,8 @@ pub struct LogState {
     pub checkpoint: u64,
     pub bytes_since_checkpoint: u64,
     pub checkpoint_bytes: u64,
+    /// Feature bits in use: incompatible, read-only-compatible.
+    pub features: (u64, u64),
     /// Live and condemned packs by serial. A dropped pack is gone.
     packs: BTreeMap<u32, PackState>,
     serials: HashMap<PackId, u32>,
@@ -99,6 +114,7 @@ impl LogState {
             checkpoint: 0,
             bytes_since_checkpoint: 0,
             checkpoint_bytes: 0,
+            features: (0, 0),
             packs: BTreeMap::new(),
             serials: HashMap::new(),
             next_serial: 1,
@@ -137,6 +153,7 @@ impl LogState {
         self.hash = hash;
         self.time_ns = entry.time_ns;
         self.checkpoint = entry.checkpoint;
+        self.features = (self.features.0 | entry.features.0, self.features.1 | entry.features.1);
         if is_checkpoint {
             self.checkpoint_bytes = bytes;
         } else {
@@ -198,25 +215,24 @@ impl LogState {
             Event::SnapshotAdded { record } => {
                 let id = Snapshot::id_of(record);
                 let snapshot = Snapshot::decode(record)?;
-                self.snapshots.insert(id, SnapshotState { snapshot, number, forgotten: None, pinned: false });
+                let record = record.clone();
+                let state = SnapshotState { snapshot, record, tagged: None, number, forgotten: None, pinned: false };
+                self.snapshots.insert(id, state);
             }
             Event::SnapshotForgotten { id, who, why } => {
                 let forgotten = Forgotten { who: who.clone(), why: why.clone(), number, time_ns: entry.time_ns };
                 self.snapshot_mut(id, number)?.forgotten = Some(forgotten);
             }
             Event::SnapshotUndeleted { id, .. } => self.snapshot_mut(id, number)?.forgotten = None,
-            Event::SnapshotTagged { id, name, tags } => {
-                let state = self.snapshot_mut(id, number)?;
-                state.snapshot.name.clone_from(name);
-                state.snapshot.tags.clone_from(tags);
-            }
+            Event::SnapshotTagged { id, tagged } => self.snapshot_mut(id, number)?.tag(tagged),
             Event::SnapshotPinned { id, pinned } => self.snapshot_mut(id, number)?.pinned = *pinned,
-            Event::SnapshotKept { id, number, pinned, forgotten, record } => {
+            Event::SnapshotKept { number, pinned, forgotten, tagged, record } => {
                 let snapshot = Snapshot::decode(record)?;
-                self.snapshots.insert(
-                    *id,
-                    SnapshotState { snapshot, number: *number, forgotten: forgotten.clone(), pinned: *pinned },
-                );
+                let (number, pinned, forgotten) = (*number, *pinned, forgotten.clone());
+                let mut state =
+                    SnapshotState { snapshot, record: record.clone(), tagged: None, number, forgotten, pinned };
+                tagged.iter().for_each(|t| state.tag(t));
+                self.snapshots.insert(Snapshot::id_of(record), state);
             }
             Event::NextSerial { serial } => self.next_serial = self.next_serial.max(*serial),
             Event::DiskJoined { disk, label, serial, domain } => {
@@ -278,9 +294,14 @@ impl LogState {
             }
         }
         out.push(Event::NextSerial { serial: self.next_serial });
-        for (id, s) in &self.snapshots {
-            let (number, pinned, forgotten) = (s.number, s.pinned, s.forgotten.clone());
-            out.push(Event::SnapshotKept { id: *id, number, pinned, forgotten, record: s.snapshot.encode() });
+        for s in self.snapshots.values() {
+            out.push(Event::SnapshotKept {
+                number: s.number,
+                pinned: s.pinned,
+                forgotten: s.forgotten.clone(),
+                tagged: s.tagged.clone(),
+                record: s.record.clone(),
+            });
         }
         out.extend(self.groups.values().cloned().map(Event::GroupMade));
         for (writer, w) in &self.writers {
@@ -309,6 +330,11 @@ impl LogState {
         }));
         out.extend(self.unknown.iter().cloned());
         out
+    }
+
+    /// Whether this version may append to such a log.
+    pub fn may_write(&self) -> bool {
+        self.features.1 & !KNOWN_READ_ONLY == 0
     }
 
     /// Whether the entries since the last checkpoint outweigh it: folding them then costs no more than
@@ -382,6 +408,7 @@ mod tests {
             previous: state.hash,
             time_ns: number as i64,
             checkpoint: state.checkpoint.max(1),
+            features: (0, 0),
             events,
         }
     }
@@ -429,7 +456,8 @@ mod tests {
         apply(&mut s, vec![began, sealed(1), sealed(2), sealed(5)]).unwrap();
         apply(&mut s, vec![Event::PackDropped { pack: PackId::new(WriterId([9; 8]), 5) }]).unwrap();
         apply(&mut s, vec![Event::SnapshotAdded { record }]).unwrap();
-        apply(&mut s, vec![Event::SnapshotTagged { id, name: None, tags: vec!["x".into()] }]).unwrap();
+        apply(&mut s, vec![Event::SnapshotTagged { id, tagged: Tagged { name: None, tags: vec!["x".into()] } }])
+            .unwrap();
         apply(&mut s, vec![Event::SnapshotForgotten { id, who: "w".into(), why: "y".into() }]).unwrap();
         let pack = PackId::new(WriterId([9; 8]), 1);
         apply(&mut s, vec![Event::DamageFound { pack, offset: 100, bytes: 50, by: "check".into() }]).unwrap();

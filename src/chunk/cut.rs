@@ -6,6 +6,10 @@ use crate::format::superblock::{CHUNKER_FASTCDC_2020, ChunkerParameters};
 use fastcdc::v2020::{Normalization, cut_gear, get_gear_with_seed, select_masks};
 use std::borrow::Cow;
 
+/// The longest maximum that this version cuts with: a reader's window of 4 MiB holds what a splitter keeps back
+/// (1 MiB), one uncut chunk, and still a splitter's least window (2 MiB).
+pub const MAX_BYTES: u32 = 1 << 20;
+
 /// Finds the ends of chunks. One value serves any number of threads and streams.
 pub struct Cutter {
     parameters: ChunkerParameters,
@@ -22,6 +26,9 @@ impl Cutter {
         let bad = |why| Error::Malformed { what: "the chunker's parameters", offset: 0, why };
         if parameters.chunker != CHUNKER_FASTCDC_2020 {
             return Err(bad("a chunker that this version does not know"));
+        }
+        if parameters.max_bytes > MAX_BYTES {
+            return Err(bad("chunks longer than this version's readers keep in one window"));
         }
         let level = match parameters.level {
             0 => Normalization::Level0,
@@ -166,6 +173,8 @@ mod tests {
     fn an_unknown_chunker_is_refused() {
         let p = ChunkerParameters { chunker: 9, ..Default::default() };
         assert!(Cutter::new(p, &Keys::new([0; 32], 0)).is_err());
+        let p = ChunkerParameters { max_bytes: 2 << 20, ..Default::default() };
+        assert!(Cutter::new(p, &Keys::new([0; 32], 0)).is_err(), "a window could not hold it");
         let p = ChunkerParameters { level: 4, ..Default::default() };
         assert!(Cutter::new(p, &Keys::new([0; 32], 0)).is_err());
     }

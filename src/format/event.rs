@@ -20,22 +20,24 @@
 //!   16 setting            key:text value:text
 //!   17 damage found       pack:12 offset:u64 bytes:u64 by:text   bytes 0: the whole pack
 //!   18 damage healed      pack:12
-//!   19 snapshot kept      id:32 number:u64 pinned:u8 forgotten:option(number:u64 time:i64 who:text why:text) record:var
+//!   19 snapshot kept      number:u64 pinned:u8 forgotten:option(number:u64 time:i64 who:text why:text)
+//!                         tagged:option(name:option(text) tags:varint text*) record:var
 //!   20 next serial        serial:u32
 //! 32768 scrub ledger      pack:12 time:i64 by:text
 //! ```
 //! `text` is `var` UTF-8; `option` is 0, or 1 and the value. A kind below 32768 that a reader does not
 //! know changes what lives: it is refused. One at or above is passed over. A pack's serial is its number
 //! in order of sealing, from 1 on and never used again; the index names packs by it. Kinds 19 and 20 stand
-//! in checkpoints only: 19 is a snapshot with its tags as they are now and the number of the entry that
-//! added it, under the id that it was given then.
+//! in checkpoints only: 19 is a snapshot's record as it was added, with the number of that entry and what was
+//! said of it since.
 
 use super::footer::PackKind;
 use super::group::Group;
 use super::id::{DiskId, PackId, SnapshotId, WriterId};
 use super::limits::{self, TEXT_BYTES};
 use super::wire::{Put, Reader};
-use crate::error::Result;
+use crate::error::{Error, Result};
+use std::path::PathBuf;
 
 /// How a writer ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,6 +71,28 @@ pub struct Forgotten {
     pub time_ns: i64,
     pub who: String,
     pub why: String,
+}
+
+/// A snapshot's own name and tags, as they are from then on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tagged {
+    pub name: Option<String>,
+    pub tags: Vec<String>,
+}
+
+impl Tagged {
+    fn encode_into(&self, out: &mut Vec<u8>) {
+        out.put_flag(self.name.is_some());
+        self.name.iter().for_each(|n| put_text(out, n));
+        out.put_varint(self.tags.len() as u64);
+        self.tags.iter().for_each(|t| put_text(out, t));
+    }
+
+    fn decode(p: &mut Reader<'_>) -> Result<Self> {
+        let name = if p.flag()? { Some(p.text(TEXT_BYTES)?) } else { None };
+        let n = p.count(1, 1 << 16)?;
+        Ok(Tagged { name, tags: (0..n).map(|_| p.text(TEXT_BYTES)).collect::<Result<_>>()? })
+    }
 }
 
 /// One fact.
@@ -118,8 +142,7 @@ pub enum Event {
     },
     SnapshotTagged {
         id: SnapshotId,
-        name: Option<String>,
-        tags: Vec<String>,
+        tagged: Tagged,
     },
     SnapshotPinned {
         id: SnapshotId,
@@ -147,11 +170,12 @@ pub enum Event {
     DamageHealed {
         pack: PackId,
     },
+    /// `record` is the one that was added: its hash is the snapshot's id.
     SnapshotKept {
-        id: SnapshotId,
         number: u64,
         pinned: bool,
         forgotten: Option<Forgotten>,
+        tagged: Option<Tagged>,
         record: Vec<u8>,
     },
     NextSerial {
@@ -167,6 +191,12 @@ pub enum Event {
         kind: u16,
         payload: Vec<u8>,
     },
+}
+
+/// The log is proven by its hash before its events are read: what is unknown in it was written by a later
+/// version. The path is filled in by whoever knows it.
+fn future(needs: String) -> Error {
+    Error::FromTheFuture { what: "a log entry", path: PathBuf::new(), needs, ours: "those of format 1".into() }
 }
 
 fn put_text(out: &mut Vec<u8>, text: &str) {
@@ -249,12 +279,9 @@ impl Event {
                 p.put(&id.0);
                 put_text(&mut p, who);
             }
-            Event::SnapshotTagged { id, name, tags } => {
+            Event::SnapshotTagged { id, tagged } => {
                 p.put(&id.0);
-                p.put_flag(name.is_some());
-                name.iter().for_each(|n| put_text(&mut p, n));
-                p.put_varint(tags.len() as u64);
-                tags.iter().for_each(|t| put_text(&mut p, t));
+                tagged.encode_into(&mut p);
             }
             Event::SnapshotPinned { id, pinned } => {
                 p.put(&id.0);
@@ -275,8 +302,7 @@ impl Event {
                 p.put_u64(*bytes);
                 put_text(&mut p, by);
             }
-            Event::SnapshotKept { id, number, pinned, forgotten, record } => {
-                p.put(&id.0);
+            Event::SnapshotKept { number, pinned, forgotten, tagged, record } => {
                 p.put_u64(*number);
                 p.put_flag(*pinned);
                 p.put_flag(forgotten.is_some());
@@ -286,6 +312,8 @@ impl Event {
                     put_text(&mut p, &f.who);
                     put_text(&mut p, &f.why);
                 }
+                p.put_flag(tagged.is_some());
+                tagged.iter().for_each(|t| t.encode_into(&mut p));
                 p.put_var(record);
             }
             Event::NextSerial { serial } => p.put_u32(*serial),
@@ -323,13 +351,13 @@ impl Event {
                     0 => Outcome::Done,
                     1 => Outcome::Stopped,
                     2 => Outcome::Superseded,
-                    _ => return Err(p.bad("an outcome that this version does not know")),
+                    n => return Err(future(format!("outcome {n}"))),
                 },
             },
             3 => {
                 let (serial, pack) = (p.u32()?, PackId(p.array()?));
-                let kind = PackKind::from_u8(p.u8()?)
-                    .ok_or_else(|| p.bad("a kind of pack that this version does not know"))?;
+                let kind = p.u8()?;
+                let kind = PackKind::from_u8(kind).ok_or_else(|| future(format!("packs of kind {kind}")))?;
                 let sealed = SealedPack {
                     serial,
                     pack,
@@ -358,14 +386,7 @@ impl Event {
                 why: p.text(TEXT_BYTES)?,
             },
             11 => Event::SnapshotUndeleted { id: SnapshotId(p.array()?), who: p.text(TEXT_BYTES)? },
-            12 => Event::SnapshotTagged {
-                id: SnapshotId(p.array()?),
-                name: if p.flag()? { Some(p.text(TEXT_BYTES)?) } else { None },
-                tags: {
-                    let n = p.count(1, 1 << 16)?;
-                    (0..n).map(|_| p.text(TEXT_BYTES)).collect::<Result<_>>()?
-                },
-            },
+            12 => Event::SnapshotTagged { id: SnapshotId(p.array()?), tagged: Tagged::decode(&mut p)? },
             13 => Event::SnapshotPinned { id: SnapshotId(p.array()?), pinned: p.flag()? },
             14 => Event::DiskJoined {
                 disk: DiskId(p.array()?),
@@ -383,7 +404,6 @@ impl Event {
             },
             18 => Event::DamageHealed { pack: PackId(p.array()?) },
             19 => Event::SnapshotKept {
-                id: SnapshotId(p.array()?),
                 number: p.u64()?,
                 pinned: p.flag()?,
                 forgotten: if p.flag()? {
@@ -396,12 +416,13 @@ impl Event {
                 } else {
                     None
                 },
+                tagged: if p.flag()? { Some(Tagged::decode(&mut p)?) } else { None },
                 record: p.var_bytes(usize::MAX)?.to_vec(),
             },
             20 => Event::NextSerial { serial: p.u32()? },
             0x8000 => Event::ScrubLedger { pack: PackId(p.array()?), time_ns: p.i64()?, by: p.text(TEXT_BYTES)? },
             0x8001.. => Event::Unknown { kind, payload: p.take(p.left())?.to_vec() },
-            _ => return Err(p.bad("an event that this version does not know: update onefold")),
+            _ => return Err(future(format!("event {kind}"))),
         };
         p.end()?;
         Ok(event)
@@ -451,7 +472,7 @@ pub(crate) fn samples() -> Vec<Event> {
         Event::SnapshotAdded { record: super::snapshot::sample().encode() },
         Event::SnapshotForgotten { id: snap, who: text(), why: text() },
         Event::SnapshotUndeleted { id: snap, who: text() },
-        Event::SnapshotTagged { id: snap, name: Some(text()), tags: vec![text(), text()] },
+        Event::SnapshotTagged { id: snap, tagged: Tagged { name: Some(text()), tags: vec![text(), text()] } },
         Event::SnapshotPinned { id: snap, pinned: true },
         Event::DiskJoined { disk, label: text(), serial: text(), domain: text() },
         Event::DiskRetired { disk },
@@ -459,13 +480,13 @@ pub(crate) fn samples() -> Vec<Event> {
         Event::DamageFound { pack, offset: 77, bytes: 5, by: text() },
         Event::DamageHealed { pack },
         Event::SnapshotKept {
-            id: snap,
             number: 9,
             pinned: true,
             forgotten: Some(Forgotten { number: 10, time_ns: 11, who: text(), why: text() }),
+            tagged: Some(Tagged { name: None, tags: vec![text()] }),
             record: super::snapshot::sample().encode(),
         },
-        Event::SnapshotKept { id: snap, number: 9, pinned: false, forgotten: None, record: vec![] },
+        Event::SnapshotKept { number: 9, pinned: false, forgotten: None, tagged: None, record: vec![] },
         Event::NextSerial { serial: 77 },
         Event::ScrubLedger { pack, time_ns: -5, by: text() },
         Event::Unknown { kind: 0x9000, payload: vec![1, 2, 3] },

@@ -72,7 +72,7 @@ id_type!(/** A disk. Random, drawn when it joins. */ DiskId, 16, "a disk id");
 id_type!(/** A chunk: the keyed BLAKE3 of its plain bytes, under the key of its kind. */ ChunkId, 32, "a chunk id");
 id_type!(/** A log entry: BLAKE3 of all its bytes before the hash itself. */ EntryHash, 32, "a log hash");
 id_type!(/** A snapshot: BLAKE3 of its record. */ SnapshotId, 32, "a snapshot id");
-id_type!(/** A pack: the writer's 64 random bits (little-endian) and a sequence number (big-endian). */ PackId, 12, "a pack id");
+id_type!(/** A pack: the writer's 64 random bits, as they are, and a sequence number (big-endian). */ PackId, 12, "a pack id");
 id_type!(/** One run of a verb that makes packs: 64 random bits. */ WriterId, 8, "a writer id");
 
 impl PackId {

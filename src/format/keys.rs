@@ -22,6 +22,7 @@ pub struct Keys {
     list: [u8; 32],
     tree: [u8; 32],
     name: [u8; 32],
+    check: [u8; 32],
     key_id: [u8; 16],
 }
 
@@ -38,6 +39,7 @@ impl Keys {
             list: derive("onefold v1 chunk id: list"),
             tree: derive("onefold v1 chunk id: tree"),
             name: derive("onefold v1 entry name"),
+            check: derive("onefold v1 check"),
             key_id,
         }
     }
@@ -61,7 +63,7 @@ impl Keys {
 
     /// The keyed BLAKE3 of a segment's file bytes, or of the chunker's table.
     pub fn keyed_check(&self, bytes: &[u8]) -> [u8; 32] {
-        *blake3::keyed_hash(&self.data, bytes).as_bytes()
+        *blake3::keyed_hash(&self.check, bytes).as_bytes()
     }
 
     pub fn gear_seed(&self) -> u64 {

@@ -141,6 +141,9 @@ impl Header {
         }
         let bases = (0..base_count).map(|_| r.array().map(ChunkId)).collect::<Result<Vec<_>>>()?;
         let parameters = r.take(length - HEADER_BYTES_MIN - 32 * base_count)?.to_vec();
+        if parameters.len() > limits::PARAMETER_BYTES {
+            return Err(r.bad("its codec's parameters are longer than they may be"));
+        }
         Ok(Header { kind, codec, plain_bytes, stored_bytes, id, bases, parameters })
     }
 }

@@ -36,8 +36,10 @@ use std::path::Path;
 const MAGIC: [u8; 8] = *b"OFSUPER\n";
 /// FastCDC as published in 2020, with a gear table altered by a seed.
 pub const CHUNKER_FASTCDC_2020: u16 = 1;
-/// Feature bits that this version knows: none yet.
-pub const KNOWN_FEATURES: u64 = 0;
+/// Incompatible feature bits that this version knows, in superblock and log: none yet.
+pub const KNOWN_INCOMPATIBLE: u64 = 0;
+/// Read-only-compatible feature bits that this version knows, in superblock and log: none yet.
+pub const KNOWN_READ_ONLY: u64 = 0;
 
 /// How streams are cut. The sizes are powers of two.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -120,12 +122,12 @@ impl Superblock {
         let (_written_by, min_reader, min_writer) = (r.u16()?, r.u16()?, r.u16()?);
         r.u16()?;
         let (compatible, read_only_compatible, incompatible) = (r.u64()?, r.u64()?, r.u64()?);
-        if min_reader > FORMAT_VERSION || incompatible & !KNOWN_FEATURES != 0 {
+        if min_reader > FORMAT_VERSION || incompatible & !KNOWN_INCOMPATIBLE != 0 {
             return Err(Error::FromTheFuture {
                 what: WHAT,
                 path: path.to_owned(),
                 needs: format!("{min_reader}, features {:#x}", incompatible),
-                ours: format!("{FORMAT_VERSION}, features {KNOWN_FEATURES:#x}"),
+                ours: format!("{FORMAT_VERSION}, features {KNOWN_INCOMPATIBLE:#x}"),
             });
         }
         let chunker = ChunkerParameters {
@@ -172,7 +174,7 @@ impl Superblock {
 
     /// Whether this version may write to such a store.
     pub fn may_write(&self) -> bool {
-        self.min_writer <= FORMAT_VERSION && self.read_only_compatible & !KNOWN_FEATURES == 0
+        self.min_writer <= FORMAT_VERSION && self.read_only_compatible & !KNOWN_READ_ONLY == 0
     }
 }
 

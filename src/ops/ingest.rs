@@ -24,7 +24,7 @@ use crate::format::record::Codec;
 use crate::format::{ChunkId, ChunkKind, DiskId, PackId, SnapshotId, WriterId};
 use crate::index::Place;
 use crate::pack::WriteChunks;
-use crate::pack::write::{NewRecord, PackWriter, Sealed};
+use crate::pack::write::{Abandoned, NewRecord, PackWriter, Sealed};
 use crate::pool::PackStore;
 use crate::store::{Located, Mode, Store};
 use crossbeam_channel::{Receiver, Sender};
@@ -307,6 +307,11 @@ impl<'s> Ingest<'s> {
         self.failed.store(true, Ordering::Relaxed);
     }
 
+    /// Tells something that a person should know.
+    pub fn notice(&self, notice: Notice) {
+        self.control.notice(notice);
+    }
+
     /// Counts bytes of sources as done.
     pub fn progress(&self, bytes: u64) {
         self.control.progress.bytes_done.fetch_add(bytes, Ordering::Relaxed);
@@ -457,48 +462,45 @@ impl<'s> Ingest<'s> {
     }
 
     fn append(&self, kind: PackKind, open: &mut Option<PackWriter>, mut records: Vec<NewRecord>) -> Result<()> {
+        // Packs that failed meanwhile and still hold records; the disk that takes those may fail too.
+        let mut failed: Vec<Abandoned> = Vec::new();
         loop {
             let mut writer = match open.take() {
                 Some(writer) => writer,
                 None => self.open_pack(kind)?,
             };
             match writer.append(records) {
-                Ok(()) => {
-                    if writer.is_full(self.store.superblock().pack_bytes) {
-                        self.seal(kind, writer)?;
-                    } else {
-                        *open = Some(writer);
-                    }
-                    return Ok(());
-                }
-                Err(e) => records = self.abandon(writer, e)?,
+                Ok(()) if writer.is_full(self.store.superblock().pack_bytes) => self.seal(kind, writer)?,
+                Ok(()) => *open = Some(writer),
+                Err(e) => failed.push(self.abandon(writer, e)),
             }
+            records = loop {
+                let Some(left) = failed.last_mut() else { return Ok(()) };
+                match left.next_batch()? {
+                    Some(batch) => break batch,
+                    None => drop(failed.pop()),
+                }
+            };
         }
     }
 
-    /// Takes from a failed pack what it held, and its disk out of the run.
-    fn abandon(&self, writer: PackWriter, error: Error) -> Result<Vec<NewRecord>> {
+    /// Takes the disk of a failed pack out of the run.
+    fn abandon(&self, writer: PackWriter, error: Error) -> Abandoned {
         let disk = writer.disk_id();
         self.closed(&disk);
         let full = matches!(&error, Error::Io { source, .. } if source.kind() == std::io::ErrorKind::StorageFull);
         let label = self.store.pool().disk(&disk).map(|d| {
             if full {
-                d.full()
+                d.full();
             } else {
-                d.suspect()
+                d.suspect();
             }
             d.label.clone()
         });
-        let label = label.unwrap_or_default();
         let what = if full { "is full" } else { "failed and takes no more data" };
-        let mut left = writer.abandon(error);
-        self.control
-            .notice(Notice::Note(format!("disk {label} {what}: {}; its open pack goes to another disk", left.error)));
-        if !left.lost.is_empty() {
-            return Err(left.error);
-        }
-        left.recovered.append(&mut left.unsynced);
-        Ok(left.recovered)
+        let label = label.unwrap_or_default();
+        self.notice(Notice::Note(format!("disk {label} {what}: {error}; its open pack goes to another disk")));
+        writer.abandon(error)
     }
 
     fn closed(&self, disk: &DiskId) {
@@ -557,9 +559,11 @@ impl<'s> Ingest<'s> {
                 if waiting >= PUBLISH_PACKS { self.publish(Vec::new()) } else { Ok(()) }
             }
             Err((writer, e)) => {
-                let records = self.abandon(*writer, e)?;
+                let mut left = self.abandon(*writer, e);
                 let mut open = None;
-                self.append(kind, &mut open, records)?;
+                while let Some(records) = left.next_batch()? {
+                    self.append(kind, &mut open, records)?;
+                }
                 match open {
                     Some(writer) => self.seal(kind, writer),
                     None => Ok(()),

@@ -140,7 +140,7 @@ pub fn run(io: &Io, options: &InitOptions) -> Result<InitReport> {
         Some(like) => {
             let mut from = vec![like.clone()];
             from.extend(store::known_disks(io, like)?.iter().map(|d| crate::pool::path_of(&d.path)));
-            let (superblock, keys) = store::read_constants(io, &from, &mut notices)?;
+            let (superblock, keys) = store::read_constants(io, &from, None, &mut notices)?;
             (superblock.chunker, keys)
         }
         None => (ChunkerParameters::default(), Keys::new(random(io), u64::from_le_bytes(random(io)))),

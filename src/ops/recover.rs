@@ -237,7 +237,7 @@ impl Found {
         // Disks first: STORE is what is in doubt.
         let mut folders: Vec<PathBuf> = pool.disks().map(|d| d.path.clone()).collect();
         folders.push(home.to_owned());
-        let (superblock, keys) = read_constants(io, &folders, &mut Vec::new())?; // `mend` tells which are damaged
+        let (superblock, keys) = read_constants(io, &folders, Some(store), &mut Vec::new())?; // `mend` tells which are damaged
         let path = home.join(SUPERBLOCK_FILE);
         if superblock.store != store {
             let why = format!("it is of store {}, the disks are of {store}", superblock.store);

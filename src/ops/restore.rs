@@ -44,6 +44,9 @@ const GAP_BYTES: u64 = 1 << 20;
 /// Folders that wait for their metadata at most.
 const FOLDERS: usize = 1 << 16;
 
+/// Lost files that are named; more are counted.
+const LOST_NAMED: usize = 1_000_000;
+
 /// What to restore, and where to.
 #[derive(Clone, Debug)]
 pub struct RestoreOptions {
@@ -218,7 +221,10 @@ impl Restore<'_> {
             r.bytes_lost += bytes_lost;
         });
         let lost = FileLost { snapshot: self.options.snapshot.id.to_string(), path: path.to_vec(), bytes_lost, reason };
-        self.lost.lock().unwrap_or_else(PoisonError::into_inner).push(lost);
+        let mut named = self.lost.lock().unwrap_or_else(PoisonError::into_inner);
+        if named.len() < LOST_NAMED {
+            named.push(lost);
+        }
     }
 
     fn fail(&self, path: &[u8], e: &std::io::Error) {

@@ -83,16 +83,50 @@ impl Sealed {
     }
 }
 
-/// What is left of a pack whose disk failed it.
+/// What is left of a pack whose disk failed it: first the records that were synced, read again past the page cache
+/// and proven, then those that were not, from memory.
 pub struct Abandoned {
-    pub error: Error,
-    /// Records whose sync succeeded: read again past the page cache, proven.
-    pub recovered: Vec<NewRecord>,
-    /// Records that were never synced, from memory.
-    pub unsynced: Vec<NewRecord>,
-    /// Records that were synced once and can not be read back: their chunks are lost with this pack and
-    /// must be read from the source again.
-    pub lost: Vec<ChunkId>,
+    pub error: Option<Error>,
+    io: Io,
+    disk: PathBuf,
+    file: Arc<dyn File>,
+    pack: PackId,
+    synced: std::vec::IntoIter<Row>,
+    unsynced: Vec<NewRecord>,
+}
+
+impl Abandoned {
+    /// The next records, some MiB of them; `None` when all were given out.
+    ///
+    /// # Errors
+    /// The failure that the pack was abandoned for, if a synced record cannot be read back: its chunk is lost with
+    /// the pack and must be read from its source again.
+    pub fn next_batch(&mut self) -> Result<Option<Vec<NewRecord>>> {
+        const BATCH_BYTES: u64 = 4 << 20;
+        let mut batch = Vec::new();
+        let mut bytes = 0;
+        while bytes < BATCH_BYTES {
+            let Some(row) = self.synced.next() else { break };
+            let Ok(record) = read::record_at(&*self.file, self.pack, &row) else {
+                let lost = || Error::ChunkMissing { chunk: row.header.id.to_string() };
+                return Err(self.error.take().unwrap_or_else(lost));
+            };
+            bytes += record.payload.len() as u64;
+            batch.push(record);
+        }
+        if batch.is_empty() {
+            batch = std::mem::take(&mut self.unsynced);
+        }
+        Ok((!batch.is_empty()).then_some(batch))
+    }
+}
+
+impl Drop for Abandoned {
+    fn drop(&mut self) {
+        for path in [open_path(&self.disk, self.pack), sealed_path(&self.disk, self.pack)] {
+            let _ = self.io.fs.remove_file(&path); // the disk failed; a leftover is salvaged or ignored later
+        }
+    }
 }
 
 /// An open pack.
@@ -162,7 +196,7 @@ impl PackWriter {
         self.rows.len()
     }
 
-    /// Whether another `bytes` of record would pass what a pack can hold at all.
+    /// Whether the pack has reached its size, and is to be sealed.
     pub fn is_full(&self, pack_bytes: u64) -> bool {
         self.at >= pack_bytes || self.rows.len() as u32 >= limits::PACK_RECORDS - 1024
     }
@@ -272,22 +306,20 @@ impl PackWriter {
         read::prove_sample(&*self.file, &to, trailer)
     }
 
-    /// Gives up on the file and gives back what it held. The file is removed as far as its disk lets it.
-    pub fn abandon(self, error: Error) -> Abandoned {
-        let mut recovered = Vec::new();
-        let mut lost = Vec::new();
-        let _ = self.file.drop_cache(0, 0); // a hint; what cannot be dropped is proven below all the same
-        for row in &self.rows[..self.synced_rows] {
-            // synced_rows never passes the number of rows
-            match read::record_at(&*self.file, self.pack, row) {
-                Ok(record) => recovered.push(record),
-                Err(_) => lost.push(row.header.id),
-            }
+    /// Gives up on the file; what it held comes back batch by batch. The file is removed behind that, as far as its
+    /// disk lets it.
+    pub fn abandon(mut self, error: Error) -> Abandoned {
+        let _ = self.file.drop_cache(0, 0); // a hint; what cannot be dropped is proven all the same
+        self.rows.truncate(self.synced_rows);
+        Abandoned {
+            error: Some(error),
+            io: self.io,
+            disk: self.disk,
+            file: self.file,
+            pack: self.pack,
+            synced: self.rows.into_iter(),
+            unsynced: self.unsynced,
         }
-        for path in [open_path(&self.disk, self.pack), sealed_path(&self.disk, self.pack)] {
-            let _ = self.io.fs.remove_file(&path); // the disk failed; a leftover is salvaged or ignored later
-        }
-        Abandoned { error, recovered, unsynced: self.unsynced, lost }
     }
 
     /// Drops an open pack without any record, and its file.

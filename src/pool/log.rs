@@ -269,6 +269,11 @@ impl LogRead {
         if let Some(e) = self.blocked.take() {
             return Err(e);
         }
+        if !self.state.may_write() {
+            let path = self.copies.first().map(|c| c.dir.clone()).unwrap_or_default();
+            let needs = format!("features {:#x} to write", self.state.features.1);
+            return Err(Error::FromTheFuture { what: "the log", path, needs, ours: "none of them".into() });
+        }
         let copies: Vec<LogCopy> =
             self.copies.iter().map(|c| LogCopy { dir: c.dir.clone(), disk: c.disk.clone() }).collect();
         for (i, numbers) in std::mem::take(&mut self.behind) {
@@ -358,6 +363,7 @@ impl LogWriter {
             // the order is the number's; the clock may jump back
             time_ns: self.io.world.now_ns().max(self.state.time_ns.saturating_add(1)),
             checkpoint: if checkpoint { number } else { self.state.checkpoint },
+            features: self.state.features,
             events,
         };
         let (bytes, hash) = entry.encode();

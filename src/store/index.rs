@@ -365,7 +365,7 @@ impl Store {
                 continue;
             }
             match rows_of(&self.io, &self.pool, pack, notices) {
-                Ok(rows) => index.apply(&rows, None)?,
+                Ok(rows) => index.apply(&self.sound(pack, rows), None)?,
                 Err(e) => {
                     notices.push(e.to_string());
                     left_out.push(pack.serial);
@@ -374,6 +374,14 @@ impl Store {
         }
         write_unindexed(&self.io, &self.path, &left_out)?;
         index.apply(&[], Some(head))
+    }
+
+    /// The rows that do not lie on known damage: another copy of such a chunk must win.
+    fn sound(&self, pack: &SealedPack, mut rows: Vec<(ChunkId, Place)>) -> Vec<(ChunkId, Place)> {
+        self.with_state(|state| {
+            rows.retain(|(_, p)| !state.is_damaged(&pack.pack, u64::from(p.offset), u64::from(p.stored)));
+        });
+        rows
     }
 
     /// Fills an empty index from the footers of all packs, one thread a disk, in bounded memory.
@@ -415,7 +423,7 @@ impl Store {
             for (pack, rows, noticed) in receive {
                 notices.extend(noticed);
                 match rows {
-                    Ok(rows) => load.feed(&rows)?,
+                    Ok(rows) => load.feed(&self.sound(&pack, rows))?,
                     Err(e) => {
                         notices.push(e.to_string());
                         left_out.push(pack.serial);

@@ -14,9 +14,11 @@ use crate::format::recipe::{Reference, Stream};
 use crate::format::{ChunkId, ChunkKind, limits};
 use crate::io::source::{Names, SourceFile};
 use crate::media::{self, Hints, Run, Splitter};
+use crate::ops::Notice;
 use crate::ops::ingest::{Ingest, Sink};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TrySendError, bounded};
 use std::collections::{HashMap, VecDeque};
+use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -210,7 +212,7 @@ impl<'r, 'a, 's> Reader<'r, 'a, 's> {
             let kind = EntryKind::File { bytes: reading.bytes, content: reading.content };
             let mut entry = entry_of(&before, self.shared.names, kind, keys);
             match file.attributes() {
-                Ok(list) => entry.attributes = self.attributes(list, job.lane)?,
+                Ok(list) => entry.attributes = self.attributes(list, job)?,
                 Err(e) => return Ok(Err(e)),
             }
             let witness = if steady { witness_of(&before, self.shared.now_ns) } else { None };
@@ -219,7 +221,7 @@ impl<'r, 'a, 's> Reader<'r, 'a, 's> {
         }
     }
 
-    fn attributes(&mut self, mut list: Vec<(Vec<u8>, Vec<u8>)>, lane: usize) -> Result<Attributes> {
+    fn attributes(&mut self, mut list: Vec<(Vec<u8>, Vec<u8>)>, job: &FileJob) -> Result<Attributes> {
         list.sort();
         if list.is_empty() {
             return Ok(Attributes::None);
@@ -229,15 +231,13 @@ impl<'r, 'a, 's> Reader<'r, 'a, 's> {
             return Ok(Attributes::Inline(list));
         }
         if encoded.len() > limits::ATTRIBUTE_BYTES {
-            return Err(Error::Limit {
-                what: "the length of attributes",
-                got: encoded.len() as u64,
-                max: limits::ATTRIBUTE_BYTES as u64,
-            });
+            let reason = format!("its extended attributes ({} bytes) are longer than the format allows", encoded.len());
+            self.shared.ingest.notice(Notice::Metadata { path: job.path.as_os_str().as_bytes().to_vec(), reason });
+            return Ok(Attributes::None);
         }
         let mut references = Vec::new();
         for part in encoded.chunks(limits::CHUNK_BYTES / 16) {
-            let stored = self.store(part, &[(0, 0, part.len())], lane)?;
+            let stored = self.store(part, &[(0, 0, part.len())], job.lane)?;
             references.extend(stored.into_iter().map(|(_, r)| r)); // at most four, ATTRIBUTE_BYTES is 4 MiB
         }
         Ok(Attributes::Stream(Stream { level: 0, references }))

@@ -8,6 +8,7 @@ use crate::error::Result;
 use crate::ops::find::{self, FindOptions};
 use crate::ops::ls::Listed;
 use crate::ops::snapshots::{self, SnapshotInfo};
+use serde_json::json;
 use std::ffi::OsString;
 
 /// Find files by name in one, some or all snapshots
@@ -79,8 +80,10 @@ impl FindArgs {
             out.stream_line(&format!("  {entry}"))
         };
         let report = find::run(&store, &options, &mut each, &context.control)?;
-        if report.entries == 0 && !context.json && !self.print0 {
-            context.screen.say("nothing found");
+        if context.json {
+            context.out.document(&json!({"message_type": "summary", "matches": report.entries}))?;
+        } else if report.entries == 0 && !self.print0 {
+            out.line("nothing found")?;
         }
         Ok(ls::end(context, &report))
     }

@@ -1,0 +1,175 @@
+//! Harm to every kind of file, met by every reading verb: never a panic, never wrong data, and what is lost is
+//! named.
+//!
+//! A small store with two snapshots is made once. Then, for each kind of file and each harm, a copy of it is harmed and
+//! checked, listed, restored, recovered and restored again. What a restore gives back must be right or absent;
+//! `Ok` without losses must mean that everything is right.
+
+use crate::support::{Shelf, facts, noise};
+use onefold::io::Io;
+use onefold::ops::check::{self, CheckOptions};
+use onefold::ops::recover::{self, RecoverOptions};
+use onefold::ops::restore::{self, RestoreOptions, RestoreReport};
+use onefold::ops::{Control, ls, snapshots};
+use onefold::store::{Mode, OpenOptions, Store};
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+fn copy(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let (path, target) = (entry.path(), to.join(entry.file_name()));
+        if path.is_dir() {
+            copy(&path, &target);
+        } else {
+            fs::copy(path, target).unwrap();
+        }
+    }
+}
+
+fn files(root: &Path) -> Vec<PathBuf> {
+    let mut out = Vec::new();
+    let mut todo = vec![root.to_owned()];
+    while let Some(dir) = todo.pop() {
+        for entry in fs::read_dir(dir).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() { todo.push(path) } else { out.push(path) }
+        }
+    }
+    out.sort();
+    out
+}
+
+/// What kind of file a path stands for: the part of the store and the extension.
+fn kind_of(path: &Path, root: &Path) -> String {
+    let relative = path.strip_prefix(root).unwrap();
+    let parts: Vec<_> = relative.components().map(|c| c.as_os_str().to_string_lossy().into_owned()).collect();
+    let place = if parts[0] == "store" { "store" } else { "disk" };
+    let extension = path.extension().map(|e| e.to_string_lossy().into_owned()).unwrap_or_default();
+    format!("{place}/{}{}", parts[1], if extension.chars().all(char::is_numeric) { "" } else { &extension })
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Harm {
+    Flip,
+    Zeros,
+    Truncate,
+    Empty,
+    Remove,
+    Grow,
+}
+
+fn harm(path: &Path, harm: Harm, seed: u64) {
+    let mut bytes = fs::read(path).unwrap();
+    let at = if bytes.is_empty() { 0 } else { (seed as usize * 7919 + 13) % bytes.len() };
+    match harm {
+        Harm::Flip if bytes.is_empty() => return,
+        Harm::Flip => bytes[at] ^= 1 << (seed % 8),
+        Harm::Zeros => {
+            let end = bytes.len().min(at + 512);
+            bytes[at..end].fill(0);
+        }
+        Harm::Truncate => bytes.truncate(at),
+        Harm::Empty => bytes.clear(),
+        Harm::Grow => bytes.extend(noise(seed, 100)),
+        Harm::Remove => return fs::remove_file(path).unwrap(),
+    }
+    fs::write(path, bytes).unwrap();
+}
+
+fn restored(home: &Path, root: &[u8], target: &Path) -> onefold::Result<RestoreReport> {
+    let store = Store::open(&Io::real(), home, &OpenOptions::new(Mode::Read, 256 << 20))?.store;
+    let snapshot = snapshots::resolve(&store, "latest")?;
+    let _ = ls::run(&store, &snapshot, None, &mut |_| Ok(()), &Control::default())?;
+    let path = Some(root.to_vec());
+    let options = RestoreOptions { snapshot, path, target: target.to_owned(), includes: vec![], overwrite: false, owner: false };
+    restore::run(&store, &options, &Control::default())
+}
+
+/// A restored file is right, or not there.
+fn assert_right_or_absent(want: &BTreeMap<Vec<u8>, String>, target: &Path, report: &RestoreReport, what: &str) {
+    let (got, _) = facts(target);
+    for (path, fact) in &got {
+        if fact.starts_with("file") {
+            assert_eq!(Some(fact), want.get(path), "{what}: {} is wrong", String::from_utf8_lossy(path));
+        }
+    }
+    if report.files_lost + report.failed == 0 {
+        assert!(got == *want, "{what}: nothing is said to be lost, and something is");
+    }
+}
+
+#[test]
+fn no_harm_to_any_kind_of_file_gives_wrong_data_or_goes_unnoticed() {
+    let shelf = Shelf::new(2);
+    let source = shelf.path("library");
+    fs::create_dir_all(source.join("many")).unwrap();
+    for i in 0..5 {
+        fs::write(source.join(format!("{i}.bin")), noise(i, 300_000)).unwrap();
+    }
+    for i in 0..300 {
+        fs::write(source.join(format!("many/{i}")), noise(i, 700)).unwrap();
+    }
+    shelf.backup(&source);
+    fs::write(source.join("text"), "a line\n".repeat(30_000)).unwrap();
+    shelf.backup(&source);
+    let want = facts(&source).0;
+    let root = source.as_os_str().as_encoded_bytes().to_vec();
+    let clean = shelf.path("clean");
+    for part in ["store", "disk0", "disk1"] {
+        copy(&shelf.path(part), &clean.join(part));
+    }
+    let mut kinds: BTreeMap<String, Vec<PathBuf>> = BTreeMap::new();
+    for path in files(&clean) {
+        kinds.entry(kind_of(&path, &clean)).or_default().push(path.strip_prefix(&clean).unwrap().to_owned());
+    }
+    println!("{:?}", kinds.keys());
+    assert!(kinds.len() >= 12, "too few kinds of files: {:?}", kinds.keys());
+    let (home, disks) = (shelf.store(), vec![shelf.disk(0), shelf.disk(1)]);
+    let mut seed = 0;
+    for (kind, paths) in &kinds {
+        for how in [Harm::Flip, Harm::Zeros, Harm::Truncate, Harm::Empty, Harm::Remove, Harm::Grow] {
+            seed += 1;
+            let victim = &paths[seed as usize % paths.len()];
+            let what = format!("{how:?} {}", victim.display());
+            for part in ["store", "disk0", "disk1"] {
+                let _ = fs::remove_dir_all(shelf.path(part));
+                copy(&clean.join(part), &shelf.path(part));
+            }
+            harm(&shelf.path("").join(victim), how, seed);
+            let store = Store::open(&Io::real(), &home, &OpenOptions::new(Mode::Read, 256 << 20));
+            if let Ok(opened) = store {
+                let report = check::run(&opened.store, &CheckOptions { read_data: true }, &Control::default()).unwrap();
+                let is_truth = kind.starts_with("disk/") || kind == "store/log" || kind == "store/superblock" || kind == "store/keys";
+                if is_truth && !(matches!(how, Harm::Zeros) && kind == "disk/packspack") {
+                    let noticed = !report.problems.is_empty() || report.files_lost > 0 || !opened.notices.is_empty();
+                    assert!(noticed, "{what}: check says nothing");
+                }
+            } else {
+                assert!(!kind.starts_with("store/index"), "{what}: the index is only a cache");
+            }
+            let target = shelf.path("out");
+            if let Ok(report) = restored(&home, &root, &target) {
+                assert_right_or_absent(&want, &target, &report, &what);
+            }
+            let _ = fs::remove_dir_all(&target);
+            let options = RecoverOptions { store: home.clone(), disks: disks.clone(), memory_bytes: 256 << 20 };
+            let recovered = recover::run(&Io::real(), &options, &Control::default());
+            if kind.starts_with("store/") {
+                assert!(recovered.is_ok(), "{what}: the disks alone are enough: {:?}", recovered.err());
+            }
+            match restored(&home, &root, &target) {
+                Ok(report) => {
+                    assert_right_or_absent(&want, &target, &report, &what);
+                    if kind.starts_with("store/") {
+                        assert_eq!(report.files_lost, 0, "{what}: nothing on the disks was harmed");
+                    }
+                }
+                Err(e) => assert!(!kind.starts_with("store/"), "{what}: after recover: {e}"),
+            }
+            let _ = fs::remove_dir_all(&target);
+        }
+    }
+}

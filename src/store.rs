@@ -136,8 +136,13 @@ pub fn lock(io: &Io, path: &Path, verb: &'static str) -> Result<Box<dyn Lock>> {
     match io.fs.try_lock(&file).map_err(Error::io("lock", &file))? {
         Some(lock) => {
             let note = lock_note(verb, io.world.now_ns());
-            let _ = io.fs.write_lock_note(&file, note.as_bytes()); // for people only: the lock is the kernel's
-            Ok(lock)
+            match io.fs.write_lock_note(&file, note.as_bytes()) {
+                // Whoever takes the lock means to write: better told now than by the index.
+                Err(e) if e.kind() == std::io::ErrorKind::ReadOnlyFilesystem => {
+                    Err(Error::io("write to the store at", path)(e))
+                }
+                _ => Ok(lock), // the note is for people only: the lock is the kernel's
+            }
         }
         None => {
             let note = io.read_small(&file, 4096).unwrap_or_default();

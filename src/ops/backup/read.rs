@@ -288,7 +288,7 @@ impl<'r, 'a, 's> Reader<'r, 'a, 's> {
         while let Some((start, end)) = next.filter(|(start, _)| *start < size) {
             let end = end.min(size);
             recipe.hole(&mut self.sink, start - at)?; // extents ascend
-            self.count(start - at);
+            self.shared.ingest.progress(start - at);
             let mut splitter = media::opaque::Opaque::default();
             let read = &mut |into: &mut [u8], offset: u64| {
                 let left = usize::try_from(end - (start + offset)).unwrap_or(usize::MAX).min(into.len());
@@ -306,7 +306,7 @@ impl<'r, 'a, 's> Reader<'r, 'a, 's> {
             };
         }
         recipe.hole(&mut self.sink, size - at)?;
-        self.count(size - at);
+        self.shared.ingest.progress(size - at);
         self.finish(recipe, size)
     }
 

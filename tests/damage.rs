@@ -5,7 +5,7 @@
 //! checked, listed, restored, recovered and restored again. What a restore gives back must be right or absent;
 //! `Ok` without losses must mean that everything is right.
 
-use crate::support::{Shelf, facts, noise};
+use crate::support::{Shelf, copy, facts, noise};
 use onefold::io::Io;
 use onefold::ops::check::{self, CheckOptions};
 use onefold::ops::recover::{self, RecoverOptions};
@@ -15,19 +15,6 @@ use onefold::store::{Mode, OpenOptions, Store};
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
-
-fn copy(from: &Path, to: &Path) {
-    fs::create_dir_all(to).unwrap();
-    for entry in fs::read_dir(from).unwrap() {
-        let entry = entry.unwrap();
-        let (path, target) = (entry.path(), to.join(entry.file_name()));
-        if path.is_dir() {
-            copy(&path, &target);
-        } else {
-            fs::copy(path, target).unwrap();
-        }
-    }
-}
 
 fn files(root: &Path) -> Vec<PathBuf> {
     let mut out = Vec::new();

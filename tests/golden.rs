@@ -8,7 +8,7 @@
 //! writes the folder anew, in the same commit as `docs/FORMAT.md` and the reason. After the first release
 //! a version's golden stores are never written again.
 
-use crate::support::{Shelf, facts, noise, touch};
+use crate::support::{Shelf, copy, facts, noise, touch};
 use onefold::format::id::hex;
 use onefold::io::Io;
 use onefold::ops::recover::{self, RecoverOptions};
@@ -21,19 +21,6 @@ use std::path::{Path, PathBuf};
 
 fn golden() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/v1")
-}
-
-fn copy(from: &Path, to: &Path) {
-    fs::create_dir_all(to).unwrap();
-    for entry in fs::read_dir(from).unwrap() {
-        let entry = entry.unwrap();
-        let (path, target) = (entry.path(), to.join(entry.file_name()));
-        if path.is_dir() {
-            copy(&path, &target);
-        } else {
-            fs::copy(path, target).unwrap();
-        }
-    }
 }
 
 /// One line a file: the path in hexadecimal, then its facts.

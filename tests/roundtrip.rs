@@ -1,6 +1,6 @@
 //! What goes in comes out, and what is there already is not stored again.
 
-use crate::support::{Shelf, assert_same, library, noise, touch};
+use crate::support::{Shelf, assert_same, copy, library, noise, touch};
 use onefold::store::Mode;
 use std::fs;
 
@@ -79,13 +79,6 @@ fn an_index_that_is_gone_or_old_is_made_good_at_open() {
     library(&source, 5);
     shelf.backup(&source);
     let old = shelf.path("old index");
-    let copy = |from: &std::path::Path, to: &std::path::Path| {
-        fs::create_dir_all(to).unwrap();
-        fs::read_dir(from).unwrap().for_each(|e| {
-            let e = e.unwrap();
-            fs::copy(e.path(), to.join(e.file_name())).map(|_| ()).unwrap()
-        });
-    };
     let index = shelf.store().join("index");
     copy(&index, &old);
     let more = shelf.path("more");

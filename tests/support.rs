@@ -87,6 +87,20 @@ pub fn library(root: &Path, seed: u64) {
     }
 }
 
+/// Copies a folder of plain files and folders.
+pub fn copy(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let (path, target) = (entry.path(), to.join(entry.file_name()));
+        if path.is_dir() {
+            copy(&path, &target);
+        } else {
+            fs::copy(path, target).unwrap();
+        }
+    }
+}
+
 /// Relative path -> facts; and hard links as groups of paths.
 type Facts = (BTreeMap<Vec<u8>, String>, Vec<Vec<Vec<u8>>>);
 

@@ -145,7 +145,7 @@ pub struct Meter {
 }
 
 impl Meter {
-    /// Takes note of a reading and returns units a second over the last [`WINDOW_SAMPLES`] seconds, once there is
+    /// Takes note of a reading and returns units a second over the last `WINDOW_SAMPLES` seconds, once there is
     /// something to compare with. Another phase, or a count that went back, begins anew.
     pub fn rate(&mut self, now: Duration, reading: &Reading) -> Option<f64> {
         let done = reading.main().0;

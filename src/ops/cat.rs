@@ -1,7 +1,7 @@
 //! cat: a file's bytes, or a range of them, in order.
 //!
 //! One thread looks up, reads and proves a window of chunks while the caller's thread writes the window
-//! before it. Memory: three windows and the chunks of the last two, at most [`WINDOW_BYTES`] each and one
+//! before it. Memory: three windows and the chunks of the last two, at most `WINDOW_BYTES` each and one
 //! chunk more.
 
 use super::Control;

@@ -1,8 +1,8 @@
 //! check: is everything there that the snapshots need, and is every copy of everything as it should be?
 //!
 //! A check reads and changes nothing. It needs no lock and may run beside a writer: it speaks of the log as
-//! it was when the store was opened. [`folders`] looks at what stands on every disk alike, [`packs`] at the
-//! packs and whether the index agrees with them, [`trees`] at what the snapshots reach. [`truth`] is what the
+//! it was when the store was opened. `folders` looks at what stands on every disk alike, `packs` at the
+//! packs and whether the index agrees with them, `trees` at what the snapshots reach. `truth` is what the
 //! packs turned out to hold; the trees are judged by it, not by the index.
 //!
 //! # Invariants

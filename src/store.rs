@@ -316,6 +316,13 @@ impl Store {
             _locks: locks,
         };
         store.open_index(&options.index, &mut notices)?;
+        let floor = store.memory_floor_bytes();
+        if options.memory_bytes + (1 << 20) <= floor {
+            let needs = floor.div_ceil(1 << 20);
+            notices.push(format!(
+                "the memory budget is below this store's floor of {needs} MiB: it may be exceeded, and things get slow"
+            ));
+        }
         if matches!(options.mode, Mode::Write { .. }) && store.pool.known().disks != known {
             write_known(io, path, &store.pool.known())?;
         }
@@ -370,6 +377,14 @@ impl Store {
     /// The memory that may be used, in bytes.
     pub fn memory_bytes(&self) -> u64 {
         self.memory_bytes
+    }
+
+    /// The least memory budget that this store is meant to be used with, in bytes: what everything needs, what
+    /// the log's state takes (230 bytes a pack), and what the index's filters take (1.1 bytes a chunk).
+    pub fn memory_floor_bytes(&self) -> u64 {
+        let (packs, chunks) =
+            self.with_state(|s| (s.pack_count() as u64, s.packs().map(|p| u64::from(p.sealed.records)).sum::<u64>()));
+        MEMORY_MIN + packs * 230 + chunks * 11 / 10
     }
 
     pub fn missing_disks(&self) -> &[KnownDisk] {

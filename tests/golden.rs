@@ -41,7 +41,8 @@ fn restored(shelf: &Shelf, store: &Store, nth: usize) -> PathBuf {
 }
 
 /// Two generations of a small tree that meets every structure of the format: inline files, raw and
-/// compressed chunks, a hole, a folder of many entries (nodes), a split FLAC, links, odd names.
+/// compressed chunks, holes, lists of references and of segments, a folder of many entries (nodes), a split FLAC,
+/// links, odd names.
 fn library(root: &Path, generation: u64) {
     fs::create_dir_all(root.join("many")).unwrap();
     fs::write(root.join("noise.bin"), noise(1, 90_000)).unwrap();
@@ -59,6 +60,13 @@ fn library(root: &Path, generation: u64) {
     std::os::unix::fs::FileExt::write_all_at(&sparse, &noise(3, 5000), 3 << 20).unwrap();
     sparse.set_len(5 << 20).unwrap();
     drop(sparse);
+    // a stream of more references than stand in an entry, and a file of more segments
+    fs::write(root.join("long"), vec![generation as u8 + 7; 20 << 20]).unwrap();
+    let extents = fs::File::create(root.join("extents")).unwrap();
+    for i in 0..40 {
+        std::os::unix::fs::FileExt::write_all_at(&extents, &noise(4, 4096), i << 20).unwrap();
+    }
+    drop(extents);
     for i in 0..120 {
         fs::write(root.join(format!("many/a file with a name of some length, number {i:04}")), format!("{i}")).unwrap();
     }

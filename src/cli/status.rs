@@ -88,6 +88,7 @@ fn text(context: &Context, r: &StatusReport, store: &std::path::Path) -> Result<
             },
         ),
     ];
+    said.push(("memory", format!("at least {}", render::size(r.memory_floor_bytes))));
     said.extend(r.running.iter().map(|who| ("writing", render::printable(who))));
     table::pairs(said).into_iter().try_for_each(|line| out.line(line))?;
     out.line("")?;
@@ -103,6 +104,7 @@ fn text(context: &Context, r: &StatusReport, store: &std::path::Path) -> Result<
 fn document(r: &StatusReport) -> Value {
     json!({
         "message_type": "status_report",
+        "memory_floor": r.memory_floor_bytes,
         "health": match r.health {
             Health::Good => "good",
             Health::Attention => "attention",

@@ -81,6 +81,8 @@ pub struct StatusReport {
     pub running: Vec<String>,
     /// Packs with known damage.
     pub damage: u64,
+    /// The least memory budget that this store is meant to be used with.
+    pub memory_floor_bytes: u64,
     /// What to do next, most urgent first.
     pub next: Vec<String>,
     pub health: Health,
@@ -200,6 +202,7 @@ pub fn status(store: &Store) -> Result<StatusReport> {
         parity,
         running: Vec::new(),
         damage: damaged.len() as u64,
+        memory_floor_bytes: store.memory_floor_bytes(),
         next: Vec::new(),
         health: Health::Good,
     };

@@ -116,7 +116,7 @@ fn pack() {
             parameters: vec![],
             bases: vec![],
             plain_bytes: c.len() as u32,
-            payload: c.to_vec(),
+            payload: c.to_vec().into(),
         })
         .collect();
     let mut sequence = 0;

@@ -24,6 +24,7 @@ use crate::format::record::Codec;
 use crate::format::{ChunkId, ChunkKind, DiskId, PackId, SnapshotId, WriterId};
 use crate::index::Place;
 use crate::pack::WriteChunks;
+use crate::pack::payload::Payload as Bytes;
 use crate::pack::write::{Abandoned, NewRecord, PackWriter, Sealed};
 use crate::pool::PackStore;
 use crate::store::{Located, Mode, Store};
@@ -429,11 +430,11 @@ impl<'s> Ingest<'s> {
         lane.queue.send(Batch { records, bytes }).map_err(|_| Error::Interrupted)
     }
 
-    /// Makes a record of a claimed chunk.
-    pub fn record(&self, squeezer: &mut Squeezer, kind: ChunkKind, id: ChunkId, plain: &[u8]) -> NewRecord {
+    /// Makes a record of a claimed chunk. What stays raw keeps the bytes it was given.
+    pub fn record(&self, squeezer: &mut Squeezer, kind: ChunkKind, id: ChunkId, plain: &Bytes) -> NewRecord {
         let (codec, parameters, payload) = match squeezer.squeeze(plain) {
-            Payload::Raw => (Codec::RAW, Vec::new(), plain.to_vec()),
-            Payload::Coded { codec, parameters, bytes } => (codec, parameters, bytes),
+            Payload::Raw => (Codec::RAW, Vec::new(), plain.clone()),
+            Payload::Coded { codec, parameters, bytes } => (codec, parameters, bytes.into()),
         };
         let plain_bytes = plain.len() as u32; // a chunk is at most CHUNK_BYTES long
         NewRecord { kind, id, codec, parameters, bases: Vec::new(), plain_bytes, payload }
@@ -665,7 +666,7 @@ impl WriteChunks for Sink<'_, '_> {
     fn put(&mut self, kind: ChunkKind, bytes: &[u8]) -> Result<ChunkId> {
         let id = self.ingest.store.keys().chunk_id(kind, bytes);
         if self.ingest.claim(&[id])?.first() == Some(&true) {
-            let record = self.ingest.record(&mut self.squeezer, kind, id, bytes);
+            let record = self.ingest.record(&mut self.squeezer, kind, id, &bytes.to_vec().into());
             self.ingest.send(if kind.is_data() { 1 } else { 0 }, vec![record])?;
         }
         Ok(id)

@@ -14,6 +14,7 @@
 //!    [`write::Abandoned`].
 //! 4. No chunk is handed out whose bytes do not hash to the id it was asked by.
 
+pub mod payload;
 pub mod read;
 pub mod write;
 

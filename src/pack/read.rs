@@ -210,7 +210,7 @@ pub fn record_at(file: &dyn File, pack: PackId, row: &Row) -> Result<NewRecord> 
         parameters: header.parameters,
         bases: header.bases,
         plain_bytes: header.plain_bytes,
-        payload: payload.to_vec(),
+        payload: payload.to_vec().into(),
     })
 }
 
@@ -334,7 +334,7 @@ mod tests {
                     parameters: vec![],
                     bases: vec![],
                     plain_bytes: payload.len() as u32,
-                    payload,
+                    payload: payload.into(),
                 }
             })
             .collect()
@@ -378,7 +378,7 @@ mod tests {
                     id,
                 )
             };
-            assert_eq!(open(&record.id).unwrap(), record.payload);
+            assert_eq!(open(&record.id).unwrap(), *record.payload);
             assert!(matches!(open(&ChunkId([0; 32])), Err(Error::ChunkDamaged { .. })));
             let tree = open_record(
                 &keys,
@@ -402,7 +402,9 @@ mod tests {
         let keys = Keys::new([1; 32], 0);
         let mut w = writer(&io);
         let mut lie = records(&keys, 1);
-        lie[0].payload[0] ^= 1;
+        let mut bytes = lie[0].payload.to_vec();
+        bytes[0] ^= 1;
+        lie[0].payload = bytes.into();
         let id = lie[0].id;
         w.append(lie).unwrap();
         let sealed = w.seal().map_err(|(_, e)| e).unwrap();

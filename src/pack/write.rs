@@ -1,5 +1,6 @@
 //! Appending to a pack and sealing it.
 
+use super::payload::Payload;
 use super::{open_path, read, sealed_path};
 use crate::error::{Error, Result};
 use crate::format::check::{Units, blake3};
@@ -27,7 +28,7 @@ pub struct NewRecord {
     pub parameters: Vec<u8>,
     pub bases: Vec<ChunkId>,
     pub plain_bytes: u32,
-    pub payload: Vec<u8>,
+    pub payload: Payload,
 }
 
 impl NewRecord {
@@ -50,7 +51,7 @@ impl NewRecord {
 
     /// Bytes that it holds in memory, for budgets.
     pub fn memory_bytes(&self) -> usize {
-        self.payload.capacity() + self.parameters.capacity() + std::mem::size_of::<Self>()
+        self.payload.len() + self.parameters.capacity() + std::mem::size_of::<Self>()
     }
 }
 

@@ -16,12 +16,13 @@ use crate::io::source::{Names, SourceFile};
 use crate::media::{self, Hints, Run, Splitter};
 use crate::ops::Notice;
 use crate::ops::ingest::{Ingest, Sink};
+use crate::pack::payload::{Payload, SharedWindow, WindowPool};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TrySendError, bounded};
 use std::collections::{HashMap, VecDeque};
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 /// Bytes of a reader's window: four times the longest chunk, which keeps it near the processor's
@@ -75,6 +76,7 @@ pub(super) struct Readers<'a, 's> {
     idle: AtomicUsize,
     busy: AtomicUsize,
     now_ns: i128,
+    windows: Arc<WindowPool>,
     pub bytes_read: AtomicU64,
     pub doubts: Mutex<HashMap<&'static str, u64>>,
 }
@@ -94,6 +96,7 @@ impl<'a, 's> Readers<'a, 's> {
             idle: AtomicUsize::new(0),
             busy: AtomicUsize::new(0),
             now_ns,
+            windows: Arc::default(),
             bytes_read: AtomicU64::new(0),
             doubts: Mutex::default(),
         }
@@ -164,12 +167,11 @@ struct Reader<'r, 'a, 's> {
     shared: &'r Readers<'a, 's>,
     squeezer: Squeezer,
     sink: Sink<'a, 's>,
-    spare: Vec<Vec<u8>>,
 }
 
 impl<'r, 'a, 's> Reader<'r, 'a, 's> {
     fn new(shared: &'r Readers<'a, 's>) -> Self {
-        Reader { shared, squeezer: Squeezer::default(), sink: shared.ingest.sink(), spare: Vec::new() }
+        Reader { shared, squeezer: Squeezer::default(), sink: shared.ingest.sink() }
     }
 
     fn file(&mut self, job: &FileJob) -> FileOutcome {
@@ -237,7 +239,7 @@ impl<'r, 'a, 's> Reader<'r, 'a, 's> {
         }
         let mut references = Vec::new();
         for part in encoded.chunks(limits::CHUNK_BYTES / 16) {
-            let stored = self.store(part, &[(0, 0, part.len())], job.lane)?;
+            let stored = self.store(part.to_vec(), &[(0, 0, part.len())], job.lane)?;
             references.extend(stored.into_iter().map(|(_, r)| r)); // at most four, ATTRIBUTE_BYTES is 4 MiB
         }
         Ok(Attributes::Stream(Stream { level: 0, references }))
@@ -352,7 +354,7 @@ impl<'r, 'a, 's> Reader<'r, 'a, 's> {
     }
 
     fn window(&mut self) -> Window {
-        Window { bytes: self.spare.pop().unwrap_or_else(|| vec![0; WINDOW_BYTES]), filled: 0 }
+        Window { bytes: self.shared.windows.take(WINDOW_BYTES), filled: 0 }
     }
 
     /// Reads to the end, from `filled` on, and adds every chunk to the recipe. Returns the bytes.
@@ -424,7 +426,7 @@ impl<'r, 'a, 's> Reader<'r, 'a, 's> {
         while let Some(receiver) = waiting.pop_front() {
             self.collect(recipe, &receiver)?;
         }
-        self.spare.push(window.bytes);
+        self.shared.windows.give(window.bytes);
         Ok(Ok(at))
     }
 
@@ -455,15 +457,12 @@ impl<'r, 'a, 's> Reader<'r, 'a, 's> {
             }
         }
         if let Some((bytes, chunks)) = mine {
-            let references = self.store(&bytes, &chunks, lane)?;
+            let references = self.store(bytes, &chunks, lane)?;
             while let Some(receiver) = waiting.pop_front() {
                 self.collect(recipe, &receiver)?; // what was handed out comes before this batch
             }
             for (stream, reference) in references {
                 recipe.data(&mut self.sink, stream, reference)?;
-            }
-            if self.spare.len() < 2 {
-                self.spare.push(bytes);
             }
         }
         Ok(())
@@ -490,31 +489,31 @@ impl<'r, 'a, 's> Reader<'r, 'a, 's> {
     }
 
     fn batch(&mut self, batch: Batch) {
-        let outcome = self.store(&batch.bytes, &batch.chunks, batch.lane);
+        let outcome = self.store(batch.bytes, &batch.chunks, batch.lane);
         let _ = batch.done.send(outcome); // its owner is gone only if the run ends
-        if self.spare.len() < 2 {
-            self.spare.push(batch.bytes);
-        }
     }
 
-    /// Names a window's chunks, and stores the new ones.
-    fn store(&mut self, bytes: &[u8], chunks: &[(u8, usize, usize)], lane: usize) -> Result<Vec<(u8, Reference)>> {
+    /// Names a window's chunks, and stores the new ones. Where they are most of the window the records share it,
+    /// so that raw chunks are not copied; else they are copied, and the window is free at once.
+    fn store(&mut self, bytes: Vec<u8>, chunks: &[(u8, usize, usize)], lane: usize) -> Stored {
         let ingest = self.shared.ingest;
         let keys = ingest.store().keys();
-        let ids: Vec<ChunkId> = chunks.iter().map(|&(_, a, b)| keys.chunk_id(ChunkKind::Data, &bytes[a..b])).collect();
+        let window = SharedWindow::new(bytes, Arc::clone(&self.shared.windows));
+        let ids: Vec<ChunkId> = chunks.iter().map(|&(_, a, b)| keys.chunk_id(ChunkKind::Data, &window[a..b])).collect();
         let new = ingest.claim(&ids)?;
+        let new_bytes: usize = chunks.iter().zip(&new).filter(|(_, new)| **new).map(|(&(_, a, b), _)| b - a).sum();
+        let share = new_bytes / 3 >= window.len() / 4;
         let mut records = Vec::new();
         for ((&(_, a, b), id), new) in chunks.iter().zip(&ids).zip(new) {
             if new {
-                records.push(ingest.record(&mut self.squeezer, ChunkKind::Data, *id, &bytes[a..b]));
+                let plain = if share { Payload::part(&window, a..b) } else { window[a..b].to_vec().into() };
+                records.push(ingest.record(&mut self.squeezer, ChunkKind::Data, *id, &plain));
             }
         }
+        drop(window);
         ingest.send(lane, records)?;
-        Ok(chunks
-            .iter()
-            .zip(ids)
-            .map(|(&(stream, a, b), id)| (stream, Reference { id, bytes: (b - a) as u64 }))
-            .collect())
+        let references = chunks.iter().zip(ids).map(|(&(s, a, b), id)| (s, Reference { id, bytes: (b - a) as u64 }));
+        Ok(references.collect())
     }
 }
 

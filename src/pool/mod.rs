@@ -292,3 +292,57 @@ pub fn read_known(io: &Io, store: &Path) -> Result<Option<DiskList>> {
 pub fn is_of_the_filesystem(name: &OsStr) -> bool {
     name == "lost+found" || name == ".Trash-0" || name == "System Volume Information"
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::io::Fs;
+    use crate::io::memory::{ManualWorld, MemFs};
+
+    const STORE: StoreId = StoreId([1; 16]);
+
+    fn io(fs: &MemFs) -> Io {
+        Io { fs: Arc::new(fs.clone()), world: Arc::new(ManualWorld::new(1, 1)) }
+    }
+
+    fn furnish(fs: &MemFs, path: &str, disk: u8) -> KnownDisk {
+        let marker = Marker { store: STORE, disk: DiskId([disk; 16]), label: format!("d{disk}") };
+        fs.create_dir_all(Path::new(path)).unwrap();
+        fs.write(Path::new(path).join(MARKER_FILE), &marker.encode()).unwrap();
+        KnownDisk { disk: marker.disk, label: marker.label, path: path.as_bytes().to_vec() }
+    }
+
+    #[test]
+    fn a_folder_without_its_marker_is_a_missing_disk() {
+        let fs = MemFs::new();
+        let known = [furnish(&fs, "/a", 1), furnish(&fs, "/b", 2)];
+        fs.remove(Path::new("/b").join(MARKER_FILE)).unwrap();
+        let (pool, _) = Pool::join(&io(&fs), STORE, &known).unwrap();
+        assert_eq!((pool.disks().count(), pool.missing()), (1, &known[1..]));
+    }
+
+    #[test]
+    fn two_folders_with_one_disk_id_are_refused() {
+        let fs = MemFs::new();
+        let known = [furnish(&fs, "/a", 1), furnish(&fs, "/copy", 1)];
+        assert!(matches!(Pool::join(&io(&fs), STORE, &known), Err(Error::DiskForeign { .. })));
+    }
+
+    #[test]
+    fn disks_that_changed_places_are_known_by_their_markers() {
+        let fs = MemFs::new();
+        let (a, b) = (furnish(&fs, "/a", 1), furnish(&fs, "/b", 2));
+        let exchanged = [KnownDisk { path: b.path.clone(), ..a.clone() }, KnownDisk { path: a.path.clone(), ..b }];
+        let (pool, notices) = Pool::join(&io(&fs), STORE, &exchanged).unwrap();
+        assert_eq!(pool.disk(&a.disk).map(|d| d.path.clone()), Some(PathBuf::from("/a")));
+        assert_eq!((pool.missing().len(), notices.len()), (0, 2));
+    }
+
+    #[test]
+    fn a_disk_of_another_store_is_not_joined() {
+        let fs = MemFs::new();
+        let known = [furnish(&fs, "/a", 1)];
+        let (pool, notices) = Pool::join(&io(&fs), StoreId([9; 16]), &known).unwrap();
+        assert_eq!((pool.disks().count(), pool.missing().len(), notices.len()), (0, 1, 1));
+    }
+}

@@ -213,3 +213,30 @@ fn a_shelf_that_is_full_fails_the_backup_and_keeps_what_was_acknowledged() {
     let found = contents(&open(&io_of(Arc::new(fs.crash_strict()), 4), &Arc::default(), Mode::Read).unwrap());
     assert!(found == [first]);
 }
+
+#[test]
+fn a_panic_in_the_middle_of_a_backup_ends_it_and_loses_nothing_acknowledged() {
+    /// Gives some bytes, then panics.
+    struct Breaks(usize);
+    impl std::io::Read for Breaks {
+        fn read(&mut self, into: &mut [u8]) -> std::io::Result<usize> {
+            assert!(self.0 < 5_000_000, "a source that panics, on purpose");
+            let n = into.len().min(100_000);
+            into[..n].copy_from_slice(&noise(self.0 as u64, n));
+            self.0 += n;
+            Ok(n)
+        }
+    }
+    let (disk, first) = begun();
+    let io = io_of(Arc::new(disk.clone()), 3);
+    let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+        let store = open(&io, &Arc::default(), Mode::Write { verb: "backup" }).unwrap();
+        let source = Source::Stream { name: b"file".to_vec(), input: Box::new(Breaks(0)) };
+        backup::run(&store, options(source, false), &Control::default()).map(|_| ())
+    }));
+    assert!(!matches!(outcome, Ok(Ok(()))), "a backup that panicked was acknowledged");
+    let index: Arc<MemoryIndex> = Arc::default();
+    let second = noise(9, 1_000_000);
+    backup(&io, &index, second.clone()).unwrap();
+    assert!(contents(&open(&io, &index, Mode::Read).unwrap()) == [first, second]);
+}

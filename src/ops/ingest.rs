@@ -102,6 +102,29 @@ struct Lane {
     room: Arc<Room>,
 }
 
+/// Ends all lanes when it is dropped, also by a panic: the run ends then, instead of waiting for lanes that
+/// wait for it.
+struct EndLanes<'a>(&'a [Lane]);
+
+impl Drop for EndLanes<'_> {
+    fn drop(&mut self) {
+        for lane in self.0 {
+            let _ = lane.queue.send(Batch { records: Vec::new(), bytes: 0 }); // an empty batch ends the lane
+        }
+    }
+}
+
+/// Fails the run if its lane panics: nobody must wait for room in a queue that is emptied no more.
+struct LaneAlive<'i, 's>(&'i Ingest<'s>);
+
+impl Drop for LaneAlive<'_, '_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.fail(Error::WorkerLost { verb: self.0.verb });
+        }
+    }
+}
+
 /// A pack's table as far as it confirms hits: offset and id, ascending.
 type Table = Arc<Vec<(u32, ChunkId)>>;
 
@@ -255,10 +278,9 @@ where
                 outcome = Err(Error::Io { action: "start a thread for", path: shared.store.path().to_owned(), source });
             }
         }
+        let ending = EndLanes(&shared.lanes);
         let worked = outcome.and_then(|()| adopt::salvage(shared, &leftovers)).and_then(|()| work(shared));
-        for lane in &shared.lanes {
-            let _ = lane.queue.send(Batch { records: Vec::new(), bytes: 0 }); // an empty batch ends the lane
-        }
+        drop(ending);
         for handle in handles.into_iter().flatten() {
             if handle.join().is_err() {
                 shared.fail(Error::WorkerLost { verb: shared.verb });
@@ -443,6 +465,7 @@ impl<'s> Ingest<'s> {
     // ---- lanes ----------------------------------------------------------------------------------
 
     fn lane(&self, kind: PackKind, queue: Receiver<Batch>, room: Arc<Room>) {
+        let _alive = LaneAlive(self);
         let mut open: Option<PackWriter> = None;
         while let Ok(batch) = queue.recv() {
             if batch.records.is_empty() {

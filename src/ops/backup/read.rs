@@ -81,6 +81,22 @@ pub(super) struct Readers<'a, 's> {
     pub doubts: Mutex<HashMap<&'static str, u64>>,
 }
 
+/// Counts a reader that is at a file, also when it panics: the others wait until none is.
+struct Busy<'a>(&'a AtomicUsize);
+
+impl<'a> Busy<'a> {
+    fn new(count: &'a AtomicUsize) -> Self {
+        count.fetch_add(1, Ordering::SeqCst);
+        Busy(count)
+    }
+}
+
+impl Drop for Busy<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
 /// What one file's reading gave.
 struct Reading {
     content: Content,
@@ -138,9 +154,9 @@ impl<'a, 's> Readers<'a, 's> {
             self.idle.fetch_sub(1, Ordering::SeqCst);
             match job {
                 Ok(job) => {
-                    self.busy.fetch_add(1, Ordering::SeqCst);
+                    let busy = Busy::new(&self.busy);
                     let outcome = reader.file(&job);
-                    self.busy.fetch_sub(1, Ordering::SeqCst);
+                    drop(busy);
                     let _ = job.send.send(outcome); // nobody waits for it if the run ends
                 }
                 Err(_) => open = false,
@@ -151,9 +167,9 @@ impl<'a, 's> Readers<'a, 's> {
     /// Reads a stream of unknown length as one file.
     pub fn stream(&self, input: &mut dyn std::io::Read, lane: usize) -> Result<(Content, u64)> {
         let mut reader = Reader::new(self);
-        self.busy.fetch_add(1, Ordering::SeqCst);
+        let busy = Busy::new(&self.busy);
         let reading = reader.all(&mut |into, _| input.read(into), None, lane);
-        self.busy.fetch_sub(1, Ordering::SeqCst);
+        drop(busy);
         let reading = reading?.map_err(Error::io("read", "standard input"))?;
         Ok((reading.content, reading.bytes))
     }

@@ -12,7 +12,9 @@
 //! 4. A decoder writes at most the plain length that the record's header names, which is bounded.
 
 pub mod cut;
+pub mod form;
 pub mod squeeze;
 
 pub use cut::Cutter;
+pub use form::{Form, Packing, Pcm, Raster};
 pub use squeeze::{Payload, Squeezer, Unsqueezer};

@@ -20,7 +20,7 @@
 
 use super::runs::{Last, Walk};
 use super::tags::{ID3V2_HEADER, give_sound, id3v2_bytes};
-use super::{ESSENCE, FLAC, Hints, Run, Splitter, SplitterId, WRAPPER};
+use super::{ESSENCE, FLAC, Hints, Part, Splitter, SplitterId, WRAPPER};
 
 /// What a FLAC stream begins with.
 pub const MARKER: &[u8; 4] = b"fLaC";
@@ -152,7 +152,7 @@ impl Splitter for Flac {
         FLAC
     }
 
-    fn split(&mut self, window: &[u8], last: bool, runs: &mut Vec<Run>) {
+    fn split(&mut self, window: &[u8], last: bool, runs: &mut Vec<Part>) {
         // Handed back below, since the walk borrows it while `self` changes.
         let mut before = self.before;
         let mut walk = Walk::new(window, runs, &mut before);

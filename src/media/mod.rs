@@ -16,10 +16,16 @@
 pub mod flac;
 pub mod mp3;
 pub mod opaque;
+pub mod permute;
 mod runs;
 pub mod tags;
 #[cfg(test)]
 pub(crate) mod testing;
+
+use crate::chunk::Form;
+use crate::error::{Error, Result};
+#[cfg(doc)]
+use crate::format::limits;
 
 /// Bytes that every window but the last holds at least, counted from the first unconsumed byte. A
 /// header that does not fit is a reason for doubt. Larger windows are cheaper: up to half of this is held
@@ -42,8 +48,55 @@ pub const ESSENCE: StreamNumber = 1;
 pub struct Run {
     pub stream: StreamNumber,
     pub bytes: u64,
-    /// A chunk border stands before this run. Always so where the stream changes.
+    /// A chunk border stands before this run. Always so where the stream or the form changes.
     pub cut: bool,
+    /// What the bytes are.
+    pub form: Form,
+}
+
+/// Bytes that a mapped segment appends to one stream.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MappedPart {
+    pub stream: StreamNumber,
+    /// A chunk border stands before these bytes. Always so where the stream's form changes.
+    pub cut: bool,
+    pub form: Form,
+    pub bytes: Vec<u8>,
+}
+
+/// So many next bytes of the file, as streams whose bytes do not stand like this in the file.
+///
+/// Where a segment begins and ends depends on the file's bytes alone, not on the windows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mapped {
+    /// Bytes of the file: at least 1, at most [`limits::SEGMENT_BYTES`]; about a MiB is a good size.
+    pub bytes: u64,
+    /// What [`inverse`] rebuilds them with.
+    pub how: SplitterId,
+    /// Together at most four times [`limits::SEGMENT_BYTES`]. A stream may come more than once.
+    pub parts: Vec<MappedPart>,
+    /// At most [`limits::SEGMENT_PARAMETER_BYTES`]. They are stored as they are: what is long and repeats from file
+    /// to file belongs into a stream.
+    pub parameters: Vec<u8>,
+}
+
+/// What a splitter says of the next bytes of a file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// They belong to a stream as they are.
+    Run(Run),
+    /// They are rebuilt from streams.
+    Mapped(Mapped),
+}
+
+impl Part {
+    /// Bytes of the file.
+    pub fn bytes(&self) -> u64 {
+        match self {
+            Part::Run(run) => run.bytes,
+            Part::Mapped(mapped) => mapped.bytes,
+        }
+    }
 }
 
 /// What is known of a file before it streams by.
@@ -69,10 +122,11 @@ pub trait Splitter: Send {
     /// consumed, which is at least 1 for a window that is not empty, and all of it if `last`. A run
     /// may not reach beyond the window.
     ///
-    /// The same bytes in other windows give the same runs once those that follow each other without a
-    /// cut are joined. A smaller window than promised costs that, never the covering. Where the
+    /// The same bytes in other windows give the same parts once runs that follow each other without a
+    /// cut are joined. Whoever asked turns every mapped part back and compares; one that is not what it
+    /// should be is taken as opaque, so a mistake of a splitter costs space only. A smaller window than promised costs that, never the covering. Where the
     /// end is not known to have come, `last` may come with an empty window.
-    fn split(&mut self, window: &[u8], last: bool, runs: &mut Vec<Run>);
+    fn split(&mut self, window: &[u8], last: bool, runs: &mut Vec<Part>);
 
     /// Why it gave up in the middle, if it did: a short fixed text that can be counted.
     fn doubt(&self) -> Option<&'static str>;
@@ -91,6 +145,33 @@ pub const OPAQUE: SplitterId = SplitterId { number: 0, version: 1 };
 pub const FLAC: SplitterId = SplitterId { number: 1, version: 1 };
 /// MPEG audio layers I to III: ID3, APE and Lyrics3 tags apart from frames.
 pub const MP3: SplitterId = SplitterId { number: 2, version: 1 };
+
+/// Not a splitter, but a way back that several use: bytes of streams put in another order, see [`permute`].
+pub const PERMUTE: SplitterId = SplitterId { number: 0x100, version: 1 };
+
+/// Rebuilds the `bytes` bytes of the file that a mapped segment stands for. `parts` are the bytes that it takes of
+/// its streams, range by range.
+///
+/// # Errors
+/// [`crate::Error::Malformed`] for parameters or parts that no splitter left so, and for a `how` that this version does
+/// not know. The result is proven by whoever asked: the segment's check stands in the recipe.
+pub fn inverse(how: SplitterId, parameters: &[u8], parts: &[&[u8]], bytes: usize) -> Result<Vec<u8>> {
+    let out = match how {
+        PERMUTE => permute::inverse(parameters, parts, bytes)?,
+        _ => {
+            return Err(Error::Malformed {
+                what: "a recipe",
+                offset: 0,
+                why: "it needs a splitter that this version does not know: update onefold",
+            });
+        }
+    };
+    if out.len() == bytes {
+        Ok(out)
+    } else {
+        Err(Error::Malformed { what: "a mapped segment", offset: 0, why: "it is not as long as the recipe says" })
+    }
+}
 
 /// Chooses the splitter by the file's own bytes, never by its name.
 pub fn open(hints: Hints<'_>) -> Box<dyn Splitter> {
@@ -246,7 +327,7 @@ mod tests {
             for mut splitter in [open(head(&bytes)), Box::new(flac::Flac::new(Default::default())), mp3::unchecked()] {
                 let mut runs = Vec::new();
                 splitter.split(&bytes, true, &mut runs);
-                prop_assert_eq!(runs.iter().map(|r| r.bytes).sum::<u64>(), bytes.len() as u64);
+                prop_assert_eq!(runs.iter().map(Part::bytes).sum::<u64>(), bytes.len() as u64);
             }
         }
 
@@ -262,7 +343,7 @@ mod tests {
                 let end = bytes.len().min(at + size);
                 runs.clear();
                 splitter.split(&bytes[at..end], end == bytes.len(), &mut runs);
-                let used = runs.iter().map(|r| r.bytes as usize).sum::<usize>();
+                let used = runs.iter().map(|r| r.bytes() as usize).sum::<usize>();
                 prop_assert!(used > 0 && at + used <= end);
                 at += used;
                 if at == bytes.len() {

@@ -18,7 +18,7 @@
 use super::flac::{self, Flac};
 use super::runs::{Last, Walk};
 use super::tags::{TRAILING_MAX, give_sound, id3v2_bytes};
-use super::{ESSENCE, Hints, MP3, Run, Splitter, SplitterId, WRAPPER};
+use super::{ESSENCE, Hints, MP3, Part, Splitter, SplitterId, WRAPPER};
 
 /// Frames that must follow each other behind an ID3v2 tag.
 pub const FRAMES_TAGGED: usize = 2;
@@ -189,7 +189,7 @@ impl Splitter for Mp3 {
         MP3
     }
 
-    fn split(&mut self, window: &[u8], last: bool, runs: &mut Vec<Run>) {
+    fn split(&mut self, window: &[u8], last: bool, runs: &mut Vec<Part>) {
         if let Some(flac) = &mut self.flac {
             return flac.split(window, last, runs);
         }

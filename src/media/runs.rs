@@ -9,13 +9,14 @@
 //! 2. A run whose stream differs from the one before, in whichever window that stood, has `cut`.
 //! 3. Only runs of the same call are joined: what the caller had in `runs` before stays as it is.
 
-use super::{Run, StreamNumber};
+use super::{Mapped, Part, Run, StreamNumber};
+use crate::chunk::Form;
 
 /// What a splitter keeps of its runs from one window to the next.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Last {
     /// The stream of the last byte given.
-    stream: Option<StreamNumber>,
+    stream: Option<(StreamNumber, Form)>,
     /// A border that was asked for, but no byte has been given since.
     cut: bool,
 }
@@ -24,13 +25,13 @@ pub(super) struct Last {
 pub(super) struct Walk<'w, 'r> {
     window: &'w [u8],
     used: usize,
-    runs: &'r mut Vec<Run>,
+    runs: &'r mut Vec<Part>,
     first: usize,
     before: &'r mut Last,
 }
 
 impl<'w, 'r> Walk<'w, 'r> {
-    pub fn new(window: &'w [u8], runs: &'r mut Vec<Run>, before: &'r mut Last) -> Walk<'w, 'r> {
+    pub fn new(window: &'w [u8], runs: &'r mut Vec<Part>, before: &'r mut Last) -> Walk<'w, 'r> {
         let first = runs.len();
         Walk { window, used: 0, runs, first, before }
     }
@@ -52,19 +53,32 @@ impl<'w, 'r> Walk<'w, 'r> {
 
     /// Consumes `bytes` bytes (at most what is left) as part of `stream`.
     pub fn give(&mut self, stream: StreamNumber, bytes: usize) {
+        self.give_as(stream, Form::Bytes, bytes);
+    }
+
+    /// As [`Walk::give`], for bytes of a form.
+    pub fn give_as(&mut self, stream: StreamNumber, form: Form, bytes: usize) {
         let bytes = bytes.min(self.rest().len());
         if bytes == 0 {
             return;
         }
-        let cut = self.before.cut || self.before.stream != Some(stream);
+        let cut = self.before.cut || self.before.stream != Some((stream, form));
         self.used += bytes;
         // A usize is at most 64 bits wide.
         let bytes = bytes as u64;
-        match self.runs.get_mut(self.first..).and_then(<[Run]>::last_mut) {
-            Some(last) if !cut => last.bytes += bytes,
-            _ => self.runs.push(Run { stream, bytes, cut }),
+        match self.runs.get_mut(self.first..).and_then(<[Part]>::last_mut) {
+            Some(Part::Run(last)) if !cut => last.bytes += bytes,
+            _ => self.runs.push(Part::Run(Run { stream, bytes, cut, form })),
         }
-        *self.before = Last { stream: Some(stream), cut: false };
+        *self.before = Last { stream: Some((stream, form)), cut: false };
+    }
+
+    /// Consumes the bytes of a mapped segment, which must all be there. A run behind it begins with a cut.
+    pub fn map(&mut self, mapped: Mapped) {
+        debug_assert!(mapped.bytes as usize <= self.rest().len() && mapped.bytes > 0);
+        self.used += mapped.bytes as usize; // within the window
+        self.runs.push(Part::Mapped(mapped));
+        *self.before = Last::default();
     }
 
     /// Consumes up to `left` bytes as part of `stream` and takes them off `left`.
@@ -80,13 +94,17 @@ impl<'w, 'r> Walk<'w, 'r> {
 mod tests {
     use super::*;
 
+    fn joined(parts: &[Part]) -> impl Iterator<Item = Run> {
+        parts.iter().filter_map(|p| if let Part::Run(run) = p { Some(*run) } else { None })
+    }
+
     #[test]
     fn a_stream_that_changes_between_two_windows_is_cut() {
         let (mut before, mut runs) = (Last::default(), Vec::new());
         Walk::new(&[0; 8], &mut runs, &mut before).give(0, 8);
         Walk::new(&[0; 8], &mut runs, &mut before).give(0, 8);
         Walk::new(&[0; 8], &mut runs, &mut before).give(1, 8);
-        let cuts: Vec<_> = runs.iter().map(|r| (r.stream, r.bytes, r.cut)).collect();
+        let cuts: Vec<_> = joined(&runs).map(|r| (r.stream, r.bytes, r.cut)).collect();
         assert_eq!(cuts, [(0, 8, true), (0, 8, false), (1, 8, true)]);
     }
 
@@ -98,7 +116,7 @@ mod tests {
         walk.give_some(0, &mut left);
         walk.give(1, 5);
         assert_eq!(left, u64::MAX - 8);
-        assert_eq!(runs, [Run { stream: 0, bytes: 8, cut: true }]);
+        assert_eq!(runs, [Part::Run(Run { stream: 0, bytes: 8, cut: true, form: Form::Bytes })]);
     }
 
     #[test]
@@ -110,7 +128,7 @@ mod tests {
         walk.give(0, 0);
         walk.give(0, 2);
         walk.give(0, 2);
-        let cuts: Vec<_> = runs.iter().map(|r| (r.bytes, r.cut)).collect();
+        let cuts: Vec<_> = joined(&runs).map(|r| (r.bytes, r.cut)).collect();
         assert_eq!(cuts, [(2, true), (4, true)]);
     }
 }

@@ -2,52 +2,92 @@
 //! [`Splitter::split`] while it collects the runs.
 
 use super::mp3::FrameHeader;
-use super::{HINT_BYTES, Hints, Run, Splitter, WINDOW_MIN};
+use super::{HINT_BYTES, Hints, Part, Run, Splitter, StreamNumber, WINDOW_MIN, inverse};
+use crate::chunk::Form;
+use crate::format::limits;
+use std::collections::BTreeMap;
 
 /// Splits `bytes` and joins the runs; see [`collect_counting`].
 pub fn collect(splitter: Box<dyn Splitter>, bytes: &[u8], windows: &[usize]) -> Vec<Run> {
     collect_counting(splitter, bytes, windows).0
 }
 
-/// Splits `bytes` and joins the runs that follow each other without a cut; also tells the doubt.
+/// As [`collect_parts`], for a splitter that maps nothing.
+///
+/// # Panics
+/// Where a promise is broken.
+pub fn collect_counting(
+    splitter: Box<dyn Splitter>,
+    bytes: &[u8],
+    windows: &[usize],
+) -> (Vec<Run>, Option<&'static str>) {
+    let (parts, doubt) = collect_parts(splitter, bytes, windows);
+    let run = |part| match part {
+        Part::Run(run) => run,
+        Part::Mapped(_) => panic!("a mapped segment"),
+    };
+    (parts.into_iter().map(run).collect(), doubt)
+}
+
+/// Splits `bytes` and joins the runs that follow each other without a cut; also tells the doubt. Mapped segments
+/// are turned back and compared.
 ///
 /// `windows` are taken in turn, as bytes beyond [`WINDOW_MIN`]; none is one window for the whole file.
 /// After an odd one the end of the file is not known yet when it is reached.
 ///
 /// # Panics
 /// Where a promise is broken.
-pub fn collect_counting(
+pub fn collect_parts(
     mut splitter: Box<dyn Splitter>,
     bytes: &[u8],
     windows: &[usize],
-) -> (Vec<Run>, Option<&'static str>) {
-    let (mut at, mut joined) = (0, Vec::<Run>::new());
+) -> (Vec<Part>, Option<&'static str>) {
+    let (mut at, mut joined) = (0, Vec::<Part>::new());
     let mut sizes = windows.iter().cycle();
+    let mut forms: BTreeMap<StreamNumber, Form> = BTreeMap::new();
     loop {
         let extra = sizes.next();
         let size = extra.map_or(usize::MAX, |e| WINDOW_MIN + e).min(bytes.len() - at);
         let unaware = size >= WINDOW_MIN && extra.is_some_and(|e| e % 2 == 1);
         let last = at + size == bytes.len() && !unaware;
-        let before = Run { stream: 77, bytes: 77, cut: true };
-        let mut runs = vec![before];
-        splitter.split(&bytes[at..at + size], last, &mut runs);
-        assert_eq!(runs.remove(0), before, "the caller's runs stay as they are");
-        let used = runs.iter().map(|r| r.bytes).sum::<u64>() as usize;
+        let before = Part::Run(Run { stream: 77, bytes: 77, cut: true, form: Form::Bytes });
+        let mut parts = vec![before.clone()];
+        splitter.split(&bytes[at..at + size], last, &mut parts);
+        assert_eq!(parts.remove(0), before, "the caller's runs stay as they are");
+        let used = parts.iter().map(|r| r.bytes()).sum::<u64>() as usize;
         assert!(used <= size, "beyond the window");
         assert!(used > 0 || size == 0, "no progress");
         assert!(used == size || !last, "bytes left over");
+        let mut from = at;
         at += used;
-        for run in runs {
-            assert!(run.bytes > 0, "an empty run");
-            match joined.last_mut() {
-                Some(end) if !run.cut => {
-                    assert_eq!(end.stream, run.stream, "a stream changed without a cut");
+        for part in parts {
+            assert!(part.bytes() > 0, "an empty part");
+            let file = &bytes[from..from + part.bytes() as usize];
+            from += file.len();
+            match (joined.last_mut(), part) {
+                (Some(Part::Run(end)), Part::Run(run)) if !run.cut => {
+                    assert_eq!((end.stream, end.form), (run.stream, run.form), "a stream changed without a cut");
                     end.bytes += run.bytes;
                 }
-                Some(_) => joined.push(run),
-                None => {
-                    assert!(run.cut, "the first run has no border");
-                    joined.push(run);
+                (_, Part::Run(run)) => {
+                    assert!(run.cut, "the first run, or one behind a mapped segment, has no border");
+                    forms.remove(&run.stream);
+                    joined.push(Part::Run(run));
+                }
+                (_, Part::Mapped(mapped)) => {
+                    assert!(mapped.bytes <= limits::SEGMENT_BYTES);
+                    assert!(mapped.parameters.len() <= limits::SEGMENT_PARAMETER_BYTES);
+                    assert!(
+                        mapped.parts.iter().map(|p| p.bytes.len() as u64).sum::<u64>() <= 4 * limits::SEGMENT_BYTES
+                    );
+                    for part in &mapped.parts {
+                        let same = forms.insert(part.stream, part.form) == Some(part.form);
+                        assert!(same || part.cut, "a stream begins, or changes its form, without a cut");
+                    }
+                    let streams: Vec<&[u8]> = mapped.parts.iter().map(|p| &p.bytes[..]).collect();
+                    let back = inverse(mapped.how, &mapped.parameters, &streams, file.len()).expect("a way back");
+                    assert!(back == file, "a mapped segment does not come back");
+                    joined.push(Part::Mapped(mapped));
                 }
             }
         }
@@ -56,6 +96,24 @@ pub fn collect_counting(
             return (joined, splitter.doubt());
         }
     }
+}
+
+/// What each stream of a file holds.
+pub fn streams(bytes: &[u8], parts: &[Part]) -> BTreeMap<StreamNumber, Vec<u8>> {
+    let (mut at, mut streams) = (0, BTreeMap::<StreamNumber, Vec<u8>>::new());
+    for part in parts {
+        let file = &bytes[at..at + part.bytes() as usize];
+        at += file.len();
+        match part {
+            Part::Run(run) => streams.entry(run.stream).or_default().extend_from_slice(file),
+            Part::Mapped(mapped) => {
+                for part in &mapped.parts {
+                    streams.entry(part.stream).or_default().extend_from_slice(&part.bytes);
+                }
+            }
+        }
+    }
+    streams
 }
 
 /// Hints of a file of these bytes.

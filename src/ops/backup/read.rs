@@ -409,7 +409,10 @@ impl<'r, 'a, 's> Reader<'r, 'a, 's> {
             if split < filled {
                 fresh.clear();
                 splitter.split(&window.bytes[split..filled], last, &mut fresh);
-                for run in fresh.drain(..) {
+                for part in fresh.drain(..) {
+                    let media::Part::Run(run) = part else {
+                        return Err(Error::Malformed { what: "a splitter's answer", offset: at, why: "not yet" });
+                    };
                     split += run.bytes as usize; // a run does not reach beyond the window
                     match runs.back_mut() {
                         Some(open) if open.stream == run.stream && !run.cut => open.bytes += run.bytes,

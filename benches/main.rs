@@ -116,6 +116,7 @@ fn pack() {
             parameters: vec![],
             bases: vec![],
             plain_bytes: c.len() as u32,
+            features: None,
             payload: c.to_vec().into(),
         })
         .collect();

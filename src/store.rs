@@ -26,7 +26,8 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 mod index;
-pub use index::{INDEX_DIR, IndexKind};
+
+pub use index::{INDEX_DIR, IndexKind, PackRows};
 
 /// The lock file of a store.
 pub const LOCK_FILE: &str = "lock";
@@ -87,11 +88,13 @@ pub struct Store {
     blocked: Option<String>,
     memory_bytes: u64,
     nodes: Mutex<NodeCache>,
+    /// Plain bytes of bases of deltas.
+    bases: Mutex<NodeCache>,
     /// Held as long as the store is open for writing.
     _locks: Vec<Box<dyn Lock>>,
 }
 
-/// Metadata chunks that were read lately, by id, bounded in bytes.
+/// Chunks that were read lately, by id, bounded in bytes.
 #[derive(Default)]
 struct NodeCache {
     held: HashMap<ChunkId, Arc<Vec<u8>>>,
@@ -313,6 +316,7 @@ impl Store {
             blocked,
             memory_bytes: options.memory_bytes.max(MEMORY_MIN),
             nodes: Mutex::default(),
+            bases: Mutex::default(),
             _locks: locks,
         };
         store.open_index(&options.index, &mut notices)?;
@@ -478,7 +482,64 @@ impl Store {
         let mut record = vec![0; self.record_bytes(at)?];
         let offset = u64::from(at.place.offset);
         file.read_exact_at(&mut record, offset).map_err(|e| self.read_failed(id, at, e))?;
-        read::open_record(&self.keys, unsqueezer, at.sealed.pack, offset, &record, kind, id)
+        read::open_record(&self.keys, unsqueezer, at.sealed.pack, offset, &record, (kind, id), &mut |base| {
+            self.base(base)
+        })
+    }
+
+    /// The plain bytes of a base, from its own record: a base is never a delta. Bases that were read lately are kept in a
+    /// sixteenth of the memory budget.
+    ///
+    /// # Errors
+    /// [`Error::ChunkMissing`], [`Error::ChunkDamaged`], [`Error::Io`], [`Error::Index`].
+    pub fn base(&self, id: &ChunkId) -> Result<Arc<Vec<u8>>> {
+        if let Some(held) = self.bases.lock().unwrap_or_else(PoisonError::into_inner).held.get(id) {
+            return Ok(Arc::clone(held));
+        }
+        let missing = || Error::ChunkMissing { chunk: id.to_string() };
+        let at = self.locate(std::slice::from_ref(id))?.pop().flatten().ok_or_else(missing)?;
+        self.base_at(id, &at)
+    }
+
+    /// As [`Store::base`], for a base whose place is known.
+    ///
+    /// # Errors
+    /// As [`Store::base`].
+    pub fn base_at(&self, id: &ChunkId, at: &Located) -> Result<Arc<Vec<u8>>> {
+        if let Some(held) = self.bases.lock().unwrap_or_else(PoisonError::into_inner).held.get(id) {
+            return Ok(Arc::clone(held));
+        }
+        let file = self.pool.open(&at.sealed)?;
+        let mut record = vec![0; self.record_bytes(at)?];
+        let offset = u64::from(at.place.offset);
+        file.read_exact_at(&mut record, offset).map_err(|e| self.read_failed(id, at, e))?;
+        let pack = at.sealed.pack;
+        // Not the caller's: that one is in use for what this is the base of.
+        let mut unsqueezer = Unsqueezer::default();
+        let no_bases = &mut read::no_bases;
+        let plain =
+            read::open_record(&self.keys, &mut unsqueezer, pack, offset, &record, (ChunkKind::Data, id), no_bases)?;
+        let plain = Arc::new(plain);
+        let mut bases = self.bases.lock().unwrap_or_else(PoisonError::into_inner);
+        bases.insert(*id, Arc::clone(&plain), self.memory_bytes / 16);
+        Ok(plain)
+    }
+
+    /// For each feature the place of a chunk that had it last, as far as that is in a live pack on a disk that is here. Nothing
+    /// is promised: whoever uses a place asks the pack's table what lies there.
+    ///
+    /// # Errors
+    /// [`Error::Index`].
+    pub fn resembling(&self, features: &[u64]) -> Result<Vec<Option<Located>>> {
+        let places = self.index.resembling(features)?;
+        Ok(self.with_state(|state| {
+            let live = |place: Place| {
+                let sealed = state.pack(place.pack)?.sealed;
+                let whole = !state.is_damaged(&sealed.pack, u64::from(place.offset), u64::from(place.stored));
+                (self.pool.holds(&sealed) && whole).then_some(Located { sealed, place })
+            };
+            places.into_iter().map(|p| p.and_then(live)).collect()
+        }))
     }
 
     /// Bytes of the record at a place, if that can be.

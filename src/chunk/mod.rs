@@ -8,13 +8,15 @@
 //! 1. Cuts depend on the bytes, the superblock's chunker and the gear seed alone. They equal those of
 //!    the pinned crate; golden vectors hold them.
 //! 2. `open(squeeze(bytes)) == bytes`. What a codec does not make smaller stays raw.
-//! 3. The choice of a codec depends on the bytes alone, never on load, cores or budget.
+//! 3. The choice of a codec depends on the bytes, and for a delta on the bases offered, never on load, cores or budget.
 //! 4. A decoder writes at most the plain length that the record's header names, which is bounded.
 
 pub mod cut;
 pub mod form;
+pub mod sketch;
 pub mod squeeze;
 
 pub use cut::Cutter;
 pub use form::{Form, Packing, Pcm, Raster};
+pub use sketch::{Sketch, Sketcher};
 pub use squeeze::{Payload, Squeezer, Unsqueezer};

@@ -18,6 +18,7 @@
 //! section := id:u16 reserved:u16 length:u64 bytes
 //!   1 table       per record: offset:u32, then its header as it stands there
 //!   2 statistics  records:u32 plain:u64 stored:u64
+//!   0x8001 features  (row:u32 feature:u64{6})*   rows ascending; see `chunk::sketch`. Absent where there are none
 //! units   := one XXH3-128 per 1 MiB of the file before `units`
 //! ```
 //! Checks are seeded with the pack's id and their structure's offset in the file. A section with an
@@ -41,6 +42,13 @@ const _: () = assert!(8 + 2 + 1 + 5 + 16 + 12 + 12 + 8 == PACK_HEADER_BYTES);
 const _: () = assert!(8 + 12 + 4 + 8 + 8 + 8 + 32 + 8 + 8 == TRAILER_BYTES);
 const SECTION_TABLE: u16 = 1;
 const SECTION_STATISTICS: u16 = 2;
+const SECTION_FEATURES: u16 = 0x8001;
+/// Features of a chunk.
+pub const FEATURES: usize = 6;
+const FEATURE_ROW_BYTES: usize = 4 + 8 * FEATURES;
+
+/// The resemblance features of one chunk, see the floor `chunk`.
+pub type Features = [u64; FEATURES];
 
 /// What a pack holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -128,6 +136,8 @@ pub struct PackStatistics {
 pub struct Footer {
     pub rows: Vec<Row>,
     pub statistics: PackStatistics,
+    /// Resemblance features of some rows, by their numbers, ascending.
+    pub features: Vec<(u32, Features)>,
 }
 
 impl Footer {
@@ -140,7 +150,7 @@ impl Footer {
         }
         let mut out = Vec::with_capacity(table.len() + 64);
         out.put(&FOOTER_MAGIC);
-        out.put_u32(2);
+        out.put_u32(2 + u32::from(!self.features.is_empty()));
         let mut section = |id, bytes: &[u8]| {
             out.put_u16(id);
             out.put_u16(0);
@@ -153,6 +163,14 @@ impl Footer {
         s.put_u64(self.statistics.plain_bytes);
         s.put_u64(self.statistics.stored_bytes);
         section(SECTION_STATISTICS, &s);
+        if !self.features.is_empty() {
+            let mut f = Vec::with_capacity(self.features.len() * FEATURE_ROW_BYTES);
+            for (row, features) in &self.features {
+                f.put_u32(*row);
+                features.iter().for_each(|n| f.put_u64(*n));
+            }
+            section(SECTION_FEATURES, &f);
+        }
         let check = check::check64(check::place_seed(pack, offset), &out);
         out.put(&check);
         out
@@ -172,7 +190,7 @@ impl Footer {
         let mut r = Reader::new("a pack's footer", &bytes[..body_len]);
         r.take(8)?;
         let sections = r.u32()?;
-        let (mut rows, mut statistics) = (None, None);
+        let (mut rows, mut statistics, mut features) = (None, None, None);
         for _ in 0..sections {
             let id = r.u16()?;
             r.u16()?;
@@ -186,15 +204,39 @@ impl Footer {
                         Some(PackStatistics { records: s.u32()?, plain_bytes: s.u64()?, stored_bytes: s.u64()? });
                     s.end()?;
                 }
+                SECTION_FEATURES if features.is_none() => features = Some(Self::decode_features(body)?),
                 0x8000.. => {}
                 _ => return Err(r.bad("a section that this version does not know, or one twice")),
             }
         }
         r.end()?;
         match (rows, statistics) {
-            (Some(rows), Some(statistics)) => Ok(Footer { rows, statistics }),
+            (Some(rows), Some(statistics)) => {
+                let features = features.unwrap_or_default();
+                if features.last().is_some_and(|(row, _)| *row as usize >= rows.len()) {
+                    return Err(r.bad("features of a record that there is not"));
+                }
+                Ok(Footer { rows, statistics, features })
+            }
             _ => Err(r.bad("a section is missing")),
         }
+    }
+
+    fn decode_features(body: &[u8]) -> Result<Vec<(u32, Features)>> {
+        let mut r = Reader::new("a pack's features", body);
+        let mut features: Vec<(u32, Features)> = Vec::with_capacity(body.len() / FEATURE_ROW_BYTES);
+        while r.left() > 0 {
+            let row = r.u32()?;
+            if features.last().is_some_and(|(last, _)| *last >= row) {
+                return Err(r.bad("its rows do not ascend"));
+            }
+            let mut all = [0; FEATURES];
+            for feature in &mut all {
+                *feature = r.u64()?;
+            }
+            features.push((row, all));
+        }
+        Ok(features)
     }
 
     fn decode_table(pack: PackId, footer_offset: u64, body: &[u8]) -> Result<Vec<Row>> {
@@ -317,6 +359,9 @@ mod tests {
             at += header.record_bytes();
             f.statistics.records += 1;
             f.statistics.stored_bytes += u64::from(n);
+            if i % 3 == 1 {
+                f.features.push((i as u32, [i as u64, 1, u64::MAX, 7, 8, 9]));
+            }
         }
         (f, at)
     }

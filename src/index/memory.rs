@@ -17,6 +17,7 @@ use crate::format::id::ChunkId;
 #[derive(Clone, Default)]
 struct State {
     chunks: BTreeMap<ChunkId, Place>,
+    features: BTreeMap<u64, Place>,
     reflected: Option<Reflected>,
 }
 
@@ -104,8 +105,18 @@ impl Index for MemoryIndex {
             chunks.insert(id, place);
         }
         let count = chunks.len() as u64;
-        self.change(|state| *state = State { chunks, reflected: Some(reflected) });
+        self.change(|state| (state.chunks, state.reflected) = (chunks, Some(reflected)));
         Ok(count)
+    }
+
+    fn resembling(&self, features: &[u64]) -> Result<Vec<Option<Place>>> {
+        let state = self.read();
+        Ok(features.iter().map(|f| state.features.get(f).copied()).collect())
+    }
+
+    fn put_features(&self, features: &[(u64, Place)]) -> Result<()> {
+        self.change(|state| state.features.extend(features.iter().copied()));
+        Ok(())
     }
 
     fn statistics(&self) -> Result<Statistics> {

@@ -173,6 +173,13 @@ pub trait Index: Send + Sync {
     /// whatever `next` gives. After an error `reflected` is unset and the index is to be made anew.
     fn load_sorted(&self, next: NextEntry<'_>, reflected: Reflected) -> Result<u64>;
 
+    /// For each feature the chunk that had it last, in the order asked. Features are a help, not a promise: some may
+    /// be forgotten to keep to a budget.
+    fn resembling(&self, features: &[u64]) -> Result<Vec<Option<Place>>>;
+
+    /// Puts features of chunks; a later chunk takes an earlier one's feature.
+    fn put_features(&self, features: &[(u64, Place)]) -> Result<()>;
+
     /// How large the index is.
     fn statistics(&self) -> Result<Statistics>;
 

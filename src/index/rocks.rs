@@ -7,6 +7,7 @@
 //! ```text
 //! column family  key                  value
 //! chunk          chunk id, 32 bytes   Place, 16 bytes
+//! feature        feature, 8 bytes     Place of the chunk that had it last, 16 bytes
 //! meta           "schema"             version, 4 bytes little-endian
 //!                "store"              store id, 16 bytes
 //!                "reflected"          Reflected, 40 bytes; absent until the index was filled
@@ -46,8 +47,11 @@ type Db = DBWithThreadMode<SingleThreaded>;
 type RawIterator<'a> = DBRawIteratorWithThreadMode<'a, Db>;
 
 /// Changes when an older index cannot be read any more; it is then made anew.
-const SCHEMA: u32 = 1;
+const SCHEMA: u32 = 2;
 const CHUNK: &str = "chunk";
+const FEATURE: &str = "feature";
+/// Features beyond so many bytes of sorted files are not kept: at 30 bytes each those of half a billion chunks.
+const FEATURE_BYTES_MAX: u64 = 64 << 30;
 const META: &str = "meta";
 const KEY_SCHEMA: &str = "schema";
 const KEY_STORE: &str = "store";
@@ -213,6 +217,7 @@ impl RocksIndex {
         all.set_error_if_exists(create);
         let families = [
             ColumnFamilyDescriptor::new(CHUNK, settings::chunks(&budget, &cache)),
+            ColumnFamilyDescriptor::new(FEATURE, settings::chunks(&budget, &cache)),
             ColumnFamilyDescriptor::new(META, settings::meta(&cache)),
             // RocksDB insists on it; nothing is written to it.
             ColumnFamilyDescriptor::new(rocksdb::DEFAULT_COLUMN_FAMILY_NAME, settings::meta(&cache)),
@@ -346,9 +351,44 @@ impl Index for RocksIndex {
         load::load_sorted(self, next, reflected)
     }
 
+    fn resembling(&self, features: &[u64]) -> Result<Vec<Option<Place>>> {
+        let family = self.family(FEATURE)?;
+        let mut order: Vec<([u8; 8], usize)> = features.iter().enumerate().map(|(i, f)| (f.to_be_bytes(), i)).collect();
+        order.sort_unstable();
+        let mut answers = vec![None; features.len()];
+        for asked in order.chunks(LOOKUPS_MAX) {
+            let found = self.db.batched_multi_get_cf(family, asked.iter().map(|(key, _)| key), true);
+            for ((_, i), value) in asked.iter().zip(found) {
+                if let Some(value) = value.map_err(failed(&self.path, "look features up"))? {
+                    answers[*i] = Some(self.place(&value)?); // a position in `features`, which is as long
+                }
+            }
+        }
+        Ok(answers)
+    }
+
+    fn put_features(&self, features: &[(u64, Place)]) -> Result<()> {
+        if features.is_empty() {
+            return Ok(());
+        }
+        let family = self.family(FEATURE)?;
+        if self.number(family, properties::ESTIMATE_LIVE_DATA_SIZE)? > FEATURE_BYTES_MAX {
+            return Ok(());
+        }
+        let mut batch = WriteBatch::with_capacity_bytes(features.len().saturating_mul(8 + 16 + 4).saturating_add(16));
+        for (feature, place) in features {
+            batch.put_cf(family, feature.to_be_bytes(), place.encode());
+        }
+        self.write("put features", batch)
+    }
+
     fn statistics(&self) -> Result<Statistics> {
-        let (chunk, meta) = (self.family(CHUNK)?, self.family(META)?);
-        let both = |property| Ok::<u64, Error>(self.number(chunk, property)? + self.number(meta, property)?);
+        let (chunk, feature, meta) = (self.family(CHUNK)?, self.family(FEATURE)?, self.family(META)?);
+        let both = |property| {
+            Ok::<u64, Error>(
+                self.number(chunk, property)? + self.number(feature, property)? + self.number(meta, property)?,
+            )
+        };
         let cache_bytes = self.cache.get_usage() as u64;
         let buffer_bytes = both(properties::SIZE_ALL_MEM_TABLES)?;
         let reader_bytes = both(properties::ESTIMATE_TABLE_READERS_MEM)?;
@@ -375,7 +415,7 @@ impl Index for RocksIndex {
         if self.mode == Mode::ReadOnly {
             return Err(refused(&self.path, "flush it", READ_ONLY));
         }
-        let families = [self.family(CHUNK)?, self.family(META)?];
+        let families = [self.family(CHUNK)?, self.family(FEATURE)?, self.family(META)?];
         self.db.flush_cfs_opt(&families, &FlushOptions::default()).map_err(failed(&self.path, "flush it"))
     }
 }

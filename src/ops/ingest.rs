@@ -19,21 +19,22 @@ use crate::catalog::state::LogState;
 use crate::chunk::{Payload, Squeezer};
 use crate::error::{Error, Result};
 use crate::format::event::{Event, Outcome, SealedPack};
-use crate::format::footer::PackKind;
+use crate::format::footer::{PackKind, Row};
 use crate::format::record::Codec;
 use crate::format::{ChunkId, ChunkKind, DiskId, PackId, SnapshotId, WriterId};
-use crate::index::Place;
 use crate::pack::WriteChunks;
 use crate::pack::payload::Payload as Bytes;
 use crate::pack::write::{Abandoned, NewRecord, PackWriter, Sealed};
 use crate::pool::PackStore;
-use crate::store::{Located, Mode, Store};
+use crate::store::{Located, Mode, PackRows, Store};
 use crossbeam_channel::{Receiver, Sender};
+use resemble::Hit;
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 pub(in crate::ops) mod adopt;
+pub(in crate::ops) mod resemble;
 
 /// Sealed packs are published when so many have gathered.
 const PUBLISH_PACKS: usize = 8;
@@ -125,8 +126,22 @@ impl Drop for LaneAlive<'_, '_> {
     }
 }
 
-/// A pack's table as far as it confirms hits: offset and id, ascending.
-type Table = Arc<Vec<(u32, ChunkId)>>;
+/// What a pack's table says of a record, as far as it confirms hits.
+#[derive(Clone)]
+struct TableRow {
+    offset: u32,
+    id: ChunkId,
+    bases: Box<[ChunkId]>,
+}
+
+impl TableRow {
+    fn of(row: &Row) -> TableRow {
+        TableRow { offset: row.offset, id: row.header.id, bases: row.header.bases.clone().into() }
+    }
+}
+
+/// A pack's rows, by offset.
+type Table = Arc<Vec<TableRow>>;
 
 #[derive(Default)]
 struct Tables {
@@ -178,6 +193,7 @@ pub struct Ingest<'s> {
     sequence: AtomicU32,
     claims: Claims,
     tables: Mutex<Tables>,
+    resemblance: resemble::Resemblance,
     lanes: Vec<Lane>,
     /// Disks of the open packs, one entry a pack.
     open_on: Mutex<Vec<DiskId>>,
@@ -247,6 +263,7 @@ where
         sequence: AtomicU32::new(1),
         claims: Claims::new(),
         tables: Mutex::default(),
+        resemblance: resemble::Resemblance::default(),
         lanes,
         open_on: Mutex::default(),
         sealed: Mutex::default(),
@@ -358,8 +375,16 @@ impl<'s> Ingest<'s> {
     /// # Errors
     /// [`Error::Index`].
     pub fn claim(&self, ids: &[ChunkId]) -> Result<Vec<bool>> {
+        Ok(self.claim_hits(ids)?.into_iter().map(|hit| hit.new).collect())
+    }
+
+    /// As [`Ingest::claim`], and tells where the others are.
+    ///
+    /// # Errors
+    /// [`Error::Index`].
+    pub fn claim_hits(&self, ids: &[ChunkId]) -> Result<Vec<Hit>> {
         self.counters.chunks_seen.fetch_add(ids.len() as u64, Ordering::Relaxed);
-        let mut new = vec![false; ids.len()];
+        let mut hits = vec![Hit::default(); ids.len()];
         let unknown: Vec<usize> = (0..ids.len()).filter(|&i| !self.claims.holds(&ids[i])).collect(); // i < len
         let wanted: Vec<ChunkId> = unknown.iter().map(|&i| ids[i]).collect();
         let located = self.store.locate(&wanted)?;
@@ -368,17 +393,52 @@ impl<'s> Ingest<'s> {
         let most =
             self.dry_run.then(|| (self.store.memory_bytes() / 4 / CLAIM_BYTES) as usize / self.claims.shards.len());
         for (i, at) in unknown.into_iter().zip(located) {
-            let stored = at.is_some_and(|at| self.confirms(&at, &ids[i]));
-            new[i] = !stored && self.claims.claim(&ids[i], most);
+            let stored = match &at {
+                Some(at) => self.confirms(at, &ids[i])?,
+                None => false,
+            };
+            hits[i] = Hit {
+                at: at.filter(|_| stored),
+                new: !stored && self.claims.claim(&ids[i], most),
+                // There is a copy that cannot be used now, or there may be one: other chunks may be coded against it.
+                plain: at.is_some() || self.reuse_needs_proof,
+            };
         }
-        self.counters.chunks_new.fetch_add(new.iter().filter(|n| **n).count() as u64, Ordering::Relaxed);
-        Ok(new)
+        self.counters.chunks_new.fetch_add(hits.iter().filter(|h| h.new).count() as u64, Ordering::Relaxed);
+        Ok(hits)
     }
 
-    /// Whether the pack's own table has this chunk at this place.
-    fn confirms(&self, at: &Located, id: &ChunkId) -> bool {
-        let Some(table) = self.table(&at.sealed) else { return false };
-        table.binary_search_by_key(&at.place.offset, |row| row.0).is_ok_and(|i| table[i].1 == *id) // found at i
+    /// Whether all these chunks are stored, and what they are coded against.
+    ///
+    /// # Errors
+    /// [`Error::Index`].
+    pub fn can_be_had(&self, ids: &[ChunkId]) -> Result<bool> {
+        for (id, at) in ids.iter().zip(self.store.locate(ids)?) {
+            let Some(at) = at else { return Ok(false) };
+            if !self.confirms(&at, id)? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Whether the pack's own table has this chunk at this place, and all that it is coded against can be had.
+    fn confirms(&self, at: &Located, id: &ChunkId) -> Result<bool> {
+        let Some(row) = self.row(at, id) else { return Ok(false) };
+        for (base, at) in row.bases.iter().zip(self.store.locate(&row.bases)?) {
+            let there = at.and_then(|at| self.row(&at, base)).is_some_and(|row| row.bases.is_empty());
+            if !there {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// What the pack's own table says of this chunk, if it has it at this place.
+    fn row(&self, at: &Located, id: &ChunkId) -> Option<TableRow> {
+        let table = self.table(&at.sealed)?;
+        let i = table.binary_search_by_key(&at.place.offset, |row| row.offset).ok()?;
+        table.get(i).filter(|row| row.id == *id).cloned()
     }
 
     fn table(&self, sealed: &SealedPack) -> Option<Table> {
@@ -392,7 +452,7 @@ impl<'s> Ingest<'s> {
         let ends = self.store.pool().open(sealed).and_then(|file| crate::pack::read::ends(&*file, &path, sealed.pack));
         let table = match ends {
             Ok(ends) if ends.trailer.root == sealed.root => {
-                Some(Arc::new(ends.footer.rows.iter().map(|r| (r.offset, r.header.id)).collect::<Vec<_>>()))
+                Some(Arc::new(ends.footer.rows.iter().map(TableRow::of).collect::<Vec<_>>()))
             }
             Ok(_) => {
                 self.control.notice(Notice::Note(format!(
@@ -413,7 +473,7 @@ impl<'s> Ingest<'s> {
     fn keep_table(&self, pack: PackId, table: Option<Table>) {
         let budget = self.store.memory_bytes() / 8;
         let mut tables = self.tables.lock().unwrap_or_else(PoisonError::into_inner);
-        let size = |t: &Option<Table>| 64 + t.as_ref().map_or(0, |t| t.len() as u64 * 36);
+        let size = |t: &Option<Table>| 64 + t.as_ref().map_or(0, |t| t.len() as u64 * 56);
         tables.bytes += size(&table);
         if let Some(old) = tables.held.insert(pack, table) {
             tables.bytes -= size(&old);
@@ -459,7 +519,7 @@ impl<'s> Ingest<'s> {
             Payload::Coded { codec, parameters, bytes } => (codec, parameters, bytes.into()),
         };
         let plain_bytes = plain.len() as u32; // a chunk is at most CHUNK_BYTES long
-        NewRecord { kind, id, codec, parameters, bases: Vec::new(), plain_bytes, payload }
+        NewRecord { kind, id, codec, parameters, bases: Vec::new(), plain_bytes, features: None, payload }
     }
 
     // ---- lanes ----------------------------------------------------------------------------------
@@ -493,7 +553,12 @@ impl<'s> Ingest<'s> {
                 Some(writer) => writer,
                 None => self.open_pack(kind)?,
             };
-            match writer.append(records) {
+            let features: Vec<_> = records.iter().map(|r| r.features).collect();
+            let appended = writer.append(records);
+            if appended.is_ok() && kind == PackKind::Data {
+                self.resemblance.appended(writer.pack(), writer.file(), writer.rows(), &features);
+            }
+            match appended {
                 Ok(()) if writer.is_full(self.store.superblock().pack_bytes) => self.seal(kind, writer)?,
                 Ok(()) => *open = Some(writer),
                 Err(e) => failed.push(self.abandon(writer, e)),
@@ -573,7 +638,7 @@ impl<'s> Ingest<'s> {
                 self.closed(&disk);
                 self.counters.packs_sealed.fetch_add(1, Ordering::Relaxed);
                 self.counters.bytes_written.fetch_add(sealed.bytes, Ordering::Relaxed);
-                let rows = sealed.footer.rows.iter().map(|r| (r.offset, r.header.id)).collect();
+                let rows = sealed.footer.rows.iter().map(TableRow::of).collect();
                 self.keep_table(sealed.pack, Some(Arc::new(rows)));
                 let waiting = {
                     let mut list = self.sealed.lock().unwrap_or_else(PoisonError::into_inner);
@@ -640,12 +705,15 @@ impl<'s> Ingest<'s> {
         })?;
         let last = packs.len().saturating_sub(1);
         for (i, (pack, serial)) in packs.iter().zip(first..).enumerate() {
-            let rows: Vec<_> = pack.footer.rows.iter().map(|r| (r.header.id, Place::of(serial, r))).collect();
+            let rows = PackRows::of(serial, &pack.footer);
             // the index stands for the entry only when all of it is in
             self.index(&rows, i == last);
         }
         if packs.is_empty() {
-            self.index(&[], true);
+            self.index(&PackRows::default(), true);
+        }
+        for pack in &packs {
+            self.resemblance.published(&pack.footer.rows, &pack.footer.features);
         }
         for row in packs.iter().flat_map(|p| &p.footer.rows) {
             self.claims.release(&row.header.id);
@@ -654,7 +722,7 @@ impl<'s> Ingest<'s> {
     }
 
     /// Indexes chunks. The index is a cache: if it fails, the run goes on and the next one rebuilds it.
-    fn index(&self, rows: &[(ChunkId, Place)], reflect: bool) {
+    fn index(&self, rows: &PackRows, reflect: bool) {
         if let Some(note) = self.store.index_apply(rows, reflect) {
             self.control.notice(Notice::Note(note));
         }

@@ -643,8 +643,8 @@ impl Restore<'_> {
                         at.sealed.pack,
                         offset,
                         record,
-                        ChunkKind::Data,
-                        &id,
+                        (ChunkKind::Data, &id),
+                        &mut |base| self.store.base(base),
                     )
                 }
                 // one bad sector must not take the run's other records with it

@@ -10,6 +10,7 @@ use crate::format::record::{self, Codec, HEADER_BYTES_MAX, Header};
 use crate::format::{ChunkId, ChunkKind, Keys, PackId};
 use crate::io::File;
 use std::path::Path;
+use std::sync::Arc;
 
 /// A sealed pack's ends, proven against each other.
 #[derive(Debug)]
@@ -125,7 +126,37 @@ pub fn prove_unit(file: &dyn File, path: &Path, ends: &Ends, unit: u64) -> Resul
     Ok(())
 }
 
-/// Splits a record's bytes and turns its payload back; proves checks, id and kind.
+/// Gives the plain bytes of a base by its id, from a copy that is no delta itself.
+pub type Bases<'a> = &'a mut dyn FnMut(&ChunkId) -> Result<Arc<Vec<u8>>>;
+
+/// For where no base can be had: a base of a base, or a record by itself.
+///
+/// # Errors
+/// Always.
+pub fn no_bases(id: &ChunkId) -> Result<Arc<Vec<u8>>> {
+    Err(Error::ChunkDamaged {
+        chunk: id.to_string(),
+        pack: String::new(),
+        offset: 0,
+        why: "it is coded against a base where none may be".into(),
+    })
+}
+
+/// Turns a record's payload back.
+fn plain_of(
+    header: &Header,
+    payload: &[u8],
+    unsqueezer: &mut Unsqueezer,
+    bases: Bases<'_>,
+    out: &mut Vec<u8>,
+) -> Result<()> {
+    let held = header.bases.iter().map(bases).collect::<Result<Vec<_>>>()?;
+    let held: Vec<&[u8]> = held.iter().map(|b| b.as_slice()).collect();
+    unsqueezer.open(header.codec, &header.parameters, payload, header.plain_bytes, &held, out)
+}
+
+/// Splits a record's bytes and turns its payload back; proves checks, id and kind. `bases` is asked for what the record
+/// is coded against.
 ///
 /// `id` is what the reader asked for, not what the record says of itself.
 ///
@@ -137,21 +168,20 @@ pub fn open_record(
     pack: PackId,
     offset: u64,
     record: &[u8],
-    kind: ChunkKind,
-    id: &ChunkId,
+    (kind, id): (ChunkKind, &ChunkId),
+    bases: Bases<'_>,
 ) -> Result<Vec<u8>> {
     let damaged = |why: String| Error::ChunkDamaged { chunk: id.to_string(), pack: pack.to_string(), offset, why };
     let (header, payload) = record::open(pack, offset, record).map_err(|e| damaged(e.to_string()))?;
     if header.id != *id || header.kind != kind {
         return Err(damaged("another chunk lies there".into()));
     }
-    if !header.bases.is_empty() {
-        return Err(damaged("it is coded against a base, which this version does not know".into()));
-    }
     let mut plain = Vec::with_capacity(header.plain_bytes as usize); // bounded by the header's decoder
-    unsqueezer
-        .open(header.codec, &header.parameters, payload, header.plain_bytes, &mut plain)
-        .map_err(|e| damaged(e.to_string()))?;
+    plain_of(&header, payload, unsqueezer, bases, &mut plain).map_err(|e| match e {
+        e @ (Error::Index { .. } | Error::Interrupted) => e,
+        e if header.bases.is_empty() => damaged(e.to_string()),
+        e => damaged(format!("it cannot be rebuilt from its base: {e}")),
+    })?;
     if keys.chunk_id(kind, &plain) != *id {
         return Err(damaged("its bytes do not hash to its name".into()));
     }
@@ -170,14 +200,12 @@ pub fn prove_record(
     pack: PackId,
     row: &Row,
     record: &[u8],
+    bases: Bases<'_>,
 ) -> Result<()> {
     let bad = |why| Error::Malformed { what: "a record", offset: 0, why };
     let (header, payload) = record::open(pack, u64::from(row.offset), record)?;
     if header != row.header {
         return Err(bad("another record lies there"));
-    }
-    if !header.bases.is_empty() {
-        return Err(bad("it is coded against a base, which this version does not know"));
     }
     let plain = if header.codec == Codec::RAW && header.parameters.is_empty() {
         if payload.len() != header.plain_bytes as usize {
@@ -186,7 +214,7 @@ pub fn prove_record(
         payload
     } else {
         scratch.clear();
-        unsqueezer.open(header.codec, &header.parameters, payload, header.plain_bytes, scratch)?;
+        plain_of(&header, payload, unsqueezer, bases, scratch)?;
         scratch
     };
     if keys.chunk_id(header.kind, plain) == header.id { Ok(()) } else { Err(bad("its bytes do not hash to its name")) }
@@ -210,6 +238,7 @@ pub fn record_at(file: &dyn File, pack: PackId, row: &Row) -> Result<NewRecord> 
         parameters: header.parameters,
         bases: header.bases,
         plain_bytes: header.plain_bytes,
+        features: None,
         payload: payload.to_vec().into(),
     })
 }
@@ -334,6 +363,7 @@ mod tests {
                     parameters: vec![],
                     bases: vec![],
                     plain_bytes: payload.len() as u32,
+                    features: None,
                     payload: payload.into(),
                 }
             })
@@ -374,8 +404,8 @@ mod tests {
                     pack_id(),
                     u64::from(row.offset),
                     &bytes,
-                    ChunkKind::Data,
-                    id,
+                    (ChunkKind::Data, id),
+                    &mut no_bases,
                 )
             };
             assert_eq!(open(&record.id).unwrap(), *record.payload);
@@ -386,8 +416,8 @@ mod tests {
                 pack_id(),
                 u64::from(row.offset),
                 &bytes,
-                ChunkKind::Tree,
-                &record.id,
+                (ChunkKind::Tree, &record.id),
+                &mut no_bases,
             );
             assert!(tree.is_err(), "a chunk of another kind is another chunk");
         }
@@ -419,8 +449,8 @@ mod tests {
             pack_id(),
             u64::from(row.offset),
             &bytes,
-            ChunkKind::Data,
-            &id,
+            (ChunkKind::Data, &id),
+            &mut no_bases,
         );
         assert!(matches!(got, Err(Error::ChunkDamaged { .. })));
     }

@@ -6,7 +6,7 @@ use crate::error::{Error, Result};
 use crate::format::check::{Units, blake3};
 use crate::format::event::SealedPack;
 use crate::format::footer::{
-    Footer, PACK_HEADER_BYTES, PackHeader, PackKind, PackStatistics, Row, TRAILER_BYTES, Trailer,
+    Features, Footer, PACK_HEADER_BYTES, PackHeader, PackKind, PackStatistics, Row, TRAILER_BYTES, Trailer,
 };
 use crate::format::limits;
 use crate::format::record::{Codec, Header, PAYLOAD_CHECK_BYTES, payload_check};
@@ -28,6 +28,8 @@ pub struct NewRecord {
     pub parameters: Vec<u8>,
     pub bases: Vec<ChunkId>,
     pub plain_bytes: u32,
+    /// Resemblance features of the plain bytes, where they were computed and the record is no delta.
+    pub features: Option<Features>,
     pub payload: Payload,
 }
 
@@ -141,6 +143,7 @@ pub struct PackWriter {
     at: u64,
     units: Units,
     rows: Vec<Row>,
+    features: Vec<(u32, Features)>,
     statistics: PackStatistics,
     /// Records before this one are synced.
     synced_rows: usize,
@@ -173,6 +176,7 @@ impl PackWriter {
             at: PACK_HEADER_BYTES as u64,
             units,
             rows: Vec::new(),
+            features: Vec::new(),
             statistics: PackStatistics::default(),
             synced_rows: 0,
             unsynced: Vec::new(),
@@ -191,6 +195,16 @@ impl PackWriter {
     /// Bytes so far, the end not counted.
     pub fn bytes(&self) -> u64 {
         self.at
+    }
+
+    /// The table so far.
+    pub fn rows(&self) -> &[Row] {
+        &self.rows
+    }
+
+    /// The open file, for reading what was appended.
+    pub fn file(&self) -> &Arc<dyn File> {
+        &self.file
     }
 
     pub fn records(&self) -> usize {
@@ -227,6 +241,9 @@ impl PackWriter {
             self.statistics.plain_bytes += u64::from(header.plain_bytes);
             self.statistics.stored_bytes += u64::from(header.stored_bytes);
             let next = at + header.record_bytes();
+            if let Some(features) = record.features {
+                self.features.push((self.rows.len() as u32, features)); // at most PACK_RECORDS rows
+            }
             // `at` stays below 2^32: a pack is sealed at `pack_bytes` <= PACK_BYTES / 2, a batch is far smaller
             self.rows.push(Row { offset: at as u32, header });
             at = next;
@@ -269,7 +286,7 @@ impl PackWriter {
     /// # Errors
     /// As [`PackWriter::append`]: the writer comes back with the error, to be abandoned.
     pub fn seal(mut self) -> std::result::Result<Sealed, (Box<PackWriter>, Error)> {
-        let footer = Footer { rows: self.rows.clone(), statistics: self.statistics };
+        let footer = Footer { rows: self.rows.clone(), statistics: self.statistics, features: self.features.clone() };
         let footer_offset = self.at;
         let mut end = footer.encode(self.pack, footer_offset);
         let mut units = std::mem::take(&mut self.units);

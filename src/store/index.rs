@@ -4,6 +4,7 @@ use super::{Log, Mode, Store, lock};
 use crate::error::{Error, Result};
 use crate::format::ChunkId;
 use crate::format::event::SealedPack;
+use crate::format::footer::Footer;
 use crate::index::memory::MemoryIndex;
 use crate::index::{BulkLoad, Index, NextEntry, Place, Reflected, Statistics, Visit};
 use crate::io::Io;
@@ -68,6 +69,12 @@ impl Index for Shared {
     }
     fn load_sorted(&self, next: NextEntry<'_>, reflected: Reflected) -> Result<u64> {
         self.0.load_sorted(next, reflected)
+    }
+    fn resembling(&self, features: &[u64]) -> Result<Vec<Option<Place>>> {
+        self.0.resembling(features)
+    }
+    fn put_features(&self, features: &[(u64, Place)]) -> Result<()> {
+        self.0.put_features(features)
     }
     fn statistics(&self) -> Result<Statistics> {
         self.0.statistics()
@@ -148,12 +155,33 @@ impl Wanted<'_> {
     }
 }
 
+/// What a pack gives to the index.
+#[derive(Default)]
+pub struct PackRows {
+    pub chunks: Vec<(ChunkId, Place)>,
+    pub features: Vec<(u64, Place)>,
+}
+
+impl PackRows {
+    /// Of the pack with this serial, by its footer.
+    pub fn of(serial: u32, footer: &Footer) -> PackRows {
+        let chunks: Vec<_> = footer.rows.iter().map(|r| (r.header.id, Place::of(serial, r))).collect();
+        let features = footer
+            .features
+            .iter()
+            .filter_map(|(row, f)| Some((chunks.get(*row as usize)?.1, f)))
+            .flat_map(|(place, features)| features.iter().map(move |f| (*f, place)))
+            .collect();
+        PackRows { chunks, features }
+    }
+}
+
 /// The chunks of a pack, as its footer has them; of a pack whose end is damaged, as its records have them.
-fn rows_of(io: &Io, pool: &Pool, pack: &SealedPack, notices: &mut Vec<String>) -> Result<Vec<(ChunkId, Place)>> {
+fn rows_of(io: &Io, pool: &Pool, pack: &SealedPack, notices: &mut Vec<String>) -> Result<PackRows> {
     let path = pool.place(pack);
     let file = io.fs.open(&path).map_err(Error::io("open the pack", &path))?;
     match read::ends(&*file, &path, pack.pack) {
-        Ok(ends) => Ok(ends.footer.rows.iter().map(|r| (r.header.id, Place::of(pack.serial, r))).collect()),
+        Ok(ends) => Ok(PackRows::of(pack.serial, &ends.footer)),
         Err(e @ Error::Io { .. }) => Err(e),
         Err(e) => {
             notices.push(format!("{e}; its records are searched one by one"));
@@ -166,7 +194,7 @@ fn rows_of(io: &Io, pool: &Pool, pack: &SealedPack, notices: &mut Vec<String>) -
                 }
                 Ok(())
             })?;
-            Ok(rows)
+            Ok(PackRows { chunks: rows, features: Vec::new() })
         }
     }
 }
@@ -294,7 +322,7 @@ impl Store {
         }
         for pack in lacking.iter().filter(|p| self.pool.holds(p)) {
             match rows_of(&self.io, &self.pool, pack, notices) {
-                Ok(rows) => self.overlay.apply(&rows, None)?,
+                Ok(rows) => self.overlay.apply(&rows.chunks, None)?,
                 Err(e) => notices.push(e.to_string()),
             }
         }
@@ -365,7 +393,11 @@ impl Store {
                 continue;
             }
             match rows_of(&self.io, &self.pool, pack, notices) {
-                Ok(rows) => index.apply(&self.sound(pack, rows), None)?,
+                Ok(rows) => {
+                    let rows = self.sound(pack, rows);
+                    index.put_features(&rows.features)?;
+                    index.apply(&rows.chunks, None)?;
+                }
                 Err(e) => {
                     notices.push(e.to_string());
                     left_out.push(pack.serial);
@@ -377,9 +409,11 @@ impl Store {
     }
 
     /// The rows that do not lie on known damage: another copy of such a chunk must win.
-    fn sound(&self, pack: &SealedPack, mut rows: Vec<(ChunkId, Place)>) -> Vec<(ChunkId, Place)> {
+    fn sound(&self, pack: &SealedPack, mut rows: PackRows) -> PackRows {
         self.with_state(|state| {
-            rows.retain(|(_, p)| !state.is_damaged(&pack.pack, u64::from(p.offset), u64::from(p.stored)));
+            let whole = |p: &Place| !state.is_damaged(&pack.pack, u64::from(p.offset), u64::from(p.stored));
+            rows.chunks.retain(|(_, p)| whole(p));
+            rows.features.retain(|(_, p)| whole(p));
         });
         rows
     }
@@ -404,8 +438,7 @@ impl Store {
         let temporary = self.path.clone();
         let mut load = BulkLoad::new(&self.io, &temporary, (self.memory_bytes / 4) as usize)?;
         // One table of a pack of 256 MiB is some 50 KB; the queue holds 16.
-        let (send, receive) =
-            crossbeam_channel::bounded::<(SealedPack, Result<Vec<(ChunkId, Place)>>, Vec<String>)>(16);
+        let (send, receive) = crossbeam_channel::bounded::<(SealedPack, Result<PackRows>, Vec<String>)>(16);
         std::thread::scope(|scope| -> Result<()> {
             for packs in by_disk.values() {
                 let send = send.clone();
@@ -423,7 +456,11 @@ impl Store {
             for (pack, rows, noticed) in receive {
                 notices.extend(noticed);
                 match rows {
-                    Ok(rows) => load.feed(&self.sound(&pack, rows))?,
+                    Ok(rows) => {
+                        let rows = self.sound(&pack, rows);
+                        index.put_features(&rows.features)?;
+                        load.feed(&rows.chunks)?;
+                    }
                     Err(e) => {
                         notices.push(e.to_string());
                         left_out.push(pack.serial);
@@ -438,14 +475,15 @@ impl Store {
 
     /// Puts chunks into the index; with `reflect` it stands for the log's head from then on. The index is a
     /// cache: if it fails, its chunks are kept in memory, and a note comes back.
-    pub fn index_apply(&self, rows: &[(ChunkId, Place)], reflect: bool) -> Option<String> {
+    pub fn index_apply(&self, rows: &PackRows, reflect: bool) -> Option<String> {
         // Once it lacks something, it must not stand for a later entry than it does.
         let reflect = reflect && !self.index_failed.load(Ordering::Relaxed);
-        match self.index.apply(rows, reflect.then(|| self.reflected())) {
+        let applied = self.index.put_features(&rows.features);
+        match applied.and_then(|()| self.index.apply(&rows.chunks, reflect.then(|| self.reflected()))) {
             Ok(()) => None,
             Err(e) => {
                 self.index_failed.store(true, Ordering::Relaxed);
-                let kept = self.overlay.apply(rows, None);
+                let kept = self.overlay.apply(&rows.chunks, None);
                 Some(match kept {
                     Ok(()) => format!("{e}; it will be brought up to date by the next run"),
                     Err(again) => format!("{e}; {again}"),

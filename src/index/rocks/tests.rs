@@ -86,7 +86,7 @@ fn an_index_of_another_store_or_schema_is_unusable_and_can_be_made_anew() {
         assert!(unusable(&path, StoreId([1; 16]), options).contains("another store"));
     }
     let index = ready(&path, WRITE);
-    index.db.put_cf(index.family(META).unwrap(), KEY_SCHEMA, 2u32.to_le_bytes()).unwrap();
+    index.db.put_cf(index.family(META).unwrap(), KEY_SCHEMA, (SCHEMA + 1).to_le_bytes()).unwrap();
     drop(index);
     for options in [READ, WRITE] {
         assert!(unusable(&path, STORE, options).contains("schema"));

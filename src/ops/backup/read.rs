@@ -15,6 +15,7 @@ use crate::format::{ChunkId, ChunkKind, limits};
 use crate::io::source::{Names, SourceFile};
 use crate::media::{self, Hints, Run, Splitter};
 use crate::ops::Notice;
+use crate::ops::ingest::resemble::{Hit, Resembler};
 use crate::ops::ingest::{Ingest, Sink};
 use crate::pack::payload::{Payload, SharedWindow, WindowPool};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TrySendError, bounded};
@@ -182,12 +183,18 @@ type Read<T> = Result<std::io::Result<T>>;
 struct Reader<'r, 'a, 's> {
     shared: &'r Readers<'a, 's>,
     squeezer: Squeezer,
+    resembler: Resembler<'a, 's>,
     sink: Sink<'a, 's>,
 }
 
 impl<'r, 'a, 's> Reader<'r, 'a, 's> {
     fn new(shared: &'r Readers<'a, 's>) -> Self {
-        Reader { shared, squeezer: Squeezer::default(), sink: shared.ingest.sink() }
+        Reader {
+            shared,
+            squeezer: Squeezer::default(),
+            resembler: Resembler::new(shared.ingest),
+            sink: shared.ingest.sink(),
+        }
     }
 
     fn file(&mut self, job: &FileJob) -> FileOutcome {
@@ -519,17 +526,25 @@ impl<'r, 'a, 's> Reader<'r, 'a, 's> {
         let keys = ingest.store().keys();
         let window = SharedWindow::new(bytes, Arc::clone(&self.shared.windows));
         let ids: Vec<ChunkId> = chunks.iter().map(|&(_, a, b)| keys.chunk_id(ChunkKind::Data, &window[a..b])).collect();
-        let new = ingest.claim(&ids)?;
-        let new_bytes: usize = chunks.iter().zip(&new).filter(|(_, new)| **new).map(|(&(_, a, b), _)| b - a).sum();
+        let hits = ingest.claim_hits(&ids)?;
+        let new_bytes: usize = chunks.iter().zip(&hits).filter(|(_, hit)| hit.new).map(|(&(_, a, b), _)| b - a).sum();
         let share = new_bytes / 3 >= window.len() / 4;
-        let mut records = Vec::new();
-        for ((&(_, a, b), id), new) in chunks.iter().zip(&ids).zip(new) {
-            if new {
-                let plain = if share { Payload::part(&window, a..b) } else { window[a..b].to_vec().into() };
-                records.push(ingest.record(&mut self.squeezer, ChunkKind::Data, *id, &plain));
-            }
-        }
+        let parts: Vec<(u8, ChunkId, Payload, Hit)> = chunks
+            .iter()
+            .zip(&ids)
+            .zip(hits)
+            .map(|((&(stream, a, b), id), hit)| {
+                let plain = match hit.new {
+                    true if share => Payload::part(&window, a..b),
+                    true => window[a..b].to_vec().into(),
+                    false => Vec::new().into(), // not looked at
+                };
+                (stream, *id, plain, hit)
+            })
+            .collect();
         drop(window);
+        let records = self.resembler.records(&mut self.squeezer, &parts);
+        drop(parts);
         ingest.send(lane, records)?;
         let references = chunks.iter().zip(ids).map(|(&(s, a, b), id)| (s, Reference { id, bytes: (b - a) as u64 }));
         Ok(references.collect())

@@ -449,7 +449,7 @@ impl<'s> Walker<'_, 's> {
     }
 
     fn all_there(&self, ids: &[ChunkId]) -> Result<bool> {
-        Ok(self.ingest.store().locate(ids)?.iter().all(Option::is_some))
+        self.ingest.can_be_had(ids)
     }
 }
 

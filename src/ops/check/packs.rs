@@ -10,7 +10,7 @@ use crate::chunk::Unsqueezer;
 use crate::error::{Error, Result};
 use crate::format::check::{UNIT_BYTES, Units};
 use crate::format::event::SealedPack;
-use crate::format::footer::PACK_HEADER_BYTES;
+use crate::format::footer::{PACK_HEADER_BYTES, Row};
 use crate::format::{ChunkId, DiskId, PackId};
 use crate::index::Place;
 use crate::io::File;
@@ -26,6 +26,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 mod conclude;
 mod index;
+mod orphans;
 
 /// Bytes of a window, as far as whole records make it: what stays in a core's second cache while it is
 /// gone over three times (unit check, payload check, name). Windows of 4 MiB took a tenth longer.
@@ -76,6 +77,8 @@ struct Findings {
     /// Serials of packs that could be read at the second try.
     faltered: BTreeSet<u32>,
     index_error: Option<String>,
+    /// A delta's base was not found.
+    baseless: bool,
 }
 
 struct Reading {
@@ -185,7 +188,11 @@ pub(super) fn read<'s>(
     let (bytes_read, chunks) = (check.bytes_read.into_inner(), check.chunks.into_inner());
     let findings = check.findings.into_inner().unwrap_or_else(PoisonError::into_inner);
     let mut read = PacksRead { truth: Truth::new(store), packs, bytes_read, chunks, damage: vec![], healed: vec![] };
+    let baseless = findings.baseless;
     conclude::conclude(store, findings, read_data, &mut read, problems);
+    if baseless || !read.truth.harm.is_empty() {
+        orphans::find(&mut read.truth, control)?;
+    }
     Ok(read)
 }
 
@@ -207,6 +214,7 @@ impl Check<'_> {
                     }
                     let rows = window.ends.footer.rows.get(window.rows.clone()).unwrap_or_default();
                     self.compare_with_index(&window.sealed, rows);
+                    self.look_for_bases(rows);
                 }
                 Ok(None) => break Ok(()),
                 Err(e) => break Err(e),
@@ -379,14 +387,31 @@ impl Check<'_> {
             let bytes = row.header.record_bytes();
             let at = (u64::from(row.offset) - start) as usize; // within the window, whose rows these are
             let record = buffer.get(at..at + bytes as usize).unwrap_or_default();
-            let proven = read::prove_record(self.store.keys(), unsqueezer, scratch, window.sealed.pack, row, record);
-            if let Err(e) = proven {
+            let pack = window.sealed.pack;
+            let mut baseless = false;
+            let bases: read::Bases<'_> = &mut |id| self.store.base(id).inspect_err(|_| baseless = true);
+            let proven = read::prove_record(self.store.keys(), unsqueezer, scratch, pack, row, record, bases);
+            if baseless {
+                // The record's own checks fit. What its base has is found where that lies.
+                unpoisoned(&self.findings).baseless = true;
+            } else if let Err(e) = proven {
                 self.fault(&window.sealed, |f| {
                     if f.why.is_empty() {
                         f.why = format!("the record at byte {}: {e}", row.offset);
                     }
                     f.bad.push((row.offset, bytes));
                 });
+            }
+        }
+    }
+
+    /// Notes whether a delta lacks a base.
+    fn look_for_bases(&self, rows: &[Row]) {
+        let bases: Vec<ChunkId> = rows.iter().flat_map(|r| r.header.bases.iter().copied()).collect();
+        for part in bases.chunks(4096) {
+            // An index that fails is reported by its comparison.
+            if !self.store.locate(part).is_ok_and(|found| found.iter().all(Option::is_some)) {
+                unpoisoned(&self.findings).baseless = true;
             }
         }
     }
@@ -418,7 +443,7 @@ impl Check<'_> {
                     let Found::Record(record, at) = found else { return Ok(()) };
                     let bytes = record.record_bytes();
                     self.count(bytes);
-                    if ingest::adopt::proven(self.store.keys(), &mut unsqueezer, &record)
+                    if ingest::adopt::proven(self.store.keys(), &mut unsqueezer, &record, &mut |id| self.store.base(id))
                         && let Ok(offset) = u32::try_from(at)
                     {
                         only.insert(offset);

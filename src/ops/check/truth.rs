@@ -35,6 +35,8 @@ pub(super) struct Truth<'s> {
     pub store: &'s Store,
     /// By serial.
     pub harm: HashMap<u32, Harm>,
+    /// Deltas whose bases cannot be had: serial and offset.
+    pub orphans: HashSet<(u32, u32)>,
     /// Serials of packs that the log calls damaged and that proved whole.
     pub healed: HashSet<u32>,
     /// Places that tables have and the index does not, or has elsewhere.
@@ -48,6 +50,7 @@ impl<'s> Truth<'s> {
         Truth {
             store,
             harm: HashMap::new(),
+            orphans: HashSet::new(),
             healed: HashSet::new(),
             others: HashMap::new(),
             beside_index: AtomicU64::new(0),
@@ -55,6 +58,9 @@ impl<'s> Truth<'s> {
     }
 
     fn is_harmed(&self, place: &Place) -> bool {
+        if self.orphans.contains(&(place.pack, place.offset)) {
+            return true;
+        }
         match self.harm.get(&place.pack) {
             None => false,
             Some(Harm::Records(bad)) => bad.contains(&place.offset),
@@ -121,8 +127,12 @@ impl<'s> Truth<'s> {
                 format!("chunk {chunk} is on disk {}, which is missing", label.unwrap_or_default())
             }
             Lack::Damaged(place) => {
+                let what = match self.orphans.contains(&(place.pack, place.offset)) {
+                    true => "is whole, but what it is coded against cannot be had",
+                    false => "is damaged",
+                };
                 let pack = pack(&place).map_or_else(|| place.pack.to_string(), |p| p.pack.to_string());
-                format!("chunk {chunk} in pack {pack} at byte {} is damaged", place.offset)
+                format!("chunk {chunk} in pack {pack} at byte {} {what}", place.offset)
             }
         }
     }

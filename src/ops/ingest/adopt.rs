@@ -9,13 +9,13 @@ use super::Ingest;
 use crate::chunk::Unsqueezer;
 use crate::error::{Error, Result};
 use crate::format::event::Event;
-use crate::format::{ChunkId, PackId, WriterId};
-use crate::index::Place;
+use crate::format::{PackId, WriterId};
 use crate::ops::Notice;
 use crate::pack::read::{self, Found};
 use crate::pack::write::NewRecord;
 use crate::pack::{PACKS_DIR, of_name};
 use crate::pool::disk::Disk;
+use crate::store::PackRows;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -99,11 +99,9 @@ pub(super) fn dead_writers(ingest: &mut Ingest<'_>) -> Result<Vec<Leftover>> {
         events
     })?;
     for ((_, _, ends), serial) in adopted.iter().zip(first..) {
-        let rows: Vec<(ChunkId, Place)> =
-            ends.footer.rows.iter().map(|r| (r.header.id, Place::of(serial, r))).collect();
-        ingest.index(&rows, false);
+        ingest.index(&PackRows::of(serial, &ends.footer), false);
     }
-    ingest.index(&[], true);
+    ingest.index(&PackRows::default(), true);
     report(ingest, adopted.len(), leftovers.len());
     Ok(leftovers)
 }
@@ -142,7 +140,10 @@ pub(super) fn salvage(ingest: &Ingest<'_>, leftovers: &[Leftover]) -> Result<()>
         let walked = read::walk(&*file, &left.path, left.pack, |found| {
             ingest.proceed()?;
             let Found::Record(record, _) = found else { return Ok(()) };
-            if proven(keys, &mut unsqueezer, &record) && ingest.claim(&[record.id])?.first() == Some(&true) {
+            // A delta is stored anew: its base may have been on its way, too.
+            if proven(keys, &mut unsqueezer, &record, &mut read::no_bases)
+                && ingest.claim(&[record.id])?.first() == Some(&true)
+            {
                 let lane = if record.kind.is_data() { 1 } else { 0 };
                 ingest.send(lane, vec![record])?;
             }
@@ -161,10 +162,17 @@ pub(super) fn salvage(ingest: &Ingest<'_>, leftovers: &[Leftover]) -> Result<()>
 }
 
 /// Whether a record that was found by its own header is the chunk that it says it is.
-pub(in crate::ops) fn proven(keys: &crate::format::Keys, unsqueezer: &mut Unsqueezer, record: &NewRecord) -> bool {
+pub(in crate::ops) fn proven(
+    keys: &crate::format::Keys,
+    unsqueezer: &mut Unsqueezer,
+    record: &NewRecord,
+    bases: read::Bases<'_>,
+) -> bool {
     let mut plain = Vec::new();
-    record.bases.is_empty()
-        && unsqueezer.open(record.codec, &record.parameters, &record.payload, record.plain_bytes, &mut plain).is_ok()
+    let Ok(held) = record.bases.iter().map(bases).collect::<Result<Vec<_>>>() else { return false };
+    let held: Vec<&[u8]> = held.iter().map(|b| b.as_slice()).collect();
+    let (parameters, payload) = (&record.parameters, &record.payload);
+    unsqueezer.open(record.codec, parameters, payload, record.plain_bytes, &held, &mut plain).is_ok()
         && keys.chunk_id(record.kind, &plain) == record.id
 }
 

@@ -1,0 +1,387 @@
+//! Near-duplicates: which stored chunks a new one may be coded against, and whether that pays.
+//!
+//! Candidates come from the features (of the index, and of this run's packs that are not published yet) and from the
+//! stream: what lies in the pack behind the chunk that the one before was found as, or was coded against, and before the
+//! one that the next was found as. Each candidate's anchors are compared with the chunk's; the best, and what others add
+//! to it, become the bases of a delta.
+//!
+//! # Invariants
+//!
+//! 1. A base is a record that is no delta, in a sealed pack or in an open one of this run, and was read and proven.
+//! 2. What is offered depends on what the store holds and on timing; what comes out is proven by decoding, so that decides
+//!    about space only.
+//! 3. Memory: a cache bounded in bytes, and a bounded number of entries for this run's chunks.
+
+use super::Ingest;
+use crate::chunk::{Sketch, Sketcher, Squeezer};
+use crate::format::footer::{Features, Row};
+use crate::format::record::Codec;
+use crate::format::{ChunkId, ChunkKind, PackId};
+use crate::io::File;
+use crate::pack::payload::Payload as Bytes;
+use crate::pack::read;
+use crate::pack::write::NewRecord;
+use crate::store::Located;
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// Shorter chunks are not sketched: a delta's record would be half of what it saves.
+const PLAIN_MIN: usize = 2 << 10;
+/// Chunks of this run that may serve as bases before they are published, at most.
+const FRESH_MAX: usize = 1 << 17;
+/// Candidates that are read for one chunk, at most.
+const CANDIDATES: usize = 12;
+/// A base must have so many hundredths of the chunk's anchors, and the second and further ones so many that no
+/// other has.
+const SHARE_PERCENT: usize = 6;
+
+/// A chunk in a pack of this run.
+#[derive(Clone)]
+struct Fresh {
+    pack: PackId,
+    row: Row,
+    file: Arc<dyn File>,
+    /// The record before it in the pack, and the one behind it.
+    before: Option<ChunkId>,
+    after: Option<ChunkId>,
+}
+
+#[derive(Default)]
+struct FreshChunks {
+    by_id: HashMap<ChunkId, Fresh>,
+    by_feature: HashMap<u64, ChunkId>,
+}
+
+/// A chunk that may be a base.
+struct Base {
+    id: ChunkId,
+    plain: Arc<Vec<u8>>,
+    sketch: Sketch,
+}
+
+#[derive(Default)]
+struct Held {
+    by_id: HashMap<ChunkId, Arc<Base>>,
+    order: VecDeque<ChunkId>,
+    bytes: u64,
+}
+
+/// What one run knows of resemblance.
+#[derive(Default)]
+pub(super) struct Resemblance {
+    fresh: Mutex<FreshChunks>,
+    held: Mutex<Held>,
+}
+
+impl Resemblance {
+    /// Records `rows[from..]` were appended to an open pack.
+    pub(super) fn appended(&self, pack: PackId, file: &Arc<dyn File>, rows: &[Row], features: &[Option<Features>]) {
+        let mut fresh = self.fresh.lock().unwrap_or_else(PoisonError::into_inner);
+        let first = rows.len().saturating_sub(features.len());
+        for ((i, row), features) in rows.iter().enumerate().skip(first).zip(features) {
+            if fresh.by_id.len() >= FRESH_MAX {
+                return;
+            }
+            let before = i.checked_sub(1).and_then(|i| rows.get(i)).map(|r| r.header.id);
+            if let Some(before) = before.and_then(|b| fresh.by_id.get_mut(&b)).filter(|f| f.pack == pack) {
+                before.after = Some(row.header.id);
+            }
+            for feature in features.iter().flatten() {
+                fresh.by_feature.insert(*feature, row.header.id);
+            }
+            let entry = Fresh { pack, row: row.clone(), file: Arc::clone(file), before, after: None };
+            fresh.by_id.insert(row.header.id, entry);
+        }
+    }
+
+    /// A pack of this run was published: the index knows its chunks now.
+    pub(super) fn published(&self, rows: &[Row], features: &[(u32, Features)]) {
+        let mut fresh = self.fresh.lock().unwrap_or_else(PoisonError::into_inner);
+        for row in rows {
+            fresh.by_id.remove(&row.header.id);
+        }
+        for (row, features) in features {
+            let Some(row) = rows.get(*row as usize) else { continue };
+            for feature in features {
+                if fresh.by_feature.get(feature) == Some(&row.header.id) {
+                    fresh.by_feature.remove(feature);
+                }
+            }
+        }
+    }
+
+    fn fresh(&self, id: &ChunkId) -> Option<Fresh> {
+        self.fresh.lock().unwrap_or_else(PoisonError::into_inner).by_id.get(id).cloned()
+    }
+}
+
+/// Where a chunk of a window was found.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Hit {
+    /// In a published pack.
+    pub at: Option<Located>,
+    /// The chunk must be stored.
+    pub new: bool,
+    /// It must be stored as no delta: a copy that is out of reach may be a base.
+    pub plain: bool,
+}
+
+/// Codes chunks against others. One a thread.
+pub struct Resembler<'i, 's> {
+    ingest: &'i Ingest<'s>,
+    sketcher: Sketcher,
+}
+
+impl<'i, 's> Resembler<'i, 's> {
+    pub fn new(ingest: &'i Ingest<'s>) -> Self {
+        Resembler { ingest, sketcher: Sketcher::new(ingest.store.keys()) }
+    }
+
+    /// Makes the records of those chunks of a window that are new. `chunks`: each one's stream, id, plain bytes and hit;
+    /// in the order of the file.
+    pub fn records(&mut self, squeezer: &mut Squeezer, chunks: &[(u8, ChunkId, Bytes, Hit)]) -> Vec<NewRecord> {
+        let sketches: Vec<Option<Sketch>> = chunks
+            .iter()
+            .map(|(_, _, plain, hit)| (hit.new && plain.len() >= PLAIN_MIN).then(|| self.sketcher.sketch(plain)))
+            .collect();
+        let by_feature = self.by_feature(&sketches);
+        let mut records = Vec::new();
+        // By stream: what the last chunk was found as, or coded against.
+        let mut last: HashMap<u8, Vec<ChunkId>> = HashMap::new();
+        for (i, (stream, id, plain, hit)) in chunks.iter().enumerate() {
+            if !hit.new {
+                last.insert(*stream, vec![*id]);
+                continue;
+            }
+            let Some(sketch) = sketches.get(i).and_then(Option::as_ref) else {
+                records.push(self.ingest.record(squeezer, ChunkKind::Data, *id, plain));
+                continue;
+            };
+            let mut candidates: Vec<ChunkId> = Vec::new();
+            if !hit.plain && !sketch.anchors.is_empty() {
+                let mut add = |candidate: Option<ChunkId>| {
+                    if let Some(c) = candidate
+                        && c != *id
+                        && !candidates.contains(&c)
+                    {
+                        candidates.push(c);
+                    }
+                };
+                by_feature.get(i).into_iter().flatten().for_each(|c| add(Some(*c)));
+                for before in last.get(stream).into_iter().flatten() {
+                    // The chunk itself, if a cut that moved halved it; then what follows.
+                    add(Some(*before));
+                    let next = self.neighbour(before, chunks, true);
+                    add(next);
+                    add(next.and_then(|n| self.neighbour(&n, chunks, true)));
+                }
+                let behind = chunks.iter().skip(i + 1).find(|(s, _, _, hit)| s == stream && !hit.new);
+                if let Some((_, behind, _, _)) = behind {
+                    add(Some(*behind));
+                    let next = self.neighbour(behind, chunks, false);
+                    add(next);
+                    add(next.and_then(|n| self.neighbour(&n, chunks, false)));
+                }
+                candidates.truncate(CANDIDATES);
+            }
+            let bases = self.choose(sketch, &candidates);
+            if !bases.is_empty() {
+                last.insert(*stream, bases.iter().map(|b| b.id).collect());
+            }
+            records.push(self.record(squeezer, *id, plain, sketch, &bases));
+        }
+        records
+    }
+
+    /// Ids of chunks that share a feature, for each sketch.
+    fn by_feature(&self, sketches: &[Option<Sketch>]) -> Vec<Vec<ChunkId>> {
+        let asked: Vec<(usize, u64)> = sketches
+            .iter()
+            .enumerate()
+            .filter_map(|(i, s)| Some((i, s.as_ref()?.features?)))
+            .flat_map(|(i, features)| features.map(|f| (i, f)))
+            .collect();
+        let mut found = vec![Vec::new(); sketches.len()];
+        if asked.is_empty() {
+            return found;
+        }
+        {
+            let fresh = self.ingest.resemblance.fresh.lock().unwrap_or_else(PoisonError::into_inner);
+            for (i, feature) in &asked {
+                found[*i].extend(fresh.by_feature.get(feature)); // i < sketches.len()
+            }
+        }
+        let features: Vec<u64> = asked.iter().map(|(_, f)| *f).collect();
+        let places = self.ingest.store.resembling(&features).unwrap_or_default(); // a help, not a promise
+        for ((i, _), at) in asked.iter().zip(places) {
+            if let Some(at) = at
+                && let Some(table) = self.ingest.table(&at.sealed)
+                && let Ok(n) = table.binary_search_by_key(&at.place.offset, |row| row.offset)
+            {
+                found[*i].push(table[n].id); // found at n
+            }
+        }
+        found
+    }
+
+    /// What lies behind (or before) a chunk in its pack.
+    fn neighbour(&self, id: &ChunkId, chunks: &[(u8, ChunkId, Bytes, Hit)], behind: bool) -> Option<ChunkId> {
+        if let Some(fresh) = self.ingest.resemblance.fresh(id) {
+            return if behind { fresh.after } else { fresh.before };
+        }
+        let known = chunks.iter().find(|(_, i, _, _)| i == id).and_then(|(_, _, _, hit)| hit.at);
+        let at = match known {
+            Some(at) => at,
+            None => self.ingest.store.locate(std::slice::from_ref(id)).ok()?.pop().flatten()?,
+        };
+        let table = self.ingest.table(&at.sealed)?;
+        let n = table.binary_search_by_key(&at.place.offset, |row| row.offset).ok()?;
+        let n = if behind { n.checked_add(1)? } else { n.checked_sub(1)? };
+        table.get(n).map(|row| row.id)
+    }
+
+    /// A chunk's plain bytes and sketch, or those of what it is coded against.
+    fn bases(&mut self, id: &ChunkId) -> Vec<Arc<Base>> {
+        if let Some(held) = self.held(id) {
+            return vec![held];
+        }
+        let (own, others): (Option<Arc<Vec<u8>>>, Vec<ChunkId>) = match self.ingest.resemblance.fresh(id) {
+            Some(fresh) if fresh.row.header.bases.is_empty() => (self.read_fresh(&fresh), Vec::new()),
+            Some(fresh) => (None, fresh.row.header.bases),
+            None => match self.stored(id) {
+                Some((at, row)) if row.bases.is_empty() => (self.ingest.store.base_at(id, &at).ok(), Vec::new()),
+                Some((_, row)) => (None, row.bases.to_vec()),
+                None => (None, Vec::new()),
+            },
+        };
+        if let Some(plain) = own {
+            return vec![self.hold(*id, plain)];
+        }
+        let mut all = Vec::new();
+        for other in others {
+            let plain = match (self.held(&other), self.ingest.resemblance.fresh(&other)) {
+                (Some(held), _) => {
+                    all.push(held);
+                    continue;
+                }
+                (None, Some(fresh)) if fresh.row.header.bases.is_empty() => self.read_fresh(&fresh),
+                (None, Some(_)) => None,
+                (None, None) => self.ingest.store.base(&other).ok(),
+            };
+            all.extend(plain.map(|plain| self.hold(other, plain)));
+        }
+        all
+    }
+
+    /// The confirmed place and row of a chunk in a published pack.
+    fn stored(&self, id: &ChunkId) -> Option<(Located, super::TableRow)> {
+        let at = self.ingest.store.locate(std::slice::from_ref(id)).ok()?.pop().flatten()?;
+        let row = self.ingest.row(&at, id)?;
+        Some((at, row))
+    }
+
+    fn read_fresh(&self, fresh: &Fresh) -> Option<Arc<Vec<u8>>> {
+        let record = read::record_at(&*fresh.file, fresh.pack, &fresh.row).ok()?;
+        let plain = match record.codec {
+            Codec::RAW => record.payload.to_vec(),
+            codec => {
+                let mut plain = Vec::new();
+                let parameters = &record.parameters;
+                let mut unsqueezer = crate::chunk::Unsqueezer::default();
+                unsqueezer.open(codec, parameters, &record.payload, record.plain_bytes, &[], &mut plain).ok()?;
+                plain
+            }
+        };
+        (self.ingest.store.keys().chunk_id(ChunkKind::Data, &plain) == record.id).then(|| Arc::new(plain))
+    }
+
+    fn held(&self, id: &ChunkId) -> Option<Arc<Base>> {
+        self.ingest.resemblance.held.lock().unwrap_or_else(PoisonError::into_inner).by_id.get(id).cloned()
+    }
+
+    fn hold(&mut self, id: ChunkId, plain: Arc<Vec<u8>>) -> Arc<Base> {
+        let sketch = self.sketcher.sketch(&plain);
+        let base = Arc::new(Base { id, plain, sketch });
+        let budget = self.ingest.store.memory_bytes() / 16;
+        let mut held = self.ingest.resemblance.held.lock().unwrap_or_else(PoisonError::into_inner);
+        if held.by_id.insert(id, Arc::clone(&base)).is_none() {
+            held.bytes += base.plain.len() as u64;
+            held.order.push_back(id);
+        }
+        while held.bytes > budget
+            && let Some(oldest) = held.order.pop_front()
+        {
+            let gone = held.by_id.remove(&oldest).map_or(0, |b| b.plain.len() as u64);
+            held.bytes -= gone;
+        }
+        base
+    }
+
+    /// The candidates that together have most of the chunk's anchors, the best one first.
+    fn choose(&mut self, sketch: &Sketch, candidates: &[ChunkId]) -> Vec<Arc<Base>> {
+        let mut pool: Vec<Arc<Base>> = Vec::new();
+        for candidate in candidates {
+            for base in self.bases(candidate) {
+                if !pool.iter().any(|b| b.id == base.id) {
+                    pool.push(base);
+                }
+            }
+        }
+        let least = (sketch.anchors.len() * SHARE_PERCENT / 100).max(1);
+        let (mut left, mut chosen) = (sketch.clone(), Vec::<Arc<Base>>::new());
+        while chosen.len() < crate::format::limits::BASES {
+            let best = pool.iter().map(|base| (left.shared(&base.sketch), base)).max_by_key(|(n, _)| *n);
+            let Some((n, base)) = best.filter(|(n, _)| *n >= least) else { break };
+            debug_assert!(n > 0);
+            left.without(&base.sketch);
+            chosen.push(Arc::clone(base));
+        }
+        chosen
+    }
+
+    fn record(
+        &self,
+        squeezer: &mut Squeezer,
+        id: ChunkId,
+        plain: &Bytes,
+        sketch: &Sketch,
+        bases: &[Arc<Base>],
+    ) -> NewRecord {
+        let ids = || bases.iter().map(|b| b.id).collect::<Vec<_>>();
+        let delta = |payload: Vec<u8>| NewRecord {
+            kind: ChunkKind::Data,
+            id,
+            codec: Codec::DELTA,
+            parameters: Vec::new(),
+            bases: ids(),
+            plain_bytes: plain.len() as u32, // a chunk is at most CHUNK_BYTES long
+            features: None,
+            payload: payload.into(),
+        };
+        let mut coded = None;
+        if !bases.is_empty() {
+            let plains: Vec<&[u8]> = bases.iter().map(|b| b.plain.as_slice()).collect();
+            coded = squeezer.delta(plain, &plains);
+        }
+        let cost = |payload: &[u8]| payload.len() + 2 * 32 * bases.len(); // ids stand in record and footer
+        match coded {
+            // So small that nothing else can be near it.
+            Some(payload) if cost(&payload) < plain.len() / 32 => delta(payload),
+            Some(payload) => {
+                let own = self.ingest.record(squeezer, ChunkKind::Data, id, plain);
+                if cost(&payload) * 10 < own.payload.len() * 9 {
+                    delta(payload)
+                } else {
+                    NewRecord { features: sketch.features, ..own }
+                }
+            }
+            None => {
+                let own = self.ingest.record(squeezer, ChunkKind::Data, id, plain);
+                NewRecord { features: sketch.features, ..own }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -7,6 +7,7 @@
 //! stale, of another history or unusable is brought up to date from log and packs. A reader does that
 //! only if it can have the writer's lock for a moment; else it keeps what the index lacks in memory.
 
+use crate::catalog::recipe::MappedSegment;
 use crate::catalog::state::LogState;
 use crate::chunk::{Cutter, Unsqueezer};
 use crate::error::{Error, Result};
@@ -17,6 +18,7 @@ use crate::format::{ChunkId, ChunkKind, Keys, limits};
 use crate::index::memory::MemoryIndex;
 use crate::index::{Index, Place, Reflected};
 use crate::io::{Io, Lock};
+use crate::media::{self, SplitterId};
 use crate::pack::{ReadChunks, read};
 use crate::pool::disk::{KEY_SLOT_FILE, KEYS_DIR, SUPERBLOCK_FILE};
 use crate::pool::log::{LogRead, LogWriter};
@@ -523,6 +525,48 @@ impl Store {
         let mut bases = self.bases.lock().unwrap_or_else(PoisonError::into_inner);
         bases.insert(*id, Arc::clone(&plain), self.memory_bytes / 16);
         Ok(plain)
+    }
+
+    /// The plain bytes of a data chunk, kept for a while: mapped segments come back to the chunks they share.
+    ///
+    /// # Errors
+    /// As [`Store::base`].
+    pub fn data(&self, id: &ChunkId) -> Result<Arc<Vec<u8>>> {
+        if let Some(held) = self.bases.lock().unwrap_or_else(PoisonError::into_inner).held.get(id) {
+            return Ok(Arc::clone(held));
+        }
+        let plain = Arc::new(self.chunk(ChunkKind::Data, id)?);
+        let mut bases = self.bases.lock().unwrap_or_else(PoisonError::into_inner);
+        bases.insert(*id, Arc::clone(&plain), self.memory_bytes / 16);
+        Ok(plain)
+    }
+
+    /// The file's bytes that a mapped segment stands for, proven.
+    ///
+    /// # Errors
+    /// As [`Store::base`]; [`Error::Malformed`] where what comes out is not what was stored.
+    pub fn rebuilt(&self, segment: &MappedSegment) -> Result<Vec<u8>> {
+        let bad = |why| Error::Malformed { what: "a mapped segment", offset: segment.at, why };
+        let mut parts = Vec::with_capacity(segment.parts.len());
+        for chunks in &segment.parts {
+            let mut bytes = Vec::new(); // bounded by the recipe's reader
+            for part in chunks {
+                let chunk = self.data(&part.id)?;
+                let from = part.skip as usize;
+                let of = chunk.get(from..from + part.bytes as usize);
+                bytes.extend_from_slice(of.ok_or_else(|| bad("a chunk of it is shorter than its recipe says"))?);
+            }
+            parts.push(bytes);
+        }
+        let parts: Vec<&[u8]> = parts.iter().map(Vec::as_slice).collect();
+        let how = SplitterId { number: segment.how.splitter, version: segment.how.version };
+        // A segment is at most SEGMENT_BYTES long.
+        let file = media::inverse(how, &segment.how.parameters, &parts, segment.bytes as usize)?;
+        if self.keys.keyed_check(&file) == segment.how.check {
+            Ok(file)
+        } else {
+            Err(bad("what was rebuilt is not what was stored"))
+        }
     }
 
     /// For each feature the place of a chunk that had it last, as far as that is in a live pack on a disk that is here. Nothing

@@ -2,9 +2,9 @@
 
 use super::list::{References, StreamBuilder};
 use crate::error::{Error, Result};
-use crate::format::limits::{INLINE_SEGMENTS, LEVELS, STREAMS};
+use crate::format::limits::{INLINE_SEGMENTS, LEVELS, SEGMENT_BYTES, STREAMS};
 use crate::format::node::{SegmentChild, SegmentNode, decode_segment_node, encode_segment_inner, encode_segment_leaf};
-use crate::format::recipe::{DataCheck, FileCheck, Recipe, Reference, Segment, Segments, Stream};
+use crate::format::recipe::{DataCheck, FileCheck, Mapped, Recipe, Reference, Segment, Segments, Stream};
 use crate::format::{ChunkId, ChunkKind};
 use crate::pack::{ReadChunks, WriteChunks};
 
@@ -13,7 +13,7 @@ const SEGMENT_NODE: usize = 512;
 /// Bytes of such a node at which it is cut; a child of 255 streams has 2.6 KB.
 const SEGMENT_NODE_BYTES: usize = 64 << 10;
 
-/// Builds a recipe of data, hole and fill segments. Memory: a few lists, whatever the file's length.
+/// Builds a recipe of data, hole and mapped segments. Memory: a few lists, whatever the file's length.
 pub struct RecipeBuilder {
     splitter: (u16, u8),
     streams: Vec<StreamBuilder>,
@@ -55,13 +55,46 @@ impl RecipeBuilder {
         if self.open.as_ref().is_some_and(|(s, ..)| *s != stream) {
             self.close(chunks)?;
         }
-        while self.streams.len() <= usize::from(stream) {
-            self.streams.push(StreamBuilder::default());
-        }
+        self.has_stream(stream);
         let (_, bytes, check) = self.open.get_or_insert_with(|| (stream, 0, DataCheck::default()));
         *bytes += reference.bytes;
         check.reference(&reference);
         self.bytes += reference.bytes;
+        self.streams[usize::from(stream)].push(chunks, reference) // grown above
+    }
+
+    fn has_stream(&mut self, stream: u8) {
+        while self.streams.len() <= usize::from(stream) {
+            self.streams.push(StreamBuilder::default());
+        }
+    }
+
+    /// The next bytes of the file are rebuilt from what its ranges take of their streams; [`RecipeBuilder::reference`] says,
+    /// before or after, which chunks those bytes are.
+    ///
+    /// # Errors
+    /// Whatever `chunks` returns; [`Error::Limit`].
+    pub fn mapped(&mut self, chunks: &mut dyn WriteChunks, bytes: u64, how: Mapped) -> Result<()> {
+        self.close(chunks)?;
+        let most = how.ranges.iter().map(|r| r.stream).max().unwrap_or(0);
+        if usize::from(most) >= STREAMS {
+            return Err(Error::Limit { what: "a file's streams", got: u64::from(most) + 1, max: STREAMS as u64 });
+        }
+        self.has_stream(most);
+        self.bytes += bytes;
+        let check = how.check;
+        self.segment(chunks, Segment::Mapped { bytes, how }, check)
+    }
+
+    /// The next bytes of a stream, of which mapped segments take, are this chunk.
+    ///
+    /// # Errors
+    /// Whatever `chunks` returns; [`Error::Limit`].
+    pub fn reference(&mut self, chunks: &mut dyn WriteChunks, stream: u8, reference: Reference) -> Result<()> {
+        if usize::from(stream) >= STREAMS {
+            return Err(Error::Limit { what: "a file's streams", got: u64::from(stream) + 1, max: STREAMS as u64 });
+        }
+        self.has_stream(stream);
         self.streams[usize::from(stream)].push(chunks, reference) // grown above
     }
 
@@ -98,8 +131,12 @@ impl RecipeBuilder {
         let segments = std::mem::take(&mut self.segments);
         let mut stream_bytes = vec![0; self.streams.len()];
         for segment in &segments {
-            if let Segment::Data { stream, bytes } = segment {
-                stream_bytes[usize::from(*stream)] += bytes; // a data segment's stream exists
+            match segment {
+                Segment::Data { stream, bytes } => stream_bytes[usize::from(*stream)] += bytes, // its stream exists
+                Segment::Mapped { how, .. } => {
+                    how.ranges.iter().for_each(|r| stream_bytes[usize::from(r.stream)] += r.bytes); // as above
+                }
+                Segment::Hole { .. } | Segment::Fill { .. } => {}
             }
         }
         let bytes = segments.iter().map(Segment::bytes).sum();
@@ -164,8 +201,28 @@ impl RecipeBuilder {
     }
 }
 
-/// What a run of a file's bytes is.
+/// Bytes `skip..skip + bytes` of a chunk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ChunkPart {
+    pub id: ChunkId,
+    pub skip: u32,
+    pub bytes: u32,
+}
+
+/// A mapped segment: the piece is a part of it, or all.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MappedSegment {
+    /// Where in the file it begins.
+    pub at: u64,
+    /// Bytes of the file.
+    pub bytes: u64,
+    pub how: Mapped,
+    /// What each range takes, in order.
+    pub parts: Vec<Vec<ChunkPart>>,
+}
+
+/// What a run of a file's bytes is.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum What {
     /// Bytes `skip..skip + bytes` of a chunk of `plain_bytes`.
     Chunk {
@@ -175,10 +232,11 @@ pub enum What {
     },
     Hole,
     Fill(u8),
+    Mapped(Box<MappedSegment>),
 }
 
 /// A run of a file's bytes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Piece {
     /// Where in the file it begins.
     pub at: u64,
@@ -303,12 +361,50 @@ impl<'c> Pieces<'c> {
                 Segment::Fill { value, .. } if first < end => {
                     return Ok(Some(Piece { at: first, bytes: end - first, what: What::Fill(value) }));
                 }
-                Segment::Mapped { .. } => {
-                    return Err(malformed("it needs a splitter that this version does not know: update onefold"));
+                Segment::Mapped { bytes, how } => {
+                    let wanted = first < end;
+                    let parts = self.mapped_parts(&how, wanted)?;
+                    if wanted {
+                        let segment = MappedSegment { at: start, bytes, how, parts };
+                        return Ok(Some(Piece {
+                            at: first,
+                            bytes: end - first,
+                            what: What::Mapped(Box::new(segment)),
+                        }));
+                    }
                 }
                 _ => {}
             }
         }
+    }
+
+    /// What the ranges of a mapped segment take of their streams, which they use up.
+    fn mapped_parts(&mut self, how: &Mapped, wanted: bool) -> Result<Vec<Vec<ChunkPart>>> {
+        let total = how.ranges.iter().fold(0u64, |sum, r| sum.saturating_add(r.bytes));
+        if total > 4 * SEGMENT_BYTES {
+            return Err(malformed("a segment that takes more of its streams than it may"));
+        }
+        let mut parts = Vec::with_capacity(how.ranges.len());
+        for range in &how.ranges {
+            let s = usize::from(range.stream);
+            let used = self.used.get_mut(s).ok_or_else(|| malformed("a segment of a stream that there is not"))?;
+            let (mut position, end) = (*used, used.saturating_add(range.bytes));
+            *used = end;
+            let mut chunks = Vec::new();
+            while wanted && position < end {
+                self.enter(s, position)?;
+                let (start, reference) =
+                    self.current[s].ok_or_else(|| malformed("a stream is shorter than its segments say"))?;
+                let skip = position - start;
+                let bytes = (end - position).min(reference.bytes - skip);
+                let too_long = |_| malformed("a chunk longer than a chunk can be");
+                let (skip, n) = (u32::try_from(skip).map_err(too_long)?, u32::try_from(bytes).map_err(too_long)?);
+                chunks.push(ChunkPart { id: reference.id, skip, bytes: n });
+                position += bytes;
+            }
+            parts.push(chunks);
+        }
+        Ok(parts)
     }
 
     /// Makes stream `s` stand at its byte `position`.
@@ -401,6 +497,7 @@ pub fn each_list(
 mod tests {
     use super::super::testing::Chunks;
     use super::*;
+    use crate::format::recipe::Range;
     use proptest::prelude::*;
 
     /// Builds a file from (stream, chunk) and holes, and gives the bytes it should have.
@@ -439,6 +536,16 @@ mod tests {
                 }
                 What::Hole => out.extend(std::iter::repeat_n(0, piece.bytes as usize)),
                 What::Fill(v) => out.extend(std::iter::repeat_n(v, piece.bytes as usize)),
+                What::Mapped(segment) => {
+                    // The test's way back: the ranges one behind the other.
+                    let mut all = Vec::new();
+                    for part in segment.parts.iter().flatten() {
+                        let chunk = chunks.chunk(ChunkKind::Data, &part.id).unwrap();
+                        all.extend(&chunk[part.skip as usize..(part.skip + part.bytes) as usize]);
+                    }
+                    let skip = (piece.at - segment.at) as usize;
+                    out.extend(&all[skip..skip + piece.bytes as usize]);
+                }
             }
         }
         out
@@ -457,6 +564,37 @@ mod tests {
             let (a, b) = (a.index(bytes.len() + 1), b.index(bytes.len() + 1));
             let (a, b) = (a.min(b), a.max(b));
             prop_assert!(read(&chunks, &recipe, a as u64, b as u64) == bytes[a..b], "{}..{}", a, b);
+        }
+    }
+
+    #[test]
+    fn mapped_segments_take_of_their_streams_what_follows() {
+        let mut chunks = Chunks::default();
+        let mut b = RecipeBuilder::new((0, 1));
+        let (mut file, mut left) = (Vec::new(), [Vec::new(), Vec::new()]);
+        for i in 0..2000_usize {
+            // Chunks of the streams come before and behind the segments that take of them.
+            let s = i % 2;
+            let chunk: Vec<u8> = (0..7 + i % 90).map(|k| (i * 13 + k) as u8).collect();
+            let id = chunks.put(ChunkKind::Data, &chunk).unwrap();
+            b.reference(&mut chunks, s as u8 + 1, Reference { id, bytes: chunk.len() as u64 }).unwrap();
+            left[s].extend(chunk);
+            let take = left.each_ref().map(|l: &Vec<u8>| l.len() / 2);
+            if take.iter().sum::<usize>() == 0 {
+                continue;
+            }
+            let ranges = [(1, take[0]), (2, take[1])].map(|(stream, n)| Range { stream, bytes: n as u64 }).to_vec();
+            let how = Mapped { transformed: true, splitter: 9, version: 1, ranges, parameters: vec![], check: [0; 32] };
+            b.mapped(&mut chunks, take.iter().sum::<usize>() as u64, how).unwrap();
+            for (l, n) in left.iter_mut().zip(take) {
+                file.extend(l.drain(..n));
+            }
+        }
+        let recipe = b.finish(&mut chunks).unwrap();
+        assert!(matches!(recipe.segments, Segments::List { .. }));
+        let n = file.len();
+        for (from, to) in [(0, n), (n / 2, n / 2 + 500), (n - 3, n), (1, 2)] {
+            assert!(read(&chunks, &recipe, from as u64, to as u64) == file[from..to], "{from}..{to}");
         }
     }
 

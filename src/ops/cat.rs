@@ -212,6 +212,13 @@ impl<'s> Windows<'s> {
                 bytes += more;
                 wanted.push(id);
             }
+            if let What::Mapped(segment) = &piece.what {
+                if !pieces.is_empty() && bytes + segment.bytes > WINDOW_BYTES {
+                    self.waiting = Some(piece);
+                    break;
+                }
+                bytes += segment.bytes;
+            }
             pieces.push(piece);
         }
         if pieces.is_empty() {
@@ -238,12 +245,17 @@ impl<'s> Windows<'s> {
     }
 
     fn ready(&self, piece: &Piece) -> Result<Ready> {
-        Ok(match piece.what {
+        Ok(match &piece.what {
             What::Hole => Ready::Run { value: 0, bytes: piece.bytes },
-            What::Fill(value) => Ready::Run { value, bytes: piece.bytes },
+            What::Fill(value) => Ready::Run { value: *value, bytes: piece.bytes },
+            What::Mapped(segment) => {
+                let plain = Arc::new(self.store.rebuilt(segment)?);
+                let from = (piece.at - segment.at) as usize; // a piece lies in its segment, which is short
+                Ready::Chunk { plain, from, to: from + piece.bytes as usize }
+            }
             What::Chunk { id, skip, .. } => {
-                let plain = self.held.get(&id).ok_or_else(|| Error::ChunkMissing { chunk: id.to_string() })?;
-                let from = skip as usize;
+                let plain = self.held.get(id).ok_or_else(|| Error::ChunkMissing { chunk: id.to_string() })?;
+                let from = *skip as usize;
                 // beyond the chunk, where a longer piece would end anyway
                 let to = usize::try_from(piece.bytes).ok().and_then(|n| from.checked_add(n)).unwrap_or(usize::MAX);
                 Ready::Chunk { plain: Arc::clone(plain), from, to }

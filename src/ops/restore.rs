@@ -11,7 +11,7 @@
 
 use super::snapshots::SnapshotInfo;
 use super::{Control, FileLost, Notice};
-use crate::catalog::recipe::{Pieces, What};
+use crate::catalog::recipe::{MappedSegment, Pieces, What};
 use crate::catalog::tree::{self, Found, Step, Walk};
 use crate::chunk::Unsqueezer;
 use crate::error::{Error, Result};
@@ -33,6 +33,8 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 /// Pieces of a window: 16 Ki chunks of 256 KiB are 4 GiB, over which reads are sorted.
 const WINDOW_PIECES: usize = 16 << 10;
+/// Mapped segments of a window: each names some chunks, and is read when it is rebuilt.
+const WINDOW_MAPPED: usize = 4096;
 /// Files of a window that are open at once.
 const WINDOW_FILES: usize = 256;
 /// Bytes of packs that are read in one go.
@@ -477,6 +479,14 @@ impl Restore<'_> {
                         self.control.progress.bytes_done.fetch_add(piece.bytes, Ordering::Relaxed);
                     }
                     What::Fill(value) => self.fill(&open, piece.at, piece.bytes, value),
+                    What::Mapped(segment) => {
+                        open.left.fetch_add(1, Ordering::AcqRel);
+                        let job = MappedPiece { file: Arc::clone(&open), at: piece.at, bytes: piece.bytes, segment };
+                        window.mapped.push(job);
+                        if window.mapped.len() >= WINDOW_MAPPED {
+                            self.flush(window)?;
+                        }
+                    }
                     What::Chunk { id, skip, .. } => {
                         open.left.fetch_add(1, Ordering::AcqRel);
                         let bytes = piece.bytes as u32; // a piece of a chunk is no longer than a chunk
@@ -568,10 +578,12 @@ impl Restore<'_> {
     /// Reads and writes everything that the window wants.
     fn flush(&self, window: &mut Window) -> Result<()> {
         let wants = std::mem::take(&mut window.wants);
+        let mapped = std::mem::take(&mut window.mapped);
         window.files = 0;
-        if wants.is_empty() {
+        if wants.is_empty() && mapped.is_empty() {
             return Ok(());
         }
+        let mapped = Mutex::new(mapped.into_iter());
         let mut by_id: HashMap<ChunkId, Vec<Want>> = HashMap::with_capacity(wants.len());
         for want in wants {
             by_id.entry(want.id).or_default().push(want);
@@ -594,7 +606,8 @@ impl Restore<'_> {
         let by_memory = (self.store.memory_bytes() / (32 << 20)).max(1) as usize; // a small number
         let threads = cores.max(disks).min(by_memory).min(16);
         std::thread::scope(|scope| {
-            let workers: Vec<_> = (0..threads).map(|_| scope.spawn(|| self.read_runs(&runs))).collect();
+            let work = || self.read_runs(&runs).and_then(|()| self.rebuild(&mapped));
+            let workers: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
             let mut outcome = Ok(());
             for worker in workers {
                 match worker.join() {
@@ -621,6 +634,26 @@ impl Restore<'_> {
             self.control.proceed()?;
             let Some(run) = runs.lock().unwrap_or_else(PoisonError::into_inner).pop_front() else { return Ok(()) };
             self.read_run(run, &mut unsqueezer, &mut buffer);
+        }
+    }
+
+    /// Rebuilds mapped segments, in the order of their files, so that neighbours share the chunks that are read.
+    fn rebuild(&self, pieces: &Mutex<std::vec::IntoIter<MappedPiece>>) -> Result<()> {
+        loop {
+            self.control.proceed()?;
+            let Some(piece) = pieces.lock().unwrap_or_else(PoisonError::into_inner).next() else { return Ok(()) };
+            let skip = (piece.at - piece.segment.at) as usize; // a piece lies in its segment, which is short
+            match self.store.rebuilt(&piece.segment) {
+                Ok(bytes) => match bytes.get(skip..skip + piece.bytes as usize) {
+                    Some(bytes) => self.write(&piece.file, bytes, piece.at),
+                    None => {
+                        self.lose_part(&piece.file, piece.bytes, "a segment is shorter than its recipe says".into())
+                    }
+                },
+                Err(e @ Error::Index { .. }) => return Err(e),
+                Err(e) => self.lose_part(&piece.file, piece.bytes, e.to_string()),
+            }
+            self.done(&piece.file);
         }
     }
 
@@ -671,9 +704,18 @@ impl Restore<'_> {
     }
 }
 
+/// A part of a mapped segment.
+struct MappedPiece {
+    file: Arc<Open>,
+    at: u64,
+    bytes: u64,
+    segment: Box<MappedSegment>,
+}
+
 #[derive(Default)]
 struct Window {
     wants: Vec<Want>,
+    mapped: Vec<MappedPiece>,
     files: usize,
 }
 

@@ -7,19 +7,19 @@
 
 use super::walk::{entry_of, reason, witness_of};
 use crate::catalog::recipe::RecipeBuilder;
-use crate::chunk::Squeezer;
+use crate::chunk::{Form, Squeezer};
 use crate::error::{Error, Result};
 use crate::format::entry::{Attributes, Content, Entry, EntryKind, Witness, encode_attributes};
-use crate::format::recipe::{Reference, Stream};
+use crate::format::recipe::{self, Range, Reference, Stream};
 use crate::format::{ChunkId, ChunkKind, limits};
 use crate::io::source::{Names, SourceFile};
-use crate::media::{self, Hints, Run, Splitter};
+use crate::media::{self, Hints, Mapped, Part, Run, Splitter};
 use crate::ops::Notice;
 use crate::ops::ingest::resemble::{Hit, Resembler};
 use crate::ops::ingest::{Ingest, Sink};
 use crate::pack::payload::{Payload, SharedWindow, WindowPool};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TrySendError, bounded};
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -61,10 +61,55 @@ struct Window {
     filled: usize,
 }
 
-/// A window's chunks on the way to another reader.
-struct Batch {
+/// Bytes that were cut: stream, from, to.
+struct Job {
     bytes: Vec<u8>,
     chunks: Vec<(u8, usize, usize)>,
+    /// Mapped segments take of them; else they stand in the file as they are.
+    mapped: bool,
+}
+
+/// What comes next in a recipe.
+enum Pending {
+    /// Chunks that another reader stores, and whether mapped segments take of them.
+    Elsewhere(Receiver<Stored>, bool),
+    Segment(u64, Box<recipe::Mapped>),
+}
+
+/// Bytes that mapped segments gave to a stream and that are in no chunk yet: less than twice the longest chunk, and a
+/// segment.
+#[derive(Default)]
+struct Gathered {
+    bytes: Vec<u8>,
+    form: Form,
+}
+
+/// What a window was cut into: from and to are bytes of it.
+enum Piece {
+    Chunk(u8, usize, usize),
+    Mapped(Box<Mapped>, usize, usize),
+}
+
+impl Piece {
+    fn chunk(self) -> Option<(u8, usize, usize)> {
+        if let Piece::Chunk(stream, from, to) = self { Some((stream, from, to)) } else { None }
+    }
+}
+
+/// Whether a mapped segment gives the file's bytes back.
+fn comes_back(mapped: &Mapped, file: Option<&[u8]>) -> bool {
+    let Some(file) = file else { return true }; // it reaches beyond the window, which ends the run
+    let taken: u64 = mapped.parts.iter().map(|p| p.bytes.len() as u64).sum();
+    let parts: Vec<&[u8]> = mapped.parts.iter().map(|p| p.bytes.as_slice()).collect();
+    mapped.bytes <= limits::SEGMENT_BYTES
+        && taken <= 4 * limits::SEGMENT_BYTES
+        && mapped.parameters.len() <= limits::SEGMENT_PARAMETER_BYTES
+        && media::inverse(mapped.how, &mapped.parameters, &parts, file.len()).is_ok_and(|back| back == file)
+}
+
+/// A window's chunks on the way to another reader.
+struct Batch {
+    job: Job,
     lane: usize,
     done: Sender<Stored>,
 }
@@ -371,7 +416,7 @@ impl<'r, 'a, 's> Reader<'r, 'a, 's> {
             Err(e) => return Ok(Err(e)),
         };
         if let Some(doubt) = splitter.doubt() {
-            *self.shared.doubts.lock().unwrap_or_else(PoisonError::into_inner).entry(doubt).or_default() += 1;
+            self.doubt(doubt);
         }
         self.finish(recipe, bytes)
     }
@@ -391,10 +436,11 @@ impl<'r, 'a, 's> Reader<'r, 'a, 's> {
     ) -> Read<u64> {
         let cutter = self.shared.ingest.store().cutter();
         let mut at = window.filled as u64; // where in the file the window ends
-        let mut split = 0; // bytes of the window that have a stream
-        let mut runs: VecDeque<Run> = VecDeque::new(); // of window[0..split]
+        let mut split = 0; // bytes of the window that have a part
+        let mut parts: VecDeque<Part> = VecDeque::new(); // of window[0..split]
         let mut fresh = Vec::new();
-        let mut waiting: VecDeque<Receiver<Stored>> = VecDeque::new();
+        let mut waiting: VecDeque<Pending> = VecDeque::new();
+        let mut streams: BTreeMap<u8, Gathered> = BTreeMap::new();
         let mut last = false;
         while !last {
             self.shared.ingest.proceed()?;
@@ -417,16 +463,25 @@ impl<'r, 'a, 's> Reader<'r, 'a, 's> {
                 fresh.clear();
                 splitter.split(&window.bytes[split..filled], last, &mut fresh);
                 for part in fresh.drain(..) {
-                    let media::Part::Run(run) = part else {
-                        return Err(Error::Malformed { what: "a splitter's answer", offset: at, why: "not yet" });
+                    let from = split;
+                    split += part.bytes() as usize; // a part does not reach beyond the window
+                    // A splitter that breaks its promise must not lose bytes: what it mapped wrongly is opaque.
+                    let part = match part {
+                        Part::Mapped(mapped) if !comes_back(&mapped, window.bytes.get(from..split)) => {
+                            self.doubt("a mapped segment that does not come back");
+                            Part::Run(Run { stream: media::ESSENCE, bytes: mapped.bytes, cut: true, form: Form::Bytes })
+                        }
+                        other => other,
                     };
-                    split += run.bytes as usize; // a run does not reach beyond the window
-                    match runs.back_mut() {
-                        Some(open) if open.stream == run.stream && !run.cut => open.bytes += run.bytes,
-                        _ => runs.push_back(run),
+                    match (parts.back_mut(), part) {
+                        (Some(Part::Run(open)), Part::Run(run))
+                            if (open.stream, open.form) == (run.stream, run.form) && !run.cut =>
+                        {
+                            open.bytes += run.bytes;
+                        }
+                        (_, part) => parts.push_back(part),
                     }
                 }
-                // A splitter that breaks its promise must not lose bytes: what it left out is opaque.
                 if split > filled || (last && split < filled) {
                     return Err(Error::Malformed {
                         what: "a splitter's answer",
@@ -435,67 +490,184 @@ impl<'r, 'a, 's> Reader<'r, 'a, 's> {
                     });
                 }
             }
-            let (chunks, done) = cut(cutter, &window.bytes[..split], &mut runs, last);
-            let taken = chunks.last().map_or(0, |(_, _, end)| *end);
-            debug_assert!(taken == done);
+            let (pieces, done) = cut(cutter, &window.bytes[..split], &mut parts, last);
             split -= done;
             self.count(done as u64);
-            if chunks.is_empty() {
+            if pieces.is_empty() {
                 continue;
             }
             let mut next = self.window();
             next.filled = filled - done; // what was cut is at most what was filled
             next.bytes[..filled - done].copy_from_slice(&window.bytes[done..filled]);
-            let batch = std::mem::replace(&mut window, next);
-            self.hand_out(recipe, batch.bytes, chunks, lane, &mut waiting)?;
+            let bytes = std::mem::replace(&mut window, next).bytes;
+            let mapped = pieces.iter().any(|p| matches!(p, Piece::Mapped(..)));
+            if !mapped {
+                let chunks = pieces.into_iter().filter_map(Piece::chunk).collect();
+                self.hand_out(recipe, Job { bytes, chunks, mapped: false }, lane, &mut waiting)?;
+                continue;
+            }
+            for piece in pieces {
+                match piece {
+                    Piece::Chunk(stream, from, to) => {
+                        // What mapped segments gave to the stream comes before it.
+                        if let Some(gathered) = streams.remove(&stream) {
+                            self.flush(recipe, stream, gathered, lane, &mut waiting)?;
+                        }
+                        let job = Job {
+                            bytes: bytes[from..to].to_vec(),
+                            chunks: vec![(stream, 0, to - from)],
+                            mapped: false,
+                        };
+                        self.hand_out(recipe, job, lane, &mut waiting)?;
+                    }
+                    Piece::Mapped(mapped, from, to) => {
+                        let check = self.shared.ingest.store().keys().keyed_check(&bytes[from..to]);
+                        self.map(recipe, *mapped, check, &mut streams, lane, &mut waiting)?;
+                    }
+                }
+            }
+            self.shared.windows.give(bytes);
         }
-        while let Some(receiver) = waiting.pop_front() {
-            self.collect(recipe, &receiver)?;
+        for (stream, gathered) in streams {
+            self.flush(recipe, stream, gathered, lane, &mut waiting)?;
+        }
+        while let Some(pending) = waiting.pop_front() {
+            self.collect(recipe, pending)?;
         }
         self.shared.windows.give(window.bytes);
         Ok(Ok(at))
     }
 
-    /// Gives a batch to an idle reader, or does it here.
+    fn doubt(&self, why: &'static str) {
+        *self.shared.doubts.lock().unwrap_or_else(PoisonError::into_inner).entry(why).or_default() += 1;
+    }
+
+    /// Gives a mapped segment's bytes to their streams, and the segment to the recipe.
+    fn map(
+        &mut self,
+        recipe: &mut RecipeBuilder,
+        mapped: Mapped,
+        check: [u8; 32],
+        streams: &mut BTreeMap<u8, Gathered>,
+        lane: usize,
+        waiting: &mut VecDeque<Pending>,
+    ) -> Result<()> {
+        let mut ranges = Vec::with_capacity(mapped.parts.len());
+        for part in mapped.parts {
+            ranges.push(Range { stream: part.stream, bytes: part.bytes.len() as u64 });
+            if part.cut
+                && let Some(gathered) = streams.remove(&part.stream)
+            {
+                self.flush(recipe, part.stream, gathered, lane, waiting)?;
+            }
+            let gathered = streams.entry(part.stream).or_default();
+            gathered.form = part.form;
+            gathered.bytes.extend_from_slice(&part.bytes);
+            self.drain(recipe, part.stream, gathered, false, lane, waiting)?;
+        }
+        let how = recipe::Mapped {
+            transformed: mapped.how != media::PERMUTE,
+            splitter: mapped.how.number,
+            version: mapped.how.version,
+            ranges,
+            parameters: mapped.parameters,
+            check,
+        };
+        let segment = Pending::Segment(mapped.bytes, Box::new(how));
+        if waiting.is_empty() { self.collect(recipe, segment) } else { Ok(waiting.push_back(segment)) }
+    }
+
+    /// Stores all that is gathered of a stream: a border follows.
+    fn flush(
+        &mut self,
+        recipe: &mut RecipeBuilder,
+        stream: u8,
+        mut gathered: Gathered,
+        lane: usize,
+        waiting: &mut VecDeque<Pending>,
+    ) -> Result<()> {
+        self.drain(recipe, stream, &mut gathered, true, lane, waiting)
+    }
+
+    /// Cuts what can be cut of a gathered stream, and stores it.
+    fn drain(
+        &mut self,
+        recipe: &mut RecipeBuilder,
+        stream: u8,
+        gathered: &mut Gathered,
+        last: bool,
+        lane: usize,
+        waiting: &mut VecDeque<Pending>,
+    ) -> Result<()> {
+        let cutter = self.shared.ingest.store().cutter();
+        if !last && gathered.bytes.len() < 2 * cutter.max_bytes() {
+            return Ok(());
+        }
+        let (bytes, form) = (gathered.bytes.len() as u64, gathered.form);
+        let mut run = VecDeque::from([Part::Run(Run { stream, bytes, cut: true, form })]);
+        let (pieces, done) = cut(cutter, &gathered.bytes, &mut run, last);
+        let rest = gathered.bytes.split_off(done);
+        let bytes = std::mem::replace(&mut gathered.bytes, rest);
+        let chunks: Vec<_> = pieces.into_iter().filter_map(Piece::chunk).collect();
+        if chunks.is_empty() {
+            return Ok(());
+        }
+        self.hand_out(recipe, Job { bytes, chunks, mapped: true }, lane, waiting)
+    }
+
+    /// Gives chunks to an idle reader, or stores them here.
     fn hand_out(
         &mut self,
         recipe: &mut RecipeBuilder,
-        bytes: Vec<u8>,
-        chunks: Vec<(u8, usize, usize)>,
+        job: Job,
         lane: usize,
-        waiting: &mut VecDeque<Receiver<Stored>>,
+        waiting: &mut VecDeque<Pending>,
     ) -> Result<()> {
-        let mut mine = Some((bytes, chunks));
+        let mapped = job.mapped;
+        let mut mine = Some(job);
         if self.shared.idle.load(Ordering::SeqCst) > 0
-            && let Some((bytes, chunks)) = mine.take()
+            && let Some(job) = mine.take()
         {
             let (done, receiver) = bounded(1);
-            match self.shared.batches.0.try_send(Batch { bytes, chunks, lane, done }) {
+            match self.shared.batches.0.try_send(Batch { job, lane, done }) {
                 Ok(()) => {
-                    waiting.push_back(receiver);
-                    if waiting.len() > BATCHES_AHEAD
+                    waiting.push_back(Pending::Elsewhere(receiver, mapped));
+                    while waiting.iter().filter(|p| matches!(p, Pending::Elsewhere(..))).count() > BATCHES_AHEAD
                         && let Some(oldest) = waiting.pop_front()
                     {
-                        self.collect(recipe, &oldest)?;
+                        self.collect(recipe, oldest)?;
                     }
                 }
-                Err(TrySendError::Full(b) | TrySendError::Disconnected(b)) => mine = Some((b.bytes, b.chunks)),
+                Err(TrySendError::Full(b) | TrySendError::Disconnected(b)) => mine = Some(b.job),
             }
         }
-        if let Some((bytes, chunks)) = mine {
-            let references = self.store(bytes, &chunks, lane)?;
-            while let Some(receiver) = waiting.pop_front() {
-                self.collect(recipe, &receiver)?; // what was handed out comes before this batch
+        if let Some(job) = mine {
+            let references = self.store(job.bytes, &job.chunks, lane)?;
+            while let Some(pending) = waiting.pop_front() {
+                self.collect(recipe, pending)?; // what was handed out comes before this batch
             }
-            for (stream, reference) in references {
+            self.add(recipe, references, mapped)?;
+        }
+        Ok(())
+    }
+
+    fn add(&mut self, recipe: &mut RecipeBuilder, references: Vec<(u8, Reference)>, mapped: bool) -> Result<()> {
+        for (stream, reference) in references {
+            if mapped {
+                recipe.reference(&mut self.sink, stream, reference)?;
+            } else {
                 recipe.data(&mut self.sink, stream, reference)?;
             }
         }
         Ok(())
     }
 
-    /// Waits for a batch that another reader has, doing others' batches meanwhile.
-    fn collect(&mut self, recipe: &mut RecipeBuilder, receiver: &Receiver<Stored>) -> Result<()> {
+    /// Adds what comes next to the recipe. Waits for a batch that another reader has, doing others' batches meanwhile.
+    fn collect(&mut self, recipe: &mut RecipeBuilder, pending: Pending) -> Result<()> {
+        let (receiver, mapped) = match pending {
+            Pending::Segment(bytes, how) => return recipe.mapped(&mut self.sink, bytes, *how),
+            Pending::Elsewhere(receiver, mapped) => (receiver, mapped),
+        };
         let references = loop {
             match receiver.recv_timeout(Duration::from_millis(1)) {
                 Ok(references) => break references?,
@@ -508,14 +680,11 @@ impl<'r, 'a, 's> Reader<'r, 'a, 's> {
                 Err(RecvTimeoutError::Disconnected) => return Err(Error::WorkerLost { verb: "backup" }),
             }
         };
-        for (stream, reference) in references {
-            recipe.data(&mut self.sink, stream, reference)?;
-        }
-        Ok(())
+        self.add(recipe, references, mapped)
     }
 
     fn batch(&mut self, batch: Batch) {
-        let outcome = self.store(batch.bytes, &batch.chunks, batch.lane);
+        let outcome = self.store(batch.job.bytes, &batch.job.chunks, batch.lane);
         let _ = batch.done.send(outcome); // its owner is gone only if the run ends
     }
 
@@ -524,7 +693,9 @@ impl<'r, 'a, 's> Reader<'r, 'a, 's> {
     fn store(&mut self, bytes: Vec<u8>, chunks: &[(u8, usize, usize)], lane: usize) -> Stored {
         let ingest = self.shared.ingest;
         let keys = ingest.store().keys();
-        let window = SharedWindow::new(bytes, Arc::clone(&self.shared.windows));
+        // Only whole windows go back to the pool.
+        let pool = if bytes.len() == WINDOW_BYTES { Arc::clone(&self.shared.windows) } else { Arc::default() };
+        let window = SharedWindow::new(bytes, pool);
         let ids: Vec<ChunkId> = chunks.iter().map(|&(_, a, b)| keys.chunk_id(ChunkKind::Data, &window[a..b])).collect();
         let hits = ingest.claim_hits(&ids)?;
         let new_bytes: usize = chunks.iter().zip(&hits).filter(|(_, hit)| hit.new).map(|(&(_, a, b), _)| b - a).sum();
@@ -551,35 +722,44 @@ impl<'r, 'a, 's> Reader<'r, 'a, 's> {
     }
 }
 
-/// Cuts what can be cut of the runs over `bytes`: (stream, from, to) each, and how many bytes that was. A
-/// run that may go on is cut only where the longest chunk could not change the cut.
-fn cut(
-    cutter: &crate::chunk::Cutter,
-    bytes: &[u8],
-    runs: &mut VecDeque<Run>,
-    last: bool,
-) -> (Vec<(u8, usize, usize)>, usize) {
-    let mut chunks = Vec::new();
+/// Cuts what can be cut of the parts over `bytes`, and tells how many bytes that was. A run that may go on is cut only
+/// where the longest chunk could not change the cut.
+fn cut(cutter: &crate::chunk::Cutter, bytes: &[u8], parts: &mut VecDeque<Part>, last: bool) -> (Vec<Piece>, usize) {
+    let mut pieces = Vec::new();
     let mut at = 0;
-    while let Some(run) = runs.front() {
-        let closed = last || runs.len() > 1;
-        let (stream, left) = (run.stream, run.bytes as usize); // runs lie within the window
+    while let Some(part) = parts.front_mut() {
+        let run = match part {
+            Part::Run(run) => run,
+            Part::Mapped(_) => {
+                if let Some(Part::Mapped(mapped)) = parts.pop_front() {
+                    let to = at + mapped.bytes as usize; // parts lie within the window
+                    pieces.push(Piece::Mapped(Box::new(mapped), at, to));
+                    at = to;
+                }
+                continue;
+            }
+        };
+        let (stream, left, align) = (run.stream, run.bytes as usize, run.form.align()); // runs lie within the window
+        let only = parts.len() == 1;
         if left == 0 {
-            if runs.len() == 1 {
+            if only {
                 break;
             }
-            runs.pop_front();
+            parts.pop_front();
             continue;
         }
-        if !closed && left < cutter.max_bytes() {
+        if !last && only && left < cutter.max_bytes() {
             break;
         }
-        let n = cutter.next(&bytes[at..at + left.min(cutter.max_bytes())]); // the runs cover `bytes`
-        chunks.push((stream, at, at + n));
+        let mut n = cutter.next(&bytes[at..at + left.min(cutter.max_bytes())]); // the parts cover `bytes`
+        if n < left && n > align {
+            n -= n % align; // a sample is not cut in two
+        }
+        pieces.push(Piece::Chunk(stream, at, at + n));
         at += n;
-        if let Some(run) = runs.front_mut() {
+        if let Some(Part::Run(run)) = parts.front_mut() {
             run.bytes -= n as u64;
         }
     }
-    (chunks, at)
+    (pieces, at)
 }

@@ -14,7 +14,7 @@ use crate::format::recipe::{Recipe, Stream};
 use crate::format::{ChunkId, SnapshotId, limits};
 use crate::ops::{Control, FileLost};
 use crate::store::Store;
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::sync::atomic::Ordering;
 
 /// Chunks that are looked up at once.
@@ -281,8 +281,16 @@ impl Trees<'_, '_> {
             match piece {
                 Ok(piece) => {
                     covered = covered.saturating_add(piece.bytes);
-                    if let What::Chunk { id, .. } = piece.what {
-                        batch.ask(id, Part { file, bytes: piece.bytes });
+                    match piece.what {
+                        What::Chunk { id, .. } => batch.ask(id, Part { file, bytes: piece.bytes }),
+                        What::Mapped(segment) => {
+                            // The segment is lost with any of its chunks. Where several are, its bytes count for each.
+                            let ids: BTreeSet<ChunkId> = segment.parts.iter().flatten().map(|p| p.id).collect();
+                            for id in ids {
+                                batch.ask(id, Part { file, bytes: piece.bytes });
+                            }
+                        }
+                        What::Hole | What::Fill(_) => {}
                     }
                     if batch.ids.len() >= BATCH {
                         self.judge(batch)?;

@@ -15,7 +15,9 @@
 
 pub mod flac;
 pub mod mp3;
+pub mod ogg;
 pub mod opaque;
+mod patience;
 pub mod permute;
 mod runs;
 pub mod tags;
@@ -145,6 +147,8 @@ pub const OPAQUE: SplitterId = SplitterId { number: 0, version: 1 };
 pub const FLAC: SplitterId = SplitterId { number: 1, version: 1 };
 /// MPEG audio layers I to III: ID3, APE and Lyrics3 tags apart from frames.
 pub const MP3: SplitterId = SplitterId { number: 2, version: 1 };
+/// Ogg: packets apart from pages.
+pub const OGG: SplitterId = SplitterId { number: 3, version: 1 };
 
 /// Not a splitter, but a way back that several use: bytes of streams put in another order, see [`permute`].
 pub const PERMUTE: SplitterId = SplitterId { number: 0x100, version: 1 };
@@ -157,6 +161,7 @@ pub const PERMUTE: SplitterId = SplitterId { number: 0x100, version: 1 };
 /// not know. The result is proven by whoever asked: the segment's check stands in the recipe.
 pub fn inverse(how: SplitterId, parameters: &[u8], parts: &[&[u8]], bytes: usize) -> Result<Vec<u8>> {
     let out = match how {
+        OGG => ogg::inverse(parameters, parts, bytes)?,
         PERMUTE => permute::inverse(parameters, parts, bytes)?,
         _ => {
             return Err(Error::Malformed {
@@ -176,6 +181,9 @@ pub fn inverse(how: SplitterId, parameters: &[u8], parts: &[&[u8]], bytes: usize
 /// Chooses the splitter by the file's own bytes, never by its name.
 pub fn open(hints: Hints<'_>) -> Box<dyn Splitter> {
     if let Some(s) = flac::open(hints) {
+        return s;
+    }
+    if let Some(s) = ogg::open(hints) {
         return s;
     }
     if let Some(s) = mp3::open(hints) {
@@ -211,7 +219,7 @@ mod tests {
             ("maqsim/Lunar Land/01 Lunar Land.mp3", MP3),
             ("Sub-d/Guitar/01 E Minor Ninth.mp3", MP3),
             ("Rutger Muller/Piano/01 Piano.wav", OPAQUE),
-            ("corsica_s/Alarms/01 Alarm Clock.ogg", OPAQUE),
+            ("corsica_s/Alarms/01 Alarm Clock.ogg", OGG),
             ("kaligari/Hums/cover.png", OPAQUE),
             ("Photos/2008/Wood.jpg", OPAQUE),
             ("Videos/Lunar Land.mp4", OPAQUE),

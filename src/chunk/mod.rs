@@ -13,8 +13,10 @@
 
 pub mod cut;
 pub mod form;
+mod scan;
 pub mod squeeze;
 
 pub use cut::Cutter;
 pub use form::{Form, Packing, Pcm, Raster};
+pub use scan::{Samples, Scanner};
 pub use squeeze::{Payload, Squeezer, Unsqueezer};

@@ -7,7 +7,7 @@
 
 use super::walk::{entry_of, reason, witness_of};
 use crate::catalog::recipe::RecipeBuilder;
-use crate::chunk::Squeezer;
+use crate::chunk::{Samples, Scanner, Squeezer};
 use crate::error::{Error, Result};
 use crate::format::entry::{Attributes, Content, Entry, EntryKind, Witness, encode_attributes};
 use crate::format::recipe::{Reference, Stream};
@@ -60,11 +60,20 @@ struct Window {
     filled: usize,
 }
 
-/// A window's chunks on the way to another reader.
+/// A window's chunks.
 struct Batch {
     bytes: Vec<u8>,
+    /// Stream, from, to.
     chunks: Vec<(u8, usize, usize)>,
+    /// Of each chunk. They travel with it, so that whoever stores it need not look at its bytes for them.
+    #[expect(dead_code, reason = "taken by the search for resembling chunks")]
+    samples: Samples,
     lane: usize,
+}
+
+/// A batch on the way to another reader.
+struct Errand {
+    batch: Batch,
     done: Sender<Stored>,
 }
 
@@ -72,7 +81,7 @@ struct Batch {
 pub(super) struct Readers<'a, 's> {
     ingest: &'a Ingest<'s>,
     names: &'a Names,
-    batches: (Sender<Batch>, Receiver<Batch>),
+    batches: (Sender<Errand>, Receiver<Errand>),
     idle: AtomicUsize,
     busy: AtomicUsize,
     now_ns: i128,
@@ -182,12 +191,14 @@ type Read<T> = Result<std::io::Result<T>>;
 struct Reader<'r, 'a, 's> {
     shared: &'r Readers<'a, 's>,
     squeezer: Squeezer,
+    scanner: Scanner<'s>,
     sink: Sink<'a, 's>,
 }
 
 impl<'r, 'a, 's> Reader<'r, 'a, 's> {
     fn new(shared: &'r Readers<'a, 's>) -> Self {
-        Reader { shared, squeezer: Squeezer::default(), sink: shared.ingest.sink() }
+        let scanner = Scanner::new(shared.ingest.store().cutter());
+        Reader { shared, squeezer: Squeezer::default(), scanner, sink: shared.ingest.sink() }
     }
 
     fn file(&mut self, job: &FileJob) -> FileOutcome {
@@ -255,7 +266,9 @@ impl<'r, 'a, 's> Reader<'r, 'a, 's> {
         }
         let mut references = Vec::new();
         for part in encoded.chunks(limits::CHUNK_BYTES / 16) {
-            let stored = self.store(part.to_vec(), &[(0, 0, part.len())], job.lane)?;
+            let samples = Samples::default(); // of what is not cut there are none
+            let chunks = vec![(0, 0, part.len())];
+            let stored = self.store(Batch { bytes: part.to_vec(), chunks, samples, lane: job.lane })?;
             references.extend(stored.into_iter().map(|(_, r)| r)); // at most four, ATTRIBUTE_BYTES is 4 MiB
         }
         Ok(Attributes::Stream(Stream { level: 0, references }))
@@ -382,7 +395,7 @@ impl<'r, 'a, 's> Reader<'r, 'a, 's> {
         mut window: Window,
         lane: usize,
     ) -> Read<u64> {
-        let cutter = self.shared.ingest.store().cutter();
+        self.scanner.restart(); // it may have left another file in the middle
         let mut at = window.filled as u64; // where in the file the window ends
         let mut split = 0; // bytes of the window that have a stream
         let mut runs: VecDeque<Run> = VecDeque::new(); // of window[0..split]
@@ -428,9 +441,11 @@ impl<'r, 'a, 's> Reader<'r, 'a, 's> {
                     });
                 }
             }
-            let (chunks, done) = cut(cutter, &window.bytes[..split], &mut runs, last);
+            let bytes = &window.bytes[..split];
+            let (chunks, done) = cut(&mut self.scanner, bytes, &mut runs, last);
             let taken = chunks.last().map_or(0, |(_, _, end)| *end);
             debug_assert!(taken == done);
+            let samples = self.scanner.advance(bytes, chunks.iter().map(|&(_, a, b)| a..b), done);
             split -= done;
             self.count(done as u64);
             if chunks.is_empty() {
@@ -440,7 +455,7 @@ impl<'r, 'a, 's> Reader<'r, 'a, 's> {
             next.filled = filled - done; // what was cut is at most what was filled
             next.bytes[..filled - done].copy_from_slice(&window.bytes[done..filled]);
             let batch = std::mem::replace(&mut window, next);
-            self.hand_out(recipe, batch.bytes, chunks, lane, &mut waiting)?;
+            self.hand_out(recipe, Batch { bytes: batch.bytes, chunks, samples, lane }, &mut waiting)?;
         }
         while let Some(receiver) = waiting.pop_front() {
             self.collect(recipe, &receiver)?;
@@ -453,17 +468,15 @@ impl<'r, 'a, 's> Reader<'r, 'a, 's> {
     fn hand_out(
         &mut self,
         recipe: &mut RecipeBuilder,
-        bytes: Vec<u8>,
-        chunks: Vec<(u8, usize, usize)>,
-        lane: usize,
+        batch: Batch,
         waiting: &mut VecDeque<Receiver<Stored>>,
     ) -> Result<()> {
-        let mut mine = Some((bytes, chunks));
+        let mut mine = Some(batch);
         if self.shared.idle.load(Ordering::SeqCst) > 0
-            && let Some((bytes, chunks)) = mine.take()
+            && let Some(batch) = mine.take()
         {
             let (done, receiver) = bounded(1);
-            match self.shared.batches.0.try_send(Batch { bytes, chunks, lane, done }) {
+            match self.shared.batches.0.try_send(Errand { batch, done }) {
                 Ok(()) => {
                     waiting.push_back(receiver);
                     if waiting.len() > BATCHES_AHEAD
@@ -472,11 +485,11 @@ impl<'r, 'a, 's> Reader<'r, 'a, 's> {
                         self.collect(recipe, &oldest)?;
                     }
                 }
-                Err(TrySendError::Full(b) | TrySendError::Disconnected(b)) => mine = Some((b.bytes, b.chunks)),
+                Err(TrySendError::Full(e) | TrySendError::Disconnected(e)) => mine = Some(e.batch),
             }
         }
-        if let Some((bytes, chunks)) = mine {
-            let references = self.store(bytes, &chunks, lane)?;
+        if let Some(batch) = mine {
+            let references = self.store(batch)?;
             while let Some(receiver) = waiting.pop_front() {
                 self.collect(recipe, &receiver)?; // what was handed out comes before this batch
             }
@@ -507,14 +520,15 @@ impl<'r, 'a, 's> Reader<'r, 'a, 's> {
         Ok(())
     }
 
-    fn batch(&mut self, batch: Batch) {
-        let outcome = self.store(batch.bytes, &batch.chunks, batch.lane);
-        let _ = batch.done.send(outcome); // its owner is gone only if the run ends
+    fn batch(&mut self, errand: Errand) {
+        let outcome = self.store(errand.batch);
+        let _ = errand.done.send(outcome); // its owner is gone only if the run ends
     }
 
     /// Names a window's chunks, and stores the new ones. Where they are most of the window the records share it,
     /// so that raw chunks are not copied; else they are copied, and the window is free at once.
-    fn store(&mut self, bytes: Vec<u8>, chunks: &[(u8, usize, usize)], lane: usize) -> Stored {
+    fn store(&mut self, batch: Batch) -> Stored {
+        let Batch { bytes, chunks, samples: _, lane } = batch;
         let ingest = self.shared.ingest;
         let keys = ingest.store().keys();
         let window = SharedWindow::new(bytes, Arc::clone(&self.shared.windows));
@@ -538,12 +552,10 @@ impl<'r, 'a, 's> Reader<'r, 'a, 's> {
 
 /// Cuts what can be cut of the runs over `bytes`: (stream, from, to) each, and how many bytes that was. A
 /// run that may go on is cut only where the longest chunk could not change the cut.
-fn cut(
-    cutter: &crate::chunk::Cutter,
-    bytes: &[u8],
-    runs: &mut VecDeque<Run>,
-    last: bool,
-) -> (Vec<(u8, usize, usize)>, usize) {
+///
+/// Within a run whose form has an alignment, a cut is moved back to a multiple of it, counted from the run's start;
+/// only the run's end is a cut anywhere.
+fn cut(scanner: &mut Scanner, bytes: &[u8], runs: &mut VecDeque<Run>, last: bool) -> (Vec<(u8, usize, usize)>, usize) {
     let mut chunks = Vec::new();
     let mut at = 0;
     while let Some(run) = runs.front() {
@@ -556,10 +568,15 @@ fn cut(
             runs.pop_front();
             continue;
         }
-        if !closed && left < cutter.max_bytes() {
+        // One byte more than the longest chunk: whether this chunk is the run's last must be known.
+        if !closed && left <= scanner.max_bytes() {
             break;
         }
-        let n = cutter.next(&bytes[at..at + left.min(cutter.max_bytes())]); // the runs cover `bytes`
+        let mut n = scanner.next(bytes, at..at + left); // the runs cover `bytes`
+        if n < left {
+            let align = run.form.align();
+            n = if n < align { align.min(left) } else { n - n % align }; // every chunk begins at a multiple
+        }
         chunks.push((stream, at, at + n));
         at += n;
         if let Some(run) = runs.front_mut() {
@@ -567,4 +584,106 @@ fn cut(
         }
     }
     (chunks, at)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::chunk::{Cutter, Form, Pcm};
+    use crate::format::Keys;
+    use crate::format::superblock::ChunkerParameters;
+
+    fn noise(n: usize) -> Vec<u8> {
+        let mut x = 88_172_645_463_325_252u64;
+        std::iter::repeat_with(|| {
+            x ^= x << 13;
+            x ^= x >> 7;
+            x ^= x << 17;
+            (x >> 32) as u8
+        })
+        .take(n)
+        .collect()
+    }
+
+    fn cutter() -> Cutter {
+        let p = ChunkerParameters { min_bytes: 2 << 10, avg_bytes: 8 << 10, max_bytes: 32 << 10, ..Default::default() };
+        Cutter::new(p, &Keys::new([0; 32], 3)).unwrap()
+    }
+
+    fn run(stream: u8, bytes: usize, sample_bytes: u8, channels: u8) -> Run {
+        let form = match sample_bytes {
+            0 => Form::Bytes,
+            _ => Form::Pcm(Pcm { sample_bytes, channels, coded: false }),
+        };
+        Run { stream, bytes: bytes as u64, cut: true, form }
+    }
+
+    /// Cuts in windows that grow by `step` bytes, as runs become known.
+    fn in_steps(cutter: &Cutter, bytes: &[u8], runs: &[Run], step: usize) -> Vec<(u8, usize, usize)> {
+        let mut scanner = Scanner::new(cutter);
+        let mut all = Vec::new();
+        let mut open: VecDeque<Run> = VecDeque::new();
+        let mut rest: VecDeque<Run> = runs.iter().copied().collect();
+        let (mut front, mut seen) = (0, 0);
+        while front < bytes.len() {
+            let mut more = step.min(bytes.len() - seen);
+            seen += more;
+            while more > 0 {
+                let run = &mut rest[0];
+                let n = more.min(run.bytes as usize);
+                match open.back_mut() {
+                    Some(last) if !run.cut => last.bytes += n as u64,
+                    _ => open.push_back(Run { bytes: n as u64, ..*run }),
+                }
+                run.bytes -= n as u64;
+                run.cut = false;
+                more -= n;
+                if run.bytes == 0 {
+                    rest.pop_front();
+                }
+            }
+            let window = &bytes[front..seen];
+            let (chunks, done) = cut(&mut scanner, window, &mut open, seen == bytes.len());
+            scanner.advance(window, chunks.iter().map(|&(_, a, b)| a..b), done);
+            all.extend(chunks.into_iter().map(|(s, a, b)| (s, front + a, front + b)));
+            front += done;
+        }
+        all
+    }
+
+    #[test]
+    fn cuts_within_a_run_stand_on_its_frames_whatever_the_windows() {
+        let cutter = cutter();
+        let bytes = noise(700_001);
+        // One ends where the longest chunk does, one is shorter than a frame, one ends within a frame.
+        let lengths = [100_003, 32 << 10, 5, 7, 1, 200_000, 33_000];
+        let mut runs = Vec::new();
+        let mut at = 0;
+        for (i, n) in lengths.into_iter().enumerate() {
+            runs.push(run(i as u8, n, [3, 4, 2, 0, 3][i % 5], [2, 16, 2, 0, 32][i % 5]));
+            at += n;
+        }
+        runs.push(run(9, bytes.len() - at, 3, 2));
+        let whole = in_steps(&cutter, &bytes, &runs, bytes.len());
+        for step in [32 << 10, (32 << 10) + 1, 99_999, 300_000] {
+            assert_eq!(in_steps(&cutter, &bytes, &runs, step), whole, "windows grow by {step}");
+        }
+        let (mut end, mut chunks) = (0, whole.into_iter().peekable());
+        for run in runs {
+            let start = end;
+            end += run.bytes as usize;
+            while let Some((stream, from, to)) = chunks.next_if(|c| c.1 < end) {
+                assert_eq!(stream, run.stream);
+                assert!(from < to && to <= end && (from - start) % run.form.align() == 0);
+            }
+        }
+        assert!(chunks.next().is_none());
+    }
+
+    #[test]
+    fn a_constant_run_of_frames_is_cut_below_the_maximum() {
+        let bytes = vec![0; 100_000];
+        let chunks = in_steps(&cutter(), &bytes, &[run(0, bytes.len(), 3, 2)], 50_000);
+        assert_eq!(chunks[0], (0, 0, 32_766), "the most frames of 6 bytes in 32 KiB");
+    }
 }

@@ -3,7 +3,7 @@
 //!
 //! Data is pseudo-random (incompressible and new) and lies in memory: on `/dev/shm` where there is one.
 
-use onefold::chunk::{Cutter, Squeezer};
+use onefold::chunk::{Cutter, Scanner, Squeezer};
 use onefold::format::superblock::ChunkerParameters;
 use onefold::format::{ChunkId, ChunkKind, Keys, check};
 use onefold::index::{Index, Place};
@@ -65,15 +65,30 @@ fn cut() {
     let cutter = Cutter::new(ChunkerParameters::default(), &keys).expect("the default chunker");
     let bytes = noise(1, 256 * MIB);
     let cut_all = |bytes: &[u8], each: &mut dyn FnMut(&[u8])| {
-        let mut at = 0;
-        while at < bytes.len() {
-            let n = cutter.next(&bytes[at..bytes.len().min(at + cutter.max_bytes())]);
-            each(&bytes[at..at + n]);
-            at += n;
+        let mut scanner = Scanner::new(&cutter);
+        let mut front = 0;
+        while front < bytes.len() {
+            let window = &bytes[front..bytes.len().min(front + 4 * MIB)];
+            let last = front + window.len() == bytes.len();
+            let (mut at, mut chunks) = (0, Vec::new());
+            while at < window.len() && (last || window.len() - at >= cutter.max_bytes()) {
+                let n = scanner.next(window, at..window.len());
+                each(&window[at..at + n]);
+                chunks.push(at..at + n);
+                at += n;
+            }
+            std::hint::black_box(scanner.advance(window, chunks, at));
+            front += at;
         }
     };
     let what = "256 MiB pseudo-random, 64/256/1024 KiB, one thread";
-    best("cut", bytes.len(), what, || cut_all(&bytes, &mut |_| ()));
+    best("cut, one byte after another", bytes.len(), what, || {
+        let mut at = 0;
+        while at < bytes.len() {
+            at += cutter.next(&bytes[at..bytes.len().min(at + cutter.max_bytes())]);
+        }
+    });
+    best("cut + samples", bytes.len(), what, || cut_all(&bytes, &mut |_| ()));
     best("cut + name", bytes.len(), what, || {
         let mut x = 0;
         cut_all(&bytes, &mut |c| x ^= keys.chunk_id(ChunkKind::Data, c).0[0]);
@@ -190,9 +205,11 @@ fn floor(files: &[PathBuf]) {
         for _ in 0..cores {
             scope.spawn(|| {
                 let mut window = vec![0; 4 * MIB];
+                let mut scanner = Scanner::new(&cutter);
                 while let Some(path) = files.get(next.fetch_add(1, std::sync::atomic::Ordering::Relaxed)) {
                     let mut file = fs::File::open(path).expect("the library");
                     let (mut filled, mut x) = (0, 0);
+                    scanner.restart();
                     loop {
                         let n = file.read(&mut window[filled..]).expect("read");
                         filled += n;
@@ -201,10 +218,11 @@ fn floor(files: &[PathBuf]) {
                         }
                         let mut at = 0;
                         while at < filled && (n == 0 || filled - at >= cutter.max_bytes()) {
-                            let len = cutter.next(&window[at..filled.min(at + cutter.max_bytes())]);
+                            let len = scanner.next(&window[..filled], at..filled);
                             x ^= keys.chunk_id(ChunkKind::Data, &window[at..at + len]).0[0];
                             at += len;
                         }
+                        scanner.advance(&window[..filled], [], at);
                         window.copy_within(at..filled, 0);
                         filled -= at;
                         if n == 0 {

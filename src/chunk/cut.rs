@@ -1,5 +1,6 @@
 //! Content-defined cuts: FastCDC as published in 2020, through the pinned `fastcdc` crate.
 
+use super::scan::{DEPTH, Table};
 use crate::error::{Error, Result};
 use crate::format::Keys;
 use crate::format::superblock::{CHUNKER_FASTCDC_2020, ChunkerParameters};
@@ -10,13 +11,40 @@ use std::borrow::Cow;
 /// (1 MiB), one uncut chunk, and still a splitter's least window (2 MiB).
 pub const MAX_BYTES: u32 = 1 << 20;
 
-/// Finds the ends of chunks. One value serves any number of threads and streams.
+/// Finds the ends of chunks. One value serves any number of threads and streams; [`super::Scanner`] does the same
+/// faster, and keeps what it needs for that.
 pub struct Cutter {
     parameters: ChunkerParameters,
     mask_s: u64,
     mask_l: u64,
     gear: Cow<'static, [u64]>,
     gear_shifted: Cow<'static, [u64]>,
+    pub(super) table: Box<Table>,
+}
+
+/// Where in its bytes a chunk may end.
+pub(super) struct Limits {
+    /// The first position that is tested.
+    pub start: usize,
+    /// From here on, the looser mask is asked.
+    border: usize,
+    /// Behind the last position that is tested.
+    pub end: usize,
+    /// The length of a chunk that no position ends.
+    pub longest: usize,
+    masks: [u64; 2],
+}
+
+impl Limits {
+    #[cfg(test)]
+    pub fn border(&self) -> usize {
+        self.border
+    }
+
+    /// The mask whose bits are zero where a chunk ends.
+    pub fn mask(&self, at: usize) -> u64 {
+        self.masks[usize::from(at >= self.border)]
+    }
 }
 
 impl Cutter {
@@ -38,8 +66,13 @@ impl Cutter {
             _ => return Err(bad("a normalisation level that there is not")),
         };
         let (mask_s, mask_l) = select_masks(parameters.avg_bytes as usize, level);
+        if (mask_s | mask_l) >> DEPTH != 0 {
+            return Err(bad("an average that no mask is known for"));
+        }
         let (gear, gear_shifted) = get_gear_with_seed(keys.gear_seed());
-        Ok(Cutter { parameters, mask_s, mask_l, gear, gear_shifted })
+        let words = <&[u64; 256]>::try_from(&*gear).map_err(|_| bad("a gear table of another length"))?;
+        let table = Box::new(Table::new(words, mask_s, mask_l));
+        Ok(Cutter { parameters, mask_s, mask_l, gear, gear_shifted, table })
     }
 
     /// Bytes of the longest chunk. [`Cutter::next`] wants to see so many, or the run's end.
@@ -66,6 +99,25 @@ impl Cutter {
             &self.gear_shifted,
         );
         length
+    }
+
+    /// Where the chunker looks for the end of a chunk in `bytes` bytes; `None` where it does not look.
+    ///
+    /// It steps by two bytes, so an odd last one is not tested.
+    pub(super) fn limits(&self, bytes: usize) -> Option<Limits> {
+        let p = &self.parameters;
+        if bytes <= p.min_bytes as usize {
+            return None;
+        }
+        let longest = bytes.min(p.max_bytes as usize);
+        let even = |n: usize| n / 2 * 2;
+        Some(Limits {
+            start: even(p.min_bytes as usize),
+            border: even(longest.min(p.avg_bytes as usize)),
+            end: even(longest),
+            longest,
+            masks: [self.mask_s, self.mask_l],
+        })
     }
 
     /// What the superblock keeps of the gear table, so that a build with another table is found out

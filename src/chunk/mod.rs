@@ -13,10 +13,12 @@
 
 pub mod cut;
 pub mod form;
+mod scan;
 pub mod sketch;
 pub mod squeeze;
 
 pub use cut::Cutter;
 pub use form::{Form, Packing, Pcm, Raster};
+pub use scan::{Samples, Scanner};
 pub use sketch::{Sketch, Sketcher};
 pub use squeeze::{Payload, Squeezer, Unsqueezer};

@@ -7,7 +7,7 @@
 
 use super::walk::{entry_of, reason, witness_of};
 use crate::catalog::recipe::RecipeBuilder;
-use crate::chunk::{Form, Squeezer};
+use crate::chunk::{Form, Scanner, Squeezer};
 use crate::error::{Error, Result};
 use crate::format::entry::{Attributes, Content, Entry, EntryKind, Witness, encode_attributes};
 use crate::format::recipe::{self, Range, Reference, Stream};
@@ -228,6 +228,10 @@ type Read<T> = Result<std::io::Result<T>>;
 struct Reader<'r, 'a, 's> {
     shared: &'r Readers<'a, 's>,
     squeezer: Squeezer,
+    /// For the file's window.
+    scanner: Scanner<'s>,
+    /// For the streams that mapped segments fill.
+    mapped_scanner: Scanner<'s>,
     resembler: Resembler<'a, 's>,
     sink: Sink<'a, 's>,
 }
@@ -237,6 +241,8 @@ impl<'r, 'a, 's> Reader<'r, 'a, 's> {
         Reader {
             shared,
             squeezer: Squeezer::default(),
+            scanner: Scanner::new(shared.ingest.store().cutter()),
+            mapped_scanner: Scanner::new(shared.ingest.store().cutter()),
             resembler: Resembler::new(shared.ingest),
             sink: shared.ingest.sink(),
         }
@@ -434,7 +440,7 @@ impl<'r, 'a, 's> Reader<'r, 'a, 's> {
         mut window: Window,
         lane: usize,
     ) -> Read<u64> {
-        let cutter = self.shared.ingest.store().cutter();
+        self.scanner.restart(); // it may have left another file in the middle
         let mut at = window.filled as u64; // where in the file the window ends
         let mut split = 0; // bytes of the window that have a part
         let mut parts: VecDeque<Part> = VecDeque::new(); // of window[0..split]
@@ -490,7 +496,8 @@ impl<'r, 'a, 's> Reader<'r, 'a, 's> {
                     });
                 }
             }
-            let (pieces, done) = cut(cutter, &window.bytes[..split], &mut parts, last);
+            let (pieces, done) = cut(&mut self.scanner, &window.bytes[..split], &mut parts, last);
+            self.scanner.advance(&window.bytes[..split], [], done);
             split -= done;
             self.count(done as u64);
             if pieces.is_empty() {
@@ -599,13 +606,13 @@ impl<'r, 'a, 's> Reader<'r, 'a, 's> {
         lane: usize,
         waiting: &mut VecDeque<Pending>,
     ) -> Result<()> {
-        let cutter = self.shared.ingest.store().cutter();
-        if !last && gathered.bytes.len() < 2 * cutter.max_bytes() {
+        if !last && gathered.bytes.len() < 2 * self.mapped_scanner.max_bytes() {
             return Ok(());
         }
         let (bytes, form) = (gathered.bytes.len() as u64, gathered.form);
         let mut run = VecDeque::from([Part::Run(Run { stream, bytes, cut: true, form })]);
-        let (pieces, done) = cut(cutter, &gathered.bytes, &mut run, last);
+        self.mapped_scanner.restart(); // another stream's bytes, or a moved tail
+        let (pieces, done) = cut(&mut self.mapped_scanner, &gathered.bytes, &mut run, last);
         let rest = gathered.bytes.split_off(done);
         let bytes = std::mem::replace(&mut gathered.bytes, rest);
         let chunks: Vec<_> = pieces.into_iter().filter_map(Piece::chunk).collect();
@@ -724,12 +731,15 @@ impl<'r, 'a, 's> Reader<'r, 'a, 's> {
 
 /// Cuts what can be cut of the parts over `bytes`, and tells how many bytes that was. A run that may go on is cut only
 /// where the longest chunk could not change the cut.
-fn cut(cutter: &crate::chunk::Cutter, bytes: &[u8], parts: &mut VecDeque<Part>, last: bool) -> (Vec<Piece>, usize) {
+///
+/// Within a run whose form has an alignment, a cut is moved back to a multiple of it, counted from the run's start;
+/// only the run's end is a cut anywhere.
+fn cut(scanner: &mut Scanner<'_>, bytes: &[u8], parts: &mut VecDeque<Part>, last: bool) -> (Vec<Piece>, usize) {
     let mut pieces = Vec::new();
     let mut at = 0;
     while let Some(part) = parts.front_mut() {
         let run = match part {
-            Part::Run(run) => run,
+            Part::Run(run) => *run,
             Part::Mapped(_) => {
                 if let Some(Part::Mapped(mapped)) = parts.pop_front() {
                     let to = at + mapped.bytes as usize; // parts lie within the window
@@ -739,27 +749,131 @@ fn cut(cutter: &crate::chunk::Cutter, bytes: &[u8], parts: &mut VecDeque<Part>, 
                 continue;
             }
         };
-        let (stream, left, align) = (run.stream, run.bytes as usize, run.form.align()); // runs lie within the window
-        let only = parts.len() == 1;
+        let closed = last || parts.len() > 1;
+        let left = run.bytes as usize; // runs lie within the window
         if left == 0 {
-            if only {
+            if parts.len() == 1 {
                 break;
             }
             parts.pop_front();
             continue;
         }
-        if !last && only && left < cutter.max_bytes() {
+        // One byte more than the longest chunk: whether this chunk is the run's last must be known.
+        if !closed && left <= scanner.max_bytes() {
             break;
         }
-        let mut n = cutter.next(&bytes[at..at + left.min(cutter.max_bytes())]); // the parts cover `bytes`
-        if n < left && n > align {
-            n -= n % align; // a sample is not cut in two
+        let mut n = scanner.next(bytes, at..at + left); // the parts cover `bytes`
+        if n < left {
+            let align = run.form.align();
+            n = if n < align { align.min(left) } else { n - n % align }; // every chunk begins at a multiple
         }
-        pieces.push(Piece::Chunk(stream, at, at + n));
+        pieces.push(Piece::Chunk(run.stream, at, at + n));
         at += n;
         if let Some(Part::Run(run)) = parts.front_mut() {
             run.bytes -= n as u64;
         }
     }
     (pieces, at)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::chunk::{Cutter, Form, Pcm};
+    use crate::format::Keys;
+    use crate::format::superblock::ChunkerParameters;
+
+    fn noise(n: usize) -> Vec<u8> {
+        let mut x = 88_172_645_463_325_252u64;
+        std::iter::repeat_with(|| {
+            x ^= x << 13;
+            x ^= x >> 7;
+            x ^= x << 17;
+            (x >> 32) as u8
+        })
+        .take(n)
+        .collect()
+    }
+
+    fn cutter() -> Cutter {
+        let p = ChunkerParameters { min_bytes: 2 << 10, avg_bytes: 8 << 10, max_bytes: 32 << 10, ..Default::default() };
+        Cutter::new(p, &Keys::new([0; 32], 3)).unwrap()
+    }
+
+    fn run(stream: u8, bytes: usize, sample_bytes: u8, channels: u8) -> Run {
+        let form = match sample_bytes {
+            0 => Form::Bytes,
+            _ => Form::Pcm(Pcm { sample_bytes, channels, coded: false }),
+        };
+        Run { stream, bytes: bytes as u64, cut: true, form }
+    }
+
+    /// Cuts in windows that grow by `step` bytes, as runs become known.
+    fn in_steps(cutter: &Cutter, bytes: &[u8], runs: &[Run], step: usize) -> Vec<(u8, usize, usize)> {
+        let mut scanner = Scanner::new(cutter);
+        let mut all = Vec::new();
+        let mut open: VecDeque<Part> = VecDeque::new();
+        let mut rest: VecDeque<Run> = runs.iter().copied().collect();
+        let (mut front, mut seen) = (0, 0);
+        while front < bytes.len() {
+            let mut more = step.min(bytes.len() - seen);
+            seen += more;
+            while more > 0 {
+                let run = &mut rest[0];
+                let n = more.min(run.bytes as usize);
+                match open.back_mut() {
+                    Some(Part::Run(last)) if !run.cut => last.bytes += n as u64,
+                    _ => open.push_back(Part::Run(Run { bytes: n as u64, ..*run })),
+                }
+                run.bytes -= n as u64;
+                run.cut = false;
+                more -= n;
+                if run.bytes == 0 {
+                    rest.pop_front();
+                }
+            }
+            let window = &bytes[front..seen];
+            let (pieces, done) = cut(&mut scanner, window, &mut open, seen == bytes.len());
+            scanner.advance(window, [], done);
+            all.extend(pieces.into_iter().filter_map(Piece::chunk).map(|(s, a, b)| (s, front + a, front + b)));
+            front += done;
+        }
+        all
+    }
+
+    #[test]
+    fn cuts_within_a_run_stand_on_its_frames_whatever_the_windows() {
+        let cutter = cutter();
+        let bytes = noise(700_001);
+        // One ends where the longest chunk does, one is shorter than a frame, one ends within a frame.
+        let lengths = [100_003, 32 << 10, 5, 7, 1, 200_000, 33_000];
+        let mut runs = Vec::new();
+        let mut at = 0;
+        for (i, n) in lengths.into_iter().enumerate() {
+            runs.push(run(i as u8, n, [3, 4, 2, 0, 3][i % 5], [2, 16, 2, 0, 32][i % 5]));
+            at += n;
+        }
+        runs.push(run(9, bytes.len() - at, 3, 2));
+        let whole = in_steps(&cutter, &bytes, &runs, bytes.len());
+        for step in [32 << 10, (32 << 10) + 1, 99_999, 300_000] {
+            assert_eq!(in_steps(&cutter, &bytes, &runs, step), whole, "windows grow by {step}");
+        }
+        let (mut end, mut chunks) = (0, whole.into_iter().peekable());
+        for run in runs {
+            let start = end;
+            end += run.bytes as usize;
+            while let Some((stream, from, to)) = chunks.next_if(|c| c.1 < end) {
+                assert_eq!(stream, run.stream);
+                assert!(from < to && to <= end && (from - start) % run.form.align() == 0);
+            }
+        }
+        assert!(chunks.next().is_none());
+    }
+
+    #[test]
+    fn a_constant_run_of_frames_is_cut_below_the_maximum() {
+        let bytes = vec![0; 100_000];
+        let chunks = in_steps(&cutter(), &bytes, &[run(0, bytes.len(), 3, 2)], 50_000);
+        assert_eq!(chunks[0], (0, 0, 32_766), "the most frames of 6 bytes in 32 KiB");
+    }
 }

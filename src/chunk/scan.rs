@@ -180,7 +180,7 @@ impl Kernel {
         #[cfg(target_arch = "x86_64")]
         if self == Kernel::Wide {
             let lines = (left / (64 * LANES)).min(LANE_BYTES / 64);
-            let lane = 64 * (lines - usize::from(lines % 2 == 0 && lines > 0)); // odd, see LANE_BYTES
+            let lane = 64 * (lines - usize::from(lines.is_multiple_of(2) && lines > 0)); // odd, see LANE_BYTES
             if lane >= 3 * 64 {
                 // SAFETY: this kernel is chosen only where the processor has what it is compiled for.
                 let fits = unsafe { wide::scan(table, bytes, from, lane, lists) };

@@ -7,6 +7,7 @@ use super::{LANE_MARKS, Lists, Mark, Table};
 
 /// Scans `L` lanes of `lane` bytes from `from` on: `bytes` are at least as many, and fewer than 2^32. Returns whether
 /// the lists hold the marks.
+#[expect(clippy::needless_range_loop, reason = "position i of every lane, one lane after the other")]
 pub(super) fn scan<const L: usize>(table: &Table, bytes: &[u8], from: usize, lane: usize, lists: &mut Lists) -> bool {
     let mut hash: [u32; L] = std::array::from_fn(|l| table.before(bytes, from + l * lane));
     let rows: [&[u8]; L] = std::array::from_fn(|l| &bytes[from + l * lane..][..lane]);

@@ -20,7 +20,7 @@ fn pages(source: &Source) -> Vec<Vec<u8>> {
     let (mut out, mut laces, mut body) = (Vec::new(), Vec::<u8>::new(), Vec::new());
     let (mut granule, mut open, mut done) = (-1_i64, false, 0_i64);
     let mut flush = |laces: &mut Vec<u8>, body: &mut Vec<u8>, granule: &mut i64, last: bool| {
-        let flags = u8::from(open) | u8::from(out.is_empty()) * 2 | u8::from(last) * 4;
+        let flags = u8::from(open) | (u8::from(out.is_empty()) * 2) | (u8::from(last) * 4);
         open = laces.last() == Some(&255);
         out.push(a_page(flags, *granule, source.serial, out.len() as u32, laces, body));
         (*laces, *body, *granule) = (Vec::new(), Vec::new(), -1);

@@ -581,7 +581,11 @@ impl<'r, 'a, 's> Reader<'r, 'a, 's> {
             check,
         };
         let segment = Pending::Segment(mapped.bytes, Box::new(how));
-        if waiting.is_empty() { self.collect(recipe, segment) } else { Ok(waiting.push_back(segment)) }
+        if waiting.is_empty() {
+            return self.collect(recipe, segment);
+        }
+        waiting.push_back(segment);
+        Ok(())
     }
 
     /// Stores all that is gathered of a stream: a border follows.

@@ -20,9 +20,11 @@ pub mod opaque;
 mod patience;
 pub mod permute;
 mod runs;
+mod signed;
 pub mod tags;
 #[cfg(test)]
 pub(crate) mod testing;
+pub mod ts;
 
 use crate::chunk::Form;
 use crate::error::{Error, Result};
@@ -149,6 +151,8 @@ pub const FLAC: SplitterId = SplitterId { number: 1, version: 1 };
 pub const MP3: SplitterId = SplitterId { number: 2, version: 1 };
 /// Ogg: packets apart from pages.
 pub const OGG: SplitterId = SplitterId { number: 3, version: 1 };
+/// MPEG-TS, M2TS: elementary streams apart from packets.
+pub const TS: SplitterId = SplitterId { number: 4, version: 1 };
 
 /// Not a splitter, but a way back that several use: bytes of streams put in another order, see [`permute`].
 pub const PERMUTE: SplitterId = SplitterId { number: 0x100, version: 1 };
@@ -162,6 +166,7 @@ pub const PERMUTE: SplitterId = SplitterId { number: 0x100, version: 1 };
 pub fn inverse(how: SplitterId, parameters: &[u8], parts: &[&[u8]], bytes: usize) -> Result<Vec<u8>> {
     let out = match how {
         OGG => ogg::inverse(parameters, parts, bytes)?,
+        TS => ts::inverse(parameters, parts, bytes)?,
         PERMUTE => permute::inverse(parameters, parts, bytes)?,
         _ => {
             return Err(Error::Malformed {
@@ -184,6 +189,9 @@ pub fn open(hints: Hints<'_>) -> Box<dyn Splitter> {
         return s;
     }
     if let Some(s) = ogg::open(hints) {
+        return s;
+    }
+    if let Some(s) = ts::open(hints) {
         return s;
     }
     if let Some(s) = mp3::open(hints) {

@@ -36,12 +36,13 @@ pub use inverse::inverse;
 
 use super::patience::Patience;
 use super::runs::{Last, Walk};
+use super::signed::zigzag;
 use super::{ESSENCE, Hints, Mapped, MappedPart, OGG, Part, Splitter, SplitterId, StreamNumber, WINDOW_MIN, WRAPPER};
 use crate::chunk::Form;
 use crate::format::wire::Put;
 use header::Headers;
 use inverse::{HEAD_CONTINUES, HEAD_FIRST, HEAD_HAS_ESSENCE, HEAD_HAS_LACES};
-use inverse::{INDEX_LONG, ODD_CRC, ODD_FLAGS, ODD_SEQUENCE, PAGE_LAST, PAGE_NO_GRANULE, PAGE_ODD, zigzag};
+use inverse::{INDEX_LONG, ODD_CRC, ODD_FLAGS, ODD_SEQUENCE, PAGE_LAST, PAGE_NO_GRANULE, PAGE_ODD};
 use page::{CONTINUED, FIRST, Front, LAST, Page};
 
 /// The stream of page records.

@@ -29,6 +29,7 @@
 //! 1. Nothing is written beyond the asked length, whatever parts and parameters say.
 //! 2. Work is linear in that length, the parts and the parameters.
 
+use super::super::signed::unzigzag;
 use super::page::{CAPTURE, CONTINUED, CRC_AT, FIRST, HEADER, LAST, body_bytes};
 use super::{STREAMS_MAX, base64, crc};
 use crate::error::Result;
@@ -47,16 +48,6 @@ pub const PAGE_ODD: u8 = 64;
 pub const ODD_FLAGS: u8 = 1;
 pub const ODD_SEQUENCE: u8 = 2;
 pub const ODD_CRC: u8 = 4;
-
-/// A signed number as one that is small where it is near 0.
-pub fn zigzag(v: i64) -> u64 {
-    ((v << 1) ^ (v >> 63)).cast_unsigned()
-}
-
-/// The way back of [`zigzag`].
-fn unzigzag(v: u64) -> i64 {
-    (v >> 1).cast_signed() ^ -(v & 1).cast_signed()
-}
 
 /// A logical stream: numbers of its next page, and what is left of its parts.
 #[derive(Default)]

@@ -1,3 +1,5 @@
+//! Tests of the Ogg splitter: files made by a small multiplexer.
+
 use proptest::prelude::*;
 
 use super::super::testing::{collect_parts, head, noise, real, streams, without_tail};
@@ -20,7 +22,7 @@ fn pages(source: &Source) -> Vec<Vec<u8>> {
     let (mut out, mut laces, mut body) = (Vec::new(), Vec::<u8>::new(), Vec::new());
     let (mut granule, mut open, mut done) = (-1_i64, false, 0_i64);
     let mut flush = |laces: &mut Vec<u8>, body: &mut Vec<u8>, granule: &mut i64, last: bool| {
-        let flags = u8::from(open) | (u8::from(out.is_empty()) * 2) | (u8::from(last) * 4);
+        let flags = u8::from(open) | (u8::from(out.is_empty()) << 1) | (u8::from(last) << 2);
         open = laces.last() == Some(&255);
         out.push(a_page(flags, *granule, source.serial, out.len() as u32, laces, body));
         (*laces, *body, *granule) = (Vec::new(), Vec::new(), -1);
@@ -123,7 +125,7 @@ fn payload(source: &Source) -> Vec<u8> {
 fn a_comment_that_grows_past_a_page_leaves_all_but_the_wrapper_alike() {
     let plain = vorbis(7, 3 << 20, 0, 4096);
     let tagged = Source { serial: 99, ..vorbis(7, 3 << 20, 200_000, 4096) };
-    let (a, b) = (of(&multiplex(&[plain.clone()])), of(&multiplex(&[tagged])));
+    let (a, b) = (of(&multiplex(std::slice::from_ref(&plain))), of(&multiplex(&[tagged])));
     assert_eq!(a[&ESSENCE], payload(&plain));
     for stream in [ESSENCE, laces(0), PAGES] {
         assert_eq!(a[&stream], b[&stream]);
@@ -145,7 +147,7 @@ fn other_pages_leave_the_packets_and_laces_alike() {
 fn a_picture_and_a_setup_have_borders_and_are_what_they_were() {
     let picture = 300_001;
     let source = vorbis(7, 50_000, picture, 4096);
-    let file = multiplex(&[source.clone()]);
+    let file = multiplex(std::slice::from_ref(&source));
     let (parts, doubt) = split(&file, &[]);
     assert_eq!(doubt, None);
     let Part::Mapped(first) = &parts[0] else { panic!("{parts:?}") };
@@ -160,7 +162,7 @@ fn a_picture_and_a_setup_have_borders_and_are_what_they_were() {
 fn headers_longer_than_a_segment_come_back() {
     for picture in [1_300_000, 1_500_000, 6 << 20] {
         let source = vorbis(7, 500_000, picture, 4096);
-        let a = of(&multiplex(&[source.clone()]));
+        let a = of(&multiplex(std::slice::from_ref(&source)));
         assert_eq!(a[&ESSENCE], payload(&source));
     }
 }
@@ -180,7 +182,7 @@ fn every_logical_stream_has_its_own_stream_and_links_begin_anew() {
     assert_eq!(a[&essence(1)], payload(&sound));
     assert_eq!(a.len(), 6);
 
-    let file = [link.clone(), multiplex(&[sound.clone()]), link].concat();
+    let file = [link.clone(), multiplex(std::slice::from_ref(&sound)), link].concat();
     let (parts, doubt) = split(&file, &[0, 77]);
     assert_eq!(doubt, None);
     let b = streams(&file, &parts);

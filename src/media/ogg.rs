@@ -15,15 +15,15 @@
 //! A *link* is what a chained file is made of: it begins with the first pages of its logical streams.
 //!
 //! Owns the way from pages to segments. The way back is [`inverse`]. What a codec's packets hold is not looked at, but
-//! for its headers ([`header`]).
+//! for its headers (`header`).
 //!
 //! # Invariants
 //!
 //! 1. Essence and laces of a logical stream hold the same bytes under any tags and in any pages.
 //! 2. Page records hold no number that counts from the file's start.
 //! 3. A page with a wrong number or CRC is kept with it. Only bytes that are no page end a segment: they are wrapper up
-//!    to the next page with a right CRC, within the bounds of [`Patience`].
-//! 4. State: [`STREAMS_MAX`] logical streams of some numbers each. At most [`HARD_BYTES`] and the start of a page are
+//!    to the next page with a right CRC, within the bounds of `Patience`.
+//! 4. State: `STREAMS_MAX` logical streams of some numbers each. At most `HARD_BYTES` and the start of a page are
 //!    held back.
 
 mod base64;

@@ -20,7 +20,7 @@
 //! 2. Ops, times and stamps hold no number that counts from the file's start.
 //! 3. Packets that are not understood are kept whole. Only a lost sync ends a segment: what follows is wrapper up to where
 //!    `SYNCS` packets stand in a row, within the bounds of `Patience`.
-//! 4. State: [`PIDS_MAX`] PIDs of some numbers each. Less than a MiB is held back.
+//! 4. State: `PIDS_MAX` PIDs of some numbers each. Less than a MiB is held back.
 
 mod inverse;
 mod packet;

@@ -1,7 +1,8 @@
 //! Lanes in plain registers. Four hide the latency of each other's hashes on every processor.
 //!
 //! On processors without AVX-512 VBMI nothing was faster: a gather of eight words (AVX2) ran at 0.6 of the speed of
-//! four plain lanes and collapses where the microcode mends Downfall; plain loads put together to a vector ran at the same.
+//! four plain lanes and collapses where the microcode mends Downfall; plain loads put together to a vector ran at
+//! the same.
 
 use super::{LANE_MARKS, Lists, Mark, Table};
 

@@ -3,7 +3,7 @@
 //!
 //! Data is pseudo-random (incompressible and new) and lies in memory: on `/dev/shm` where there is one.
 
-use onefold::chunk::{Cutter, Scanner, Squeezer};
+use onefold::chunk::{Cutter, Form, Scanner, Squeezer, Tier};
 use onefold::format::superblock::ChunkerParameters;
 use onefold::format::{ChunkId, ChunkKind, Keys, check};
 use onefold::index::{Index, Place};
@@ -96,12 +96,12 @@ fn cut() {
     });
     let mut squeezer = Squeezer::default();
     best("squeeze, incompressible", bytes.len(), "256 KiB chunks", || {
-        bytes.chunks(256 << 10).for_each(|c| drop(squeezer.squeeze(c)))
+        bytes.chunks(256 << 10).for_each(|c| drop(squeezer.squeeze(c, Form::Bytes)))
     });
     let text: Vec<u8> =
         (0..3_000_000u64).flat_map(|i| format!("line {} of a log\n", i * 7919 % 100_003).into_bytes()).collect();
     best("squeeze, text", text.len(), "256 KiB chunks of log lines", || {
-        text.chunks(256 << 10).for_each(|c| drop(squeezer.squeeze(c)))
+        text.chunks(256 << 10).for_each(|c| drop(squeezer.squeeze(c, Form::Bytes)))
     });
     best("unit checks (XXH3-128)", bytes.len(), "units of 1 MiB", || {
         let mut units = check::Units::default();
@@ -188,6 +188,7 @@ fn options(path: PathBuf, force: bool) -> BackupOptions {
         one_file_system: false,
         force,
         dry_run: false,
+        tier: Tier::default(),
         host: Some("bench".into()),
         program: "bench".into(),
         user: String::new(),

@@ -1,6 +1,7 @@
 //! What several tests need: a library of awkward files, a store of folders, and a comparison that leaves
 //! nothing out.
 
+use onefold::chunk::Tier;
 use onefold::io::Io;
 use onefold::ops::backup::{BackupOptions, BackupReport, Source};
 use onefold::ops::init::InitOptions;
@@ -233,6 +234,7 @@ pub fn options(source: Source, force: bool) -> BackupOptions {
         one_file_system: false,
         force,
         dry_run: false,
+        tier: Tier::default(),
         host: Some("testhost".into()),
         program: "test".into(),
         user: "tester".into(),

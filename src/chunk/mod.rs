@@ -21,4 +21,4 @@ pub use cut::Cutter;
 pub use form::{Form, Packing, Pcm, Raster};
 pub use scan::{Samples, Scanner};
 pub use sketch::{Sketch, Sketcher};
-pub use squeeze::{Payload, Squeezer, Unsqueezer};
+pub use squeeze::{Payload, Squeezer, Tier, Unsqueezer};

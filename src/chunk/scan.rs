@@ -101,9 +101,9 @@ impl Table {
         (parts[0] << (DEPTH / 3 * 2)).wrapping_add(parts[1] << (DEPTH / 3)).wrapping_add(parts[2])
     }
 
-    /// Appends a chunk's samples: the definition, one byte after the other.
+    /// Appends where a chunk's samples are: the definition, one byte after the other.
     ///
-    /// A sample is the low word of the hash at a position from the chunk's 32nd byte on, where the sample's bits are
+    /// A sample is a position from the chunk's 32nd byte on where the low word of the hash has the sample's bits
     /// zero. In a run of equal hashes (of equal bytes) only the first is one.
     fn samples_of(&self, chunk: &[u8], out: &mut Vec<u32>) {
         let start = out.len();
@@ -111,14 +111,14 @@ impl Table {
         let Some((head, rest)) = chunk.split_at_checked(REACH - 1) else { return };
         let mut hash = self.before(head, head.len());
         let mut last = None;
-        for &byte in rest {
+        for (at, &byte) in (head.len() as u32..).zip(rest) {
             hash = self.step(hash, byte);
             if hash & self.sample == 0 && last != Some(hash) {
                 if out.len() - start == most {
                     out.truncate(start);
                     return;
                 }
-                out.push(hash);
+                out.push(at);
             }
             last = Some(hash);
         }
@@ -274,15 +274,15 @@ impl<'c> Scanner<'c> {
         limits.longest
     }
 
-    /// Takes `done` bytes from the window's front, and returns the samples of the chunks that lay there, in
-    /// ascending order.
+    /// Takes `done` bytes from the window's front, and returns the samples of the chunks that lay there: in
+    /// ascending order, apart from each other.
     pub fn advance(&mut self, window: &[u8], chunks: impl IntoIterator<Item = Range<usize>>, done: usize) -> Samples {
         self.scan(window);
         let mut samples = Samples::default();
-        samples.hashes.reserve(done / 100); // somewhat more than one in 128
+        samples.positions.reserve(done / 100); // somewhat more than one in 128
         for chunk in chunks {
-            self.collect(window, chunk, &mut samples.hashes);
-            samples.ends.push(samples.hashes.len());
+            self.collect(window, chunk, &mut samples.positions);
+            samples.ends.push(samples.positions.len());
         }
         let gone = self.marks.partition_point(|m| (m.at as usize) < done);
         self.marks.drain(..gone);
@@ -297,13 +297,13 @@ impl<'c> Scanner<'c> {
         samples
     }
 
-    /// The samples of bytes that stand alone, such as a chunk that was read back. Forgets the window.
+    /// Where the samples of bytes that stand alone are, such as a chunk that was read back. Forgets the window.
     pub fn samples(&mut self, chunk: &[u8]) -> Vec<u32> {
         self.restart();
         let whole = 0..chunk.len();
         let samples = self.advance(chunk, [whole], chunk.len());
         self.restart();
-        samples.hashes
+        samples.positions
     }
 
     /// Whether every mark of these bytes of the window is known.
@@ -345,7 +345,7 @@ impl<'c> Scanner<'c> {
         for mark in self.marks[begin..].iter().take_while(|m| (m.at as usize) < chunk.end) {
             let again = last.is_some_and(|l: Mark| l.hash == mark.hash && l.at + 1 == mark.at);
             if !again && mark.hash & table.sample == 0 {
-                out.push(mark.hash);
+                out.push(mark.at - chunk.start as u32); // not before `first`
             }
             last = Some(*mark);
         }
@@ -355,20 +355,26 @@ impl<'c> Scanner<'c> {
     }
 }
 
-/// The samples of a batch's chunks: some 4 bytes for every 128 of the chunks.
+/// Where the samples of a batch's chunks are, each counted from its chunk's first byte: some 4 bytes for every 128 of
+/// the chunks.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Samples {
-    hashes: Vec<u32>,
+    positions: Vec<u32>,
     /// Where each chunk's end.
     ends: Vec<usize>,
 }
 
 impl Samples {
+    /// Those of one chunk.
+    pub fn one(positions: &[u32]) -> Samples {
+        Samples { positions: positions.to_vec(), ends: vec![positions.len()] }
+    }
+
     /// Those of the chunk that was the `i`th when it was cut; none beyond the last.
     pub fn chunk(&self, i: usize) -> &[u32] {
         let start = if i == 0 { Some(0) } else { self.ends.get(i - 1).copied() };
         let range = start.zip(self.ends.get(i).copied()).map(|(a, b)| a..b);
-        range.and_then(|r| self.hashes.get(r)).unwrap_or_default()
+        range.and_then(|r| self.positions.get(r)).unwrap_or_default()
     }
 }
 

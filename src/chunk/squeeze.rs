@@ -7,6 +7,7 @@
 //! The zstd level is 3: of the levels that keep up with a disk it is the one whose savings were
 //! measured over a whole corpus of masters.
 
+use super::Form;
 use crate::error::{Error, Result};
 use crate::format::limits;
 use crate::format::record::Codec;
@@ -14,6 +15,8 @@ use zstd::zstd_safe::{CCtx, CParameter, DCtx, ResetDirective};
 
 /// The zstd level of chunks.
 pub const ZSTD_LEVEL: i32 = 3;
+/// The same in the dense tier.
+pub const ZSTD_DENSE_LEVEL: i32 = 19;
 /// A chunk of fewer bytes is compressed without asking.
 const PROBE_MIN_BYTES: usize = 16 << 10;
 const PROBES: usize = 3;
@@ -24,6 +27,18 @@ const DELTA_WINDOW_LOG: u32 = 23;
 const SAMPLES: usize = 4096;
 /// Bits a byte above which the probes are asked.
 const ENTROPY_BITS: f32 = 7.8;
+
+/// How much time codecs may take.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Tier {
+    /// Chunks are stored as they are.
+    None,
+    /// What keeps up with disks.
+    #[default]
+    Fast,
+    /// The smallest payload, at some MB/s a core.
+    Dense,
+}
 
 /// What stands in a record.
 #[derive(Debug, PartialEq, Eq)]
@@ -39,6 +54,7 @@ pub enum Payload {
 
 /// Chooses and runs a codec. One a thread: it keeps zstd's working memory.
 pub struct Squeezer {
+    tier: Tier,
     zstd: CCtx<'static>,
     probe: CCtx<'static>,
     scratch: Vec<u8>,
@@ -46,19 +62,31 @@ pub struct Squeezer {
 
 impl Default for Squeezer {
     fn default() -> Self {
-        let mut zstd = CCtx::create();
-        let mut probe = CCtx::create();
-        // Neither parameter can be refused: both are within zstd's range.
-        let _ = zstd.set_parameter(CParameter::CompressionLevel(ZSTD_LEVEL));
-        let _ = probe.set_parameter(CParameter::CompressionLevel(1));
-        Squeezer { zstd, probe, scratch: Vec::new() }
+        Squeezer::new(Tier::default())
     }
 }
 
 impl Squeezer {
-    /// The payload of a chunk: raw, or a codec's if that saves at least one part in 64.
-    pub fn squeeze(&mut self, plain: &[u8]) -> Payload {
-        if !self.promises(plain) {
+    pub fn new(tier: Tier) -> Self {
+        let mut zstd = CCtx::create();
+        let mut probe = CCtx::create();
+        // Neither parameter can be refused: both are within zstd's range.
+        let _ = zstd.set_parameter(CParameter::CompressionLevel(if tier == Tier::Dense {
+            ZSTD_DENSE_LEVEL
+        } else {
+            ZSTD_LEVEL
+        }));
+        let _ = probe.set_parameter(CParameter::CompressionLevel(1));
+        Squeezer { tier, zstd, probe, scratch: Vec::new() }
+    }
+
+    pub fn tier(&self) -> Tier {
+        self.tier
+    }
+
+    /// The payload of a chunk of this form: raw, or a codec's if that saves at least one part in 64.
+    pub fn squeeze(&mut self, plain: &[u8], _form: Form) -> Payload {
+        if self.tier == Tier::None || !self.promises(plain) {
             return Payload::Raw;
         }
         self.scratch.clear();
@@ -251,7 +279,7 @@ mod tests {
     }
 
     fn round(plain: &[u8]) -> (Codec, usize) {
-        let (codec, parameters, bytes) = match Squeezer::default().squeeze(plain) {
+        let (codec, parameters, bytes) = match Squeezer::default().squeeze(plain, Form::Bytes) {
             Payload::Raw => (Codec::RAW, vec![], plain.to_vec()),
             Payload::Coded { codec, parameters, bytes } => (codec, parameters, bytes),
         };
@@ -315,7 +343,7 @@ mod tests {
 
     #[test]
     fn a_frame_of_another_length_is_refused() {
-        let Payload::Coded { codec, bytes, .. } = Squeezer::default().squeeze(&[7; 5000]) else {
+        let Payload::Coded { codec, bytes, .. } = Squeezer::default().squeeze(&[7; 5000], Form::Bytes) else {
             panic!("constant bytes compress")
         };
         for plain in [4999, 5001, limits::CHUNK_BYTES as u32 + 1] {

@@ -5,6 +5,7 @@ use super::context::Context;
 use super::exit::Exit;
 use super::table;
 use super::{render, source};
+use crate::chunk::Tier;
 use crate::error::{Error, Result};
 use crate::io::source as library;
 use crate::ops::Notice;
@@ -71,6 +72,10 @@ pub struct BackupArgs {
     #[arg(long, short = 'n')]
     pub(super) dry_run: bool,
 
+    /// How new data is coded: not at all, as fast as disks are, or as small as possible (some MB/s a core)
+    #[arg(long, value_name = "TIER", value_enum, default_value_t = CodecTier::Fast)]
+    codec: CodecTier,
+
     /// Host to note in the snapshot, in place of this machine's name
     #[arg(long, value_name = "HOST", value_parser = args::label)]
     host: Option<String>,
@@ -82,6 +87,14 @@ pub struct BackupArgs {
     /// Where that file lies in the snapshot
     #[arg(long, value_name = "NAME", requires = "stdin")]
     path: Option<OsString>,
+}
+
+/// What `--codec` takes.
+#[derive(clap::ValueEnum, Clone, Copy, Debug)]
+enum CodecTier {
+    None,
+    Fast,
+    Dense,
 }
 
 const EXAMPLES: &str = "\
@@ -111,6 +124,11 @@ impl BackupArgs {
             one_file_system: self.one_file_system,
             force: self.force,
             dry_run,
+            tier: match self.codec {
+                CodecTier::None => Tier::None,
+                CodecTier::Fast => Tier::Fast,
+                CodecTier::Dense => Tier::Dense,
+            },
             host: self.host,
             program: concat!("onefold ", env!("CARGO_PKG_VERSION")).into(),
             user: source::user(),

@@ -16,7 +16,7 @@
 
 use super::{Control, Notice};
 use crate::catalog::state::LogState;
-use crate::chunk::{Payload, Squeezer};
+use crate::chunk::{Form, Payload, Squeezer, Tier};
 use crate::error::{Error, Result};
 use crate::format::event::{Event, Outcome, SealedPack};
 use crate::format::footer::{PackKind, Row};
@@ -204,6 +204,7 @@ pub struct Ingest<'s> {
     dead: Vec<WriterId>,
     salvaged: AtomicBool,
     dry_run: bool,
+    tier: Tier,
     parent: Option<SnapshotId>,
     verb: &'static str,
     program: String,
@@ -217,6 +218,7 @@ pub struct Purpose {
     pub parent: Option<SnapshotId>,
     pub program: String,
     pub dry_run: bool,
+    pub tier: Tier,
 }
 
 /// Runs `work` with an [`Ingest`], then seals, logs `work`'s events with the last packs, and indexes.
@@ -272,6 +274,7 @@ where
         dead: Vec::new(),
         salvaged: AtomicBool::new(false),
         dry_run: purpose.dry_run,
+        tier: purpose.tier,
         parent: purpose.parent,
         verb,
         program: purpose.program,
@@ -361,6 +364,11 @@ impl<'s> Ingest<'s> {
     /// [`Error::Interrupted`] when asked to stop or when a lane failed (its own error comes from [`run`]).
     pub fn proceed(&self) -> Result<()> {
         if self.failed.load(Ordering::Relaxed) { Err(Error::Interrupted) } else { self.control.proceed() }
+    }
+
+    /// What new data chunks are coded with. One a thread.
+    pub fn squeezer(&self) -> Squeezer {
+        Squeezer::new(self.tier)
     }
 
     /// The lane for the `n`th run of files that should lie together.
@@ -513,8 +521,15 @@ impl<'s> Ingest<'s> {
     }
 
     /// Makes a record of a claimed chunk. What stays raw keeps the bytes it was given.
-    pub fn record(&self, squeezer: &mut Squeezer, kind: ChunkKind, id: ChunkId, plain: &Bytes) -> NewRecord {
-        let (codec, parameters, payload) = match squeezer.squeeze(plain) {
+    pub fn record(
+        &self,
+        squeezer: &mut Squeezer,
+        kind: ChunkKind,
+        id: ChunkId,
+        form: Form,
+        plain: &Bytes,
+    ) -> NewRecord {
+        let (codec, parameters, payload) = match squeezer.squeeze(plain, form) {
             Payload::Raw => (Codec::RAW, Vec::new(), plain.clone()),
             Payload::Coded { codec, parameters, bytes } => (codec, parameters, bytes.into()),
         };
@@ -743,7 +758,7 @@ impl<'s> Ingest<'s> {
 
     /// A sink for metadata chunks, one a thread.
     pub fn sink(&self) -> Sink<'_, 's> {
-        Sink { ingest: self, squeezer: Squeezer::default() }
+        Sink { ingest: self, squeezer: Squeezer::default() } // metadata is read often: never the dense tier
     }
 }
 
@@ -757,7 +772,7 @@ impl WriteChunks for Sink<'_, '_> {
     fn put(&mut self, kind: ChunkKind, bytes: &[u8]) -> Result<ChunkId> {
         let id = self.ingest.store.keys().chunk_id(kind, bytes);
         if self.ingest.claim(&[id])?.first() == Some(&true) {
-            let record = self.ingest.record(&mut self.squeezer, kind, id, &bytes.to_vec().into());
+            let record = self.ingest.record(&mut self.squeezer, kind, id, Form::Bytes, &bytes.to_vec().into());
             self.ingest.send(if kind.is_data() { 1 } else { 0 }, vec![record])?;
         }
         Ok(id)

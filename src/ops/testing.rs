@@ -6,6 +6,7 @@ use super::Control;
 use super::backup::{self, BackupOptions, Source};
 use super::snapshots::{self, SnapshotInfo};
 use crate::chunk::Cutter;
+use crate::chunk::Tier;
 use crate::format::event::Event;
 use crate::format::superblock::{ChunkerParameters, Superblock};
 use crate::format::text::{DiskList, KnownDisk, Marker};
@@ -135,6 +136,7 @@ impl Shelf {
             one_file_system: false,
             force: false,
             dry_run: false,
+            tier: Tier::default(),
             host: Some("host".into()),
             program: "test".into(),
             user: "user".into(),

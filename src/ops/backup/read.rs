@@ -7,7 +7,7 @@
 
 use super::walk::{entry_of, reason, witness_of};
 use crate::catalog::recipe::RecipeBuilder;
-use crate::chunk::{Form, Scanner, Squeezer};
+use crate::chunk::{Form, Samples, Scanner, Squeezer};
 use crate::error::{Error, Result};
 use crate::format::entry::{Attributes, Content, Entry, EntryKind, Witness, encode_attributes};
 use crate::format::recipe::{self, Range, Reference, Stream};
@@ -15,7 +15,7 @@ use crate::format::{ChunkId, ChunkKind, limits};
 use crate::io::source::{Names, SourceFile};
 use crate::media::{self, Hints, Mapped, Part, Run, Splitter};
 use crate::ops::Notice;
-use crate::ops::ingest::resemble::{Hit, Resembler};
+use crate::ops::ingest::resemble::{Asked, Resembler};
 use crate::ops::ingest::{Ingest, Sink};
 use crate::pack::payload::{Payload, SharedWindow, WindowPool};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TrySendError, bounded};
@@ -61,10 +61,20 @@ struct Window {
     filled: usize,
 }
 
-/// Bytes that were cut: stream, from, to.
+/// Where a chunk lies, and what it is of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Cut {
+    stream: u8,
+    from: usize,
+    to: usize,
+    form: Form,
+}
+
+/// Bytes that were cut, and the samples of the chunks, in their order.
 struct Job {
     bytes: Vec<u8>,
-    chunks: Vec<(u8, usize, usize)>,
+    chunks: Vec<Cut>,
+    samples: Samples,
     /// Mapped segments take of them; else they stand in the file as they are.
     mapped: bool,
 }
@@ -86,13 +96,13 @@ struct Gathered {
 
 /// What a window was cut into: from and to are bytes of it.
 enum Piece {
-    Chunk(u8, usize, usize),
+    Chunk(Cut),
     Mapped(Box<Mapped>, usize, usize),
 }
 
 impl Piece {
-    fn chunk(self) -> Option<(u8, usize, usize)> {
-        if let Piece::Chunk(stream, from, to) = self { Some((stream, from, to)) } else { None }
+    fn chunk(&self) -> Option<Cut> {
+        if let Piece::Chunk(cut) = self { Some(*cut) } else { None }
     }
 }
 
@@ -240,7 +250,7 @@ impl<'r, 'a, 's> Reader<'r, 'a, 's> {
     fn new(shared: &'r Readers<'a, 's>) -> Self {
         Reader {
             shared,
-            squeezer: Squeezer::default(),
+            squeezer: shared.ingest.squeezer(),
             scanner: Scanner::new(shared.ingest.store().cutter()),
             mapped_scanner: Scanner::new(shared.ingest.store().cutter()),
             resembler: Resembler::new(shared.ingest),
@@ -313,7 +323,9 @@ impl<'r, 'a, 's> Reader<'r, 'a, 's> {
         }
         let mut references = Vec::new();
         for part in encoded.chunks(limits::CHUNK_BYTES / 16) {
-            let stored = self.store(part.to_vec(), &[(0, 0, part.len())], job.lane)?;
+            let whole = Cut { stream: 0, from: 0, to: part.len(), form: Form::Bytes };
+            let job_of = Job { bytes: part.to_vec(), chunks: vec![whole], samples: Samples::default(), mapped: false };
+            let stored = self.store(job_of, job.lane)?;
             references.extend(stored.into_iter().map(|(_, r)| r)); // at most four, ATTRIBUTE_BYTES is 4 MiB
         }
         Ok(Attributes::Stream(Stream { level: 0, references }))
@@ -497,7 +509,8 @@ impl<'r, 'a, 's> Reader<'r, 'a, 's> {
                 }
             }
             let (pieces, done) = cut(&mut self.scanner, &window.bytes[..split], &mut parts, last);
-            self.scanner.advance(&window.bytes[..split], [], done);
+            let ranges = pieces.iter().filter_map(Piece::chunk).map(|c| c.from..c.to);
+            let samples = self.scanner.advance(&window.bytes[..split], ranges, done);
             split -= done;
             self.count(done as u64);
             if pieces.is_empty() {
@@ -509,22 +522,25 @@ impl<'r, 'a, 's> Reader<'r, 'a, 's> {
             let bytes = std::mem::replace(&mut window, next).bytes;
             let mapped = pieces.iter().any(|p| matches!(p, Piece::Mapped(..)));
             if !mapped {
-                let chunks = pieces.into_iter().filter_map(Piece::chunk).collect();
-                self.hand_out(recipe, Job { bytes, chunks, mapped: false }, lane, &mut waiting)?;
+                let chunks = pieces.iter().filter_map(Piece::chunk).collect();
+                self.hand_out(recipe, Job { bytes, chunks, samples, mapped: false }, lane, &mut waiting)?;
                 continue;
             }
+            let mut nth = 0;
             for piece in pieces {
                 match piece {
-                    Piece::Chunk(stream, from, to) => {
+                    Piece::Chunk(Cut { stream, from, to, form }) => {
                         // What mapped segments gave to the stream comes before it.
                         if let Some(gathered) = streams.remove(&stream) {
                             self.flush(recipe, stream, gathered, lane, &mut waiting)?;
                         }
                         let job = Job {
                             bytes: bytes[from..to].to_vec(),
-                            chunks: vec![(stream, 0, to - from)],
+                            chunks: vec![Cut { stream, from: 0, to: to - from, form }],
+                            samples: Samples::one(samples.chunk(nth)),
                             mapped: false,
                         };
+                        nth += 1;
                         self.hand_out(recipe, job, lane, &mut waiting)?;
                     }
                     Piece::Mapped(mapped, from, to) => {
@@ -617,13 +633,14 @@ impl<'r, 'a, 's> Reader<'r, 'a, 's> {
         let mut run = VecDeque::from([Part::Run(Run { stream, bytes, cut: true, form })]);
         self.mapped_scanner.restart(); // another stream's bytes, or a moved tail
         let (pieces, done) = cut(&mut self.mapped_scanner, &gathered.bytes, &mut run, last);
-        let rest = gathered.bytes.split_off(done);
-        let bytes = std::mem::replace(&mut gathered.bytes, rest);
-        let chunks: Vec<_> = pieces.into_iter().filter_map(Piece::chunk).collect();
+        let chunks: Vec<_> = pieces.iter().filter_map(Piece::chunk).collect();
         if chunks.is_empty() {
             return Ok(());
         }
-        self.hand_out(recipe, Job { bytes, chunks, mapped: true }, lane, waiting)
+        let samples = self.mapped_scanner.advance(&gathered.bytes, chunks.iter().map(|c| c.from..c.to), done);
+        let rest = gathered.bytes.split_off(done);
+        let bytes = std::mem::replace(&mut gathered.bytes, rest);
+        self.hand_out(recipe, Job { bytes, chunks, samples, mapped: true }, lane, waiting)
     }
 
     /// Gives chunks to an idle reader, or stores them here.
@@ -653,7 +670,7 @@ impl<'r, 'a, 's> Reader<'r, 'a, 's> {
             }
         }
         if let Some(job) = mine {
-            let references = self.store(job.bytes, &job.chunks, lane)?;
+            let references = self.store(job, lane)?;
             while let Some(pending) = waiting.pop_front() {
                 self.collect(recipe, pending)?; // what was handed out comes before this batch
             }
@@ -695,40 +712,43 @@ impl<'r, 'a, 's> Reader<'r, 'a, 's> {
     }
 
     fn batch(&mut self, batch: Batch) {
-        let outcome = self.store(batch.job.bytes, &batch.job.chunks, batch.lane);
+        let outcome = self.store(batch.job, batch.lane);
         let _ = batch.done.send(outcome); // its owner is gone only if the run ends
     }
 
     /// Names a window's chunks, and stores the new ones. Where they are most of the window the records share it,
     /// so that raw chunks are not copied; else they are copied, and the window is free at once.
-    fn store(&mut self, bytes: Vec<u8>, chunks: &[(u8, usize, usize)], lane: usize) -> Stored {
+    fn store(&mut self, job: Job, lane: usize) -> Stored {
+        let Job { bytes, chunks, samples, .. } = job;
         let ingest = self.shared.ingest;
         let keys = ingest.store().keys();
         // Only whole windows go back to the pool.
         let pool = if bytes.len() == WINDOW_BYTES { Arc::clone(&self.shared.windows) } else { Arc::default() };
         let window = SharedWindow::new(bytes, pool);
-        let ids: Vec<ChunkId> = chunks.iter().map(|&(_, a, b)| keys.chunk_id(ChunkKind::Data, &window[a..b])).collect();
+        let ids: Vec<ChunkId> = chunks.iter().map(|c| keys.chunk_id(ChunkKind::Data, &window[c.from..c.to])).collect();
         let hits = ingest.claim_hits(&ids)?;
-        let new_bytes: usize = chunks.iter().zip(&hits).filter(|(_, hit)| hit.new).map(|(&(_, a, b), _)| b - a).sum();
+        let new_bytes: usize = chunks.iter().zip(&hits).filter(|(_, hit)| hit.new).map(|(c, _)| c.to - c.from).sum();
         let share = new_bytes / 3 >= window.len() / 4;
-        let parts: Vec<(u8, ChunkId, Payload, Hit)> = chunks
+        let parts: Vec<Asked<'_>> = chunks
             .iter()
+            .enumerate()
             .zip(&ids)
             .zip(hits)
-            .map(|((&(stream, a, b), id), hit)| {
+            .map(|(((i, c), id), hit)| {
                 let plain = match hit.new {
-                    true if share => Payload::part(&window, a..b),
-                    true => window[a..b].to_vec().into(),
+                    true if share => Payload::part(&window, c.from..c.to),
+                    true => window[c.from..c.to].to_vec().into(),
                     false => Vec::new().into(), // not looked at
                 };
-                (stream, *id, plain, hit)
+                Asked { stream: c.stream, id: *id, form: c.form, samples: samples.chunk(i), plain, hit }
             })
             .collect();
         drop(window);
         let records = self.resembler.records(&mut self.squeezer, &parts);
         drop(parts);
         ingest.send(lane, records)?;
-        let references = chunks.iter().zip(ids).map(|(&(s, a, b), id)| (s, Reference { id, bytes: (b - a) as u64 }));
+        let references =
+            chunks.iter().zip(ids).map(|(c, id)| (c.stream, Reference { id, bytes: (c.to - c.from) as u64 }));
         Ok(references.collect())
     }
 }
@@ -771,7 +791,7 @@ fn cut(scanner: &mut Scanner<'_>, bytes: &[u8], parts: &mut VecDeque<Part>, last
             let align = run.form.align();
             n = if n < align { align.min(left) } else { n - n % align }; // every chunk begins at a multiple
         }
-        pieces.push(Piece::Chunk(run.stream, at, at + n));
+        pieces.push(Piece::Chunk(Cut { stream: run.stream, from: at, to: at + n, form: run.form }));
         at += n;
         if let Some(Part::Run(run)) = parts.front_mut() {
             run.bytes -= n as u64;
@@ -839,7 +859,7 @@ mod tests {
             let window = &bytes[front..seen];
             let (pieces, done) = cut(&mut scanner, window, &mut open, seen == bytes.len());
             scanner.advance(window, [], done);
-            all.extend(pieces.into_iter().filter_map(Piece::chunk).map(|(s, a, b)| (s, front + a, front + b)));
+            all.extend(pieces.iter().filter_map(Piece::chunk).map(|c| (c.stream, front + c.from, front + c.to)));
             front += done;
         }
         all

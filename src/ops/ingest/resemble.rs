@@ -13,7 +13,7 @@
 //! 3. Memory: a cache bounded in bytes, and a bounded number of entries for this run's chunks.
 
 use super::Ingest;
-use crate::chunk::{Sketch, Sketcher, Squeezer};
+use crate::chunk::{Form, Scanner, Sketch, Sketcher, Squeezer};
 use crate::format::footer::{Features, Row};
 use crate::format::record::Codec;
 use crate::format::{ChunkId, ChunkKind, PackId};
@@ -126,35 +126,50 @@ pub struct Hit {
     pub plain: bool,
 }
 
+/// A chunk of a window that records are asked for.
+pub struct Asked<'a> {
+    pub stream: u8,
+    pub id: ChunkId,
+    pub form: Form,
+    /// Where in it the samples are ([`Scanner::advance`]).
+    pub samples: &'a [u32],
+    /// Its plain bytes if it is new.
+    pub plain: Bytes,
+    pub hit: Hit,
+}
+
 /// Codes chunks against others. One a thread.
 pub struct Resembler<'i, 's> {
     ingest: &'i Ingest<'s>,
     sketcher: Sketcher,
+    /// For chunks that were read back.
+    scanner: Scanner<'s>,
 }
 
 impl<'i, 's> Resembler<'i, 's> {
     pub fn new(ingest: &'i Ingest<'s>) -> Self {
-        Resembler { ingest, sketcher: Sketcher::new(ingest.store.keys()) }
+        let (sketcher, scanner) = (Sketcher::new(ingest.store.keys()), Scanner::new(ingest.store.cutter()));
+        Resembler { ingest, sketcher, scanner }
     }
 
-    /// Makes the records of those chunks of a window that are new. `chunks`: each one's stream, id, plain bytes and hit;
-    /// in the order of the file.
-    pub fn records(&mut self, squeezer: &mut Squeezer, chunks: &[(u8, ChunkId, Bytes, Hit)]) -> Vec<NewRecord> {
+    /// Makes the records of those chunks of a window that are new. `chunks` come in the order of the file.
+    pub fn records(&mut self, squeezer: &mut Squeezer, chunks: &[Asked<'_>]) -> Vec<NewRecord> {
         let sketches: Vec<Option<Sketch>> = chunks
             .iter()
-            .map(|(_, _, plain, hit)| (hit.new && plain.len() >= PLAIN_MIN).then(|| self.sketcher.sketch(plain)))
+            .map(|c| (c.hit.new && c.plain.len() >= PLAIN_MIN).then(|| self.sketcher.sketch(&c.plain, c.samples)))
             .collect();
         let by_feature = self.by_feature(&sketches);
         let mut records = Vec::new();
         // By stream: what the last chunk was found as, or coded against.
         let mut last: HashMap<u8, Vec<ChunkId>> = HashMap::new();
-        for (i, (stream, id, plain, hit)) in chunks.iter().enumerate() {
+        for (i, chunk) in chunks.iter().enumerate() {
+            let Asked { stream, id, form, plain, hit, .. } = chunk;
             if !hit.new {
                 last.insert(*stream, vec![*id]);
                 continue;
             }
             let Some(sketch) = sketches.get(i).and_then(Option::as_ref) else {
-                records.push(self.ingest.record(squeezer, ChunkKind::Data, *id, plain));
+                records.push(self.ingest.record(squeezer, ChunkKind::Data, *id, *form, plain));
                 continue;
             };
             let mut candidates: Vec<ChunkId> = Vec::new();
@@ -175,10 +190,9 @@ impl<'i, 's> Resembler<'i, 's> {
                     add(next);
                     add(next.and_then(|n| self.neighbour(&n, chunks, true)));
                 }
-                let behind = chunks.iter().skip(i + 1).find(|(s, _, _, hit)| s == stream && !hit.new);
-                if let Some((_, behind, _, _)) = behind {
-                    add(Some(*behind));
-                    let next = self.neighbour(behind, chunks, false);
+                if let Some(behind) = chunks.iter().skip(i + 1).find(|c| c.stream == *stream && !c.hit.new) {
+                    add(Some(behind.id));
+                    let next = self.neighbour(&behind.id, chunks, false);
                     add(next);
                     add(next.and_then(|n| self.neighbour(&n, chunks, false)));
                 }
@@ -188,7 +202,7 @@ impl<'i, 's> Resembler<'i, 's> {
             if !bases.is_empty() {
                 last.insert(*stream, bases.iter().map(|b| b.id).collect());
             }
-            records.push(self.record(squeezer, *id, plain, sketch, &bases));
+            records.push(self.record(squeezer, chunk, sketch, &bases));
         }
         records
     }
@@ -225,11 +239,11 @@ impl<'i, 's> Resembler<'i, 's> {
     }
 
     /// What lies behind (or before) a chunk in its pack.
-    fn neighbour(&self, id: &ChunkId, chunks: &[(u8, ChunkId, Bytes, Hit)], behind: bool) -> Option<ChunkId> {
+    fn neighbour(&self, id: &ChunkId, chunks: &[Asked<'_>], behind: bool) -> Option<ChunkId> {
         if let Some(fresh) = self.ingest.resemblance.fresh(id) {
             return if behind { fresh.after } else { fresh.before };
         }
-        let known = chunks.iter().find(|(_, i, _, _)| i == id).and_then(|(_, _, _, hit)| hit.at);
+        let known = chunks.iter().find(|c| c.id == *id).and_then(|c| c.hit.at);
         let at = match known {
             Some(at) => at,
             None => self.ingest.store.locate(std::slice::from_ref(id)).ok()?.pop().flatten()?,
@@ -300,7 +314,7 @@ impl<'i, 's> Resembler<'i, 's> {
     }
 
     fn hold(&mut self, id: ChunkId, plain: Arc<Vec<u8>>) -> Arc<Base> {
-        let sketch = self.sketcher.sketch(&plain);
+        let sketch = self.sketcher.sketch(&plain, &self.scanner.samples(&plain));
         let base = Arc::new(Base { id, plain, sketch });
         let budget = self.ingest.store.memory_bytes() / 16;
         let mut held = self.ingest.resemblance.held.lock().unwrap_or_else(PoisonError::into_inner);
@@ -339,14 +353,9 @@ impl<'i, 's> Resembler<'i, 's> {
         chosen
     }
 
-    fn record(
-        &self,
-        squeezer: &mut Squeezer,
-        id: ChunkId,
-        plain: &Bytes,
-        sketch: &Sketch,
-        bases: &[Arc<Base>],
-    ) -> NewRecord {
+    fn record(&self, squeezer: &mut Squeezer, chunk: &Asked<'_>, sketch: &Sketch, bases: &[Arc<Base>]) -> NewRecord {
+        let Asked { id, form, plain, .. } = chunk;
+        let (id, form) = (*id, *form);
         let ids = || bases.iter().map(|b| b.id).collect::<Vec<_>>();
         let delta = |payload: Vec<u8>| NewRecord {
             kind: ChunkKind::Data,
@@ -368,7 +377,7 @@ impl<'i, 's> Resembler<'i, 's> {
             // So small that nothing else can be near it.
             Some(payload) if cost(&payload) < plain.len() / 32 => delta(payload),
             Some(payload) => {
-                let own = self.ingest.record(squeezer, ChunkKind::Data, id, plain);
+                let own = self.ingest.record(squeezer, ChunkKind::Data, id, form, plain);
                 if cost(&payload) * 10 < own.payload.len() * 9 {
                     delta(payload)
                 } else {
@@ -376,7 +385,7 @@ impl<'i, 's> Resembler<'i, 's> {
                 }
             }
             None => {
-                let own = self.ingest.record(squeezer, ChunkKind::Data, id, plain);
+                let own = self.ingest.record(squeezer, ChunkKind::Data, id, form, plain);
                 NewRecord { features: sketch.features, ..own }
             }
         }

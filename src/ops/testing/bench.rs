@@ -3,6 +3,7 @@
 use super::Control;
 use super::backup::{self, BackupOptions, BackupReport, Source};
 use crate::chunk::Cutter;
+use crate::chunk::Tier;
 use crate::format::event::Event;
 use crate::format::superblock::{ChunkerParameters, Superblock};
 use crate::format::text::{KnownDisk, Marker};
@@ -104,6 +105,7 @@ impl Bench {
             one_file_system: false,
             force: false,
             dry_run: false,
+            tier: Tier::default(),
             host: Some("host".into()),
             program: "test".into(),
             user: "user".into(),

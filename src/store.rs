@@ -569,6 +569,14 @@ impl Store {
         }
     }
 
+    /// How many deltas were counted on each base.
+    ///
+    /// # Errors
+    /// [`Error::Index`].
+    pub fn deltas_on(&self, bases: &[ChunkId]) -> Result<Vec<u32>> {
+        self.index.deltas_on(bases)
+    }
+
     /// For each feature the place of a chunk that had it last, as far as that is in a live pack on a disk that is here. Nothing
     /// is promised: whoever uses a place asks the pack's table what lies there.
     ///

@@ -18,6 +18,7 @@ use crate::format::id::ChunkId;
 struct State {
     chunks: BTreeMap<ChunkId, Place>,
     features: BTreeMap<u64, Place>,
+    deltas: BTreeMap<ChunkId, u32>,
     reflected: Option<Reflected>,
 }
 
@@ -116,6 +117,21 @@ impl Index for MemoryIndex {
 
     fn put_features(&self, features: &[(u64, Place)]) -> Result<()> {
         self.change(|state| state.features.extend(features.iter().copied()));
+        Ok(())
+    }
+
+    fn deltas_on(&self, bases: &[ChunkId]) -> Result<Vec<u32>> {
+        let state = self.read();
+        Ok(bases.iter().map(|id| state.deltas.get(id).copied().unwrap_or(0)).collect())
+    }
+
+    fn count_deltas(&self, bases: &[ChunkId]) -> Result<()> {
+        self.change(|state| {
+            for id in bases {
+                let count = state.deltas.entry(*id).or_default();
+                *count = count.saturating_add(1);
+            }
+        });
         Ok(())
     }
 

@@ -180,6 +180,13 @@ pub trait Index: Send + Sync {
     /// Puts features of chunks; a later chunk takes an earlier one's feature.
     fn put_features(&self, features: &[(u64, Place)]) -> Result<()>;
 
+    /// How many deltas were counted on each of these bases, in the order asked. May be too many where counts came twice
+    /// after a crash, never too few but for what the index lost.
+    fn deltas_on(&self, bases: &[ChunkId]) -> Result<Vec<u32>>;
+
+    /// Counts one more delta on each base; one that comes twice gets two.
+    fn count_deltas(&self, bases: &[ChunkId]) -> Result<()>;
+
     /// How large the index is.
     fn statistics(&self) -> Result<Statistics>;
 

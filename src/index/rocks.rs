@@ -8,6 +8,7 @@
 //! column family  key                  value
 //! chunk          chunk id, 32 bytes   Place, 16 bytes
 //! feature        feature, 8 bytes     Place of the chunk that had it last, 16 bytes
+//! deltas         chunk id, 32 bytes   deltas that were coded against it, 4 bytes little-endian
 //! meta           "schema"             version, 4 bytes little-endian
 //!                "store"              store id, 16 bytes
 //!                "reflected"          Reflected, 40 bytes; absent until the index was filled
@@ -47,11 +48,12 @@ type Db = DBWithThreadMode<SingleThreaded>;
 type RawIterator<'a> = DBRawIteratorWithThreadMode<'a, Db>;
 
 /// Changes when an older index cannot be read any more; it is then made anew.
-const SCHEMA: u32 = 2;
+const SCHEMA: u32 = 3;
 const CHUNK: &str = "chunk";
 const FEATURE: &str = "feature";
 /// Features beyond so many bytes of sorted files are not kept: at 30 bytes each those of half a billion chunks.
 const FEATURE_BYTES_MAX: u64 = 64 << 30;
+const DELTAS: &str = "deltas";
 const META: &str = "meta";
 const KEY_SCHEMA: &str = "schema";
 const KEY_STORE: &str = "store";
@@ -218,6 +220,7 @@ impl RocksIndex {
         let families = [
             ColumnFamilyDescriptor::new(CHUNK, settings::chunks(&budget, &cache)),
             ColumnFamilyDescriptor::new(FEATURE, settings::chunks(&budget, &cache)),
+            ColumnFamilyDescriptor::new(DELTAS, settings::chunks(&budget, &cache)),
             ColumnFamilyDescriptor::new(META, settings::meta(&cache)),
             // RocksDB insists on it; nothing is written to it.
             ColumnFamilyDescriptor::new(rocksdb::DEFAULT_COLUMN_FAMILY_NAME, settings::meta(&cache)),
@@ -382,16 +385,41 @@ impl Index for RocksIndex {
         self.write("put features", batch)
     }
 
+    fn deltas_on(&self, bases: &[ChunkId]) -> Result<Vec<u32>> {
+        let found =
+            self.db.multi_get_cf(bases.iter().map(|id| Ok((self.family(DELTAS)?, id.0))).collect::<Result<Vec<_>>>()?);
+        let mut counts = Vec::with_capacity(bases.len());
+        for value in found {
+            let value = value.map_err(failed(&self.path, "look up counts of deltas"))?;
+            counts.push(value.and_then(|v| v.try_into().ok()).map_or(0, u32::from_le_bytes));
+        }
+        Ok(counts)
+    }
+
+    fn count_deltas(&self, bases: &[ChunkId]) -> Result<()> {
+        if bases.is_empty() {
+            return Ok(());
+        }
+        let mut sorted = bases.to_vec();
+        sorted.sort_unstable();
+        let groups: Vec<&[ChunkId]> = sorted.chunk_by(|a, b| a == b).collect();
+        let ids: Vec<ChunkId> = groups.iter().filter_map(|g| g.first()).copied().collect();
+        let family = self.family(DELTAS)?;
+        let mut batch = WriteBatch::default();
+        for ((id, group), before) in ids.iter().zip(&groups).zip(self.deltas_on(&ids)?) {
+            let more = u32::try_from(group.len()).unwrap_or(u32::MAX);
+            batch.put_cf(family, id.0, before.saturating_add(more).to_le_bytes());
+        }
+        self.write("count deltas", batch)
+    }
+
     fn statistics(&self) -> Result<Statistics> {
-        let (chunk, feature, meta) = (self.family(CHUNK)?, self.family(FEATURE)?, self.family(META)?);
-        let both = |property| {
-            Ok::<u64, Error>(
-                self.number(chunk, property)? + self.number(feature, property)? + self.number(meta, property)?,
-            )
-        };
+        let chunk = self.family(CHUNK)?;
+        let all = [chunk, self.family(FEATURE)?, self.family(DELTAS)?, self.family(META)?];
+        let sum = |property| all.iter().map(|family| self.number(family, property)).sum::<Result<u64>>();
         let cache_bytes = self.cache.get_usage() as u64;
-        let buffer_bytes = both(properties::SIZE_ALL_MEM_TABLES)?;
-        let reader_bytes = both(properties::ESTIMATE_TABLE_READERS_MEM)?;
+        let buffer_bytes = sum(properties::SIZE_ALL_MEM_TABLES)?;
+        let reader_bytes = sum(properties::ESTIMATE_TABLE_READERS_MEM)?;
         let mut bytes_on_disk = 0;
         for name in names(&self.path).map_err(Error::io("list", &self.path))?.unwrap_or_default() {
             let file = self.path.join(name);
@@ -415,7 +443,7 @@ impl Index for RocksIndex {
         if self.mode == Mode::ReadOnly {
             return Err(refused(&self.path, "flush it", READ_ONLY));
         }
-        let families = [self.family(CHUNK)?, self.family(FEATURE)?, self.family(META)?];
+        let families = [self.family(CHUNK)?, self.family(FEATURE)?, self.family(DELTAS)?, self.family(META)?];
         self.db.flush_cfs_opt(&families, &FlushOptions::default()).map_err(failed(&self.path, "flush it"))
     }
 }

@@ -285,3 +285,14 @@ fn the_bytes_of_a_place_are_as_documented() {
     let place = Place { pack: 0x0403_0201, offset: 0x0807_0605, stored: 0x0c0b_0a09, plain: 0x100f_0e0d };
     assert_eq!(place.encode(), [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16]);
 }
+
+#[test]
+fn deltas_are_counted_for_each_base() {
+    over_both(|index, _| {
+        assert_eq!(index.deltas_on(&[id(1)]).unwrap(), [0]);
+        index.count_deltas(&[id(1), id(2), id(1)]).unwrap();
+        index.count_deltas(&[id(2), id(3), id(2)]).unwrap();
+        index.count_deltas(&[]).unwrap();
+        assert_eq!(index.deltas_on(&[id(3), id(2), id(9), id(1)]).unwrap(), [1, 3, 0, 2]);
+    });
+}

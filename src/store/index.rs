@@ -76,6 +76,12 @@ impl Index for Shared {
     fn put_features(&self, features: &[(u64, Place)]) -> Result<()> {
         self.0.put_features(features)
     }
+    fn deltas_on(&self, bases: &[ChunkId]) -> Result<Vec<u32>> {
+        self.0.deltas_on(bases)
+    }
+    fn count_deltas(&self, bases: &[ChunkId]) -> Result<()> {
+        self.0.count_deltas(bases)
+    }
     fn statistics(&self) -> Result<Statistics> {
         self.0.statistics()
     }
@@ -160,6 +166,8 @@ impl Wanted<'_> {
 pub struct PackRows {
     pub chunks: Vec<(ChunkId, Place)>,
     pub features: Vec<(u64, Place)>,
+    /// Each delta's bases, one behind the other.
+    pub bases: Vec<ChunkId>,
 }
 
 impl PackRows {
@@ -172,7 +180,8 @@ impl PackRows {
             .filter_map(|(row, f)| Some((chunks.get(*row as usize)?.1, f)))
             .flat_map(|(place, features)| features.iter().map(move |f| (*f, place)))
             .collect();
-        PackRows { chunks, features }
+        let bases = footer.rows.iter().flat_map(|r| r.header.bases.iter().copied()).collect();
+        PackRows { chunks, features, bases }
     }
 }
 
@@ -185,16 +194,17 @@ fn rows_of(io: &Io, pool: &Pool, pack: &SealedPack, notices: &mut Vec<String>) -
         Err(e @ Error::Io { .. }) => Err(e),
         Err(e) => {
             notices.push(format!("{e}; its records are searched one by one"));
-            let mut rows = Vec::new();
+            let (mut rows, mut bases) = (Vec::new(), Vec::new());
             read::walk(&*file, &path, pack.pack, |found| {
                 if let Found::Record(record, at) = found {
                     let stored = record.record_bytes() as u32; // a record is at most RECORD_BYTES long
                     let offset = u32::try_from(at).unwrap_or(u32::MAX); // a pack ends below 2^32
                     rows.push((record.id, Place { pack: pack.serial, offset, stored, plain: record.plain_bytes }));
+                    bases.extend_from_slice(&record.bases);
                 }
                 Ok(())
             })?;
-            Ok(PackRows { chunks: rows, features: Vec::new() })
+            Ok(PackRows { chunks: rows, features: Vec::new(), bases })
         }
     }
 }
@@ -396,6 +406,7 @@ impl Store {
                 Ok(rows) => {
                     let rows = self.sound(pack, rows);
                     index.put_features(&rows.features)?;
+                    index.count_deltas(&rows.bases)?;
                     index.apply(&rows.chunks, None)?;
                 }
                 Err(e) => {
@@ -459,6 +470,7 @@ impl Store {
                     Ok(rows) => {
                         let rows = self.sound(&pack, rows);
                         index.put_features(&rows.features)?;
+                        index.count_deltas(&rows.bases)?;
                         load.feed(&rows.chunks)?;
                     }
                     Err(e) => {
@@ -478,7 +490,7 @@ impl Store {
     pub fn index_apply(&self, rows: &PackRows, reflect: bool) -> Option<String> {
         // Once it lacks something, it must not stand for a later entry than it does.
         let reflect = reflect && !self.index_failed.load(Ordering::Relaxed);
-        let applied = self.index.put_features(&rows.features);
+        let applied = self.index.put_features(&rows.features).and_then(|()| self.index.count_deltas(&rows.bases));
         match applied.and_then(|()| self.index.apply(&rows.chunks, reflect.then(|| self.reflected()))) {
             Ok(()) => None,
             Err(e) => {

@@ -31,6 +31,9 @@ const PLAIN_MIN: usize = 2 << 10;
 const FRESH_MAX: usize = 1 << 17;
 /// Candidates that are read for one chunk, at most.
 const CANDIDATES: usize = 12;
+/// Deltas that hang on one base, at most: what is lost with it is bounded. The next chunk that resembles it is stored whole,
+/// and becomes a base in its place.
+const FAN_OUT: u32 = 256;
 /// A base must have so many hundredths of the chunk's anchors, and the second and further ones so many that no
 /// other has.
 const SHARE_PERCENT: usize = 6;
@@ -48,6 +51,8 @@ struct Fresh {
 
 #[derive(Default)]
 struct FreshChunks {
+    /// Deltas of this run that the index does not count yet, by base.
+    deltas: HashMap<ChunkId, u32>,
     by_id: HashMap<ChunkId, Fresh>,
     by_feature: HashMap<u64, ChunkId>,
 }
@@ -99,6 +104,14 @@ impl Resemblance {
         let mut fresh = self.fresh.lock().unwrap_or_else(PoisonError::into_inner);
         for row in rows {
             fresh.by_id.remove(&row.header.id);
+            for base in &row.header.bases {
+                if let Some(count) = fresh.deltas.get_mut(base) {
+                    *count -= 1;
+                    if *count == 0 {
+                        fresh.deltas.remove(base);
+                    }
+                }
+            }
         }
         for (row, features) in features {
             let Some(row) = rows.get(*row as usize) else { continue };
@@ -107,6 +120,14 @@ impl Resemblance {
                     fresh.by_feature.remove(feature);
                 }
             }
+        }
+    }
+
+    /// Counts a delta that is about to be written.
+    fn count(&self, bases: &[ChunkId]) {
+        let mut fresh = self.fresh.lock().unwrap_or_else(PoisonError::into_inner);
+        for base in bases {
+            *fresh.deltas.entry(*base).or_default() += 1;
         }
     }
 
@@ -341,6 +362,7 @@ impl<'i, 's> Resembler<'i, 's> {
                 }
             }
         }
+        pool.retain(|base| self.may_bear_one_more(&base.id));
         let least = (sketch.anchors.len() * SHARE_PERCENT / 100).max(1);
         let (mut left, mut chosen) = (sketch.clone(), Vec::<Arc<Base>>::new());
         while chosen.len() < crate::format::limits::BASES {
@@ -353,19 +375,30 @@ impl<'i, 's> Resembler<'i, 's> {
         chosen
     }
 
+    /// Whether the deltas on a base are fewer than [`FAN_OUT`]. Threads that ask at once may pass it by their number.
+    fn may_bear_one_more(&self, base: &ChunkId) -> bool {
+        let stored = self.ingest.store.deltas_on(std::slice::from_ref(base)).unwrap_or_default();
+        let fresh = self.ingest.resemblance.fresh.lock().unwrap_or_else(PoisonError::into_inner);
+        let counted = stored.first().copied().unwrap_or(0);
+        counted.saturating_add(fresh.deltas.get(base).copied().unwrap_or(0)) < FAN_OUT
+    }
+
     fn record(&self, squeezer: &mut Squeezer, chunk: &Asked<'_>, sketch: &Sketch, bases: &[Arc<Base>]) -> NewRecord {
         let Asked { id, form, plain, .. } = chunk;
         let (id, form) = (*id, *form);
-        let ids = || bases.iter().map(|b| b.id).collect::<Vec<_>>();
-        let delta = |payload: Vec<u8>| NewRecord {
-            kind: ChunkKind::Data,
-            id,
-            codec: Codec::DELTA,
-            parameters: Vec::new(),
-            bases: ids(),
-            plain_bytes: plain.len() as u32, // a chunk is at most CHUNK_BYTES long
-            features: None,
-            payload: payload.into(),
+        let delta = |payload: Vec<u8>| {
+            let bases: Vec<ChunkId> = bases.iter().map(|b| b.id).collect();
+            self.ingest.resemblance.count(&bases);
+            NewRecord {
+                kind: ChunkKind::Data,
+                id,
+                codec: Codec::DELTA,
+                parameters: Vec::new(),
+                bases,
+                plain_bytes: plain.len() as u32, // a chunk is at most CHUNK_BYTES long
+                features: None,
+                payload: payload.into(),
+            }
         };
         let mut coded = None;
         if !bases.is_empty() {

@@ -103,6 +103,34 @@ fn a_lost_base_loses_what_needs_it_by_name_and_a_new_backup_heals_it() {
     }
 }
 
+#[test]
+fn a_base_bears_a_bounded_number_of_deltas_also_after_its_index_was_rebuilt() {
+    let mut shelf = Shelf::new(1);
+    let old = noise(1, 70_000); // one chunk
+    shelf.stream("old", &old);
+    let n = u64::from(super::FAN_OUT) + 40;
+    for i in 0..n {
+        if i == 100 {
+            shelf.index = Arc::new(MemoryIndex::new());
+        }
+        shelf.stream(&format!("new {i}"), &edited(&old, 1000 + 100 * i));
+    }
+    let store = shelf.read();
+    let mut on: std::collections::BTreeMap<_, u32> = Default::default();
+    let all: Vec<_> = store.with_state(|s| s.packs().map(|p| p.sealed).collect());
+    for sealed in all {
+        let file = store.pool().open(&sealed).unwrap();
+        let rows = read::ends(&*file, &store.pool().place(&sealed), sealed.pack).unwrap().footer.rows;
+        rows.iter().flat_map(|r| &r.header.bases).for_each(|base| *on.entry(*base).or_default() += 1);
+    }
+    assert!(on.values().all(|n| *n <= super::FAN_OUT), "{:?}", on.values());
+    assert!(on.len() > 1, "what came after the bound is coded against another base");
+    assert!(on.values().map(|n| u64::from(*n)).sum::<u64>() > n - 10, "{:?}", on.values());
+    for (id, n) in on {
+        assert_eq!(store.deltas_on(&[id]).unwrap(), [n], "the index counts what the footers say");
+    }
+}
+
 /// Deltas in the newest pack.
 fn packs_there(shelf: &Shelf) -> usize {
     let store = shelf.read();

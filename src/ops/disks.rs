@@ -359,6 +359,17 @@ mod tests {
     use crate::format::WriterId;
     use crate::format::event::Event;
 
+    /// Backs up new streams until every disk holds a pack: where the metadata goes depends on which lane ends first.
+    fn fill_all(shelf: &Shelf) {
+        for i in 1..100 {
+            shelf.stream(&format!("{i}"), &noise(i, 5_000_000));
+            if status(&shelf.read()).unwrap().disks.iter().all(|d| d.packs > 0) {
+                return;
+            }
+        }
+        panic!("a disk never got a pack");
+    }
+
     fn states(store: &Store) -> Vec<DiskState> {
         list(store).unwrap().iter().map(|d| d.state).collect()
     }
@@ -375,18 +386,19 @@ mod tests {
     #[test]
     fn packs_are_counted_where_they_lie() {
         let shelf = Shelf::new(2);
-        shelf.stream("a", &noise(1, 5_000_000));
+        fill_all(&shelf);
         let report = status(&shelf.read()).unwrap();
         let bytes: u64 = report.disks.iter().map(|d| d.pack_bytes).sum();
         assert!(bytes == report.stored_bytes && bytes > 5_000_000, "{bytes}");
         assert!(report.disks.iter().all(|d| d.packs > 0 && d.state == DiskState::Healthy));
-        assert_eq!((report.snapshots, report.next, report.health), (1, Vec::new(), Health::Good));
+        assert_eq!((report.next, report.health), (Vec::new(), Health::Good));
+        assert!(report.snapshots > 0);
     }
 
     #[test]
     fn a_missing_disk_wants_attention_and_is_named_with_its_place() {
         let shelf = Shelf::new(2);
-        shelf.stream("a", &noise(1, 5_000_000));
+        fill_all(&shelf);
         shelf.fs.remove(disk_path(1).join("onefold-disk")).unwrap();
         let store = shelf.read();
         assert_eq!(states(&store), [DiskState::Healthy, DiskState::Missing]);

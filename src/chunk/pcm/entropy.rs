@@ -159,9 +159,9 @@ struct DecoderSymbol {
 /// What follows from a shape.
 struct Tables {
     encoder: Vec<[EncoderSymbol; SYMBOLS]>,
-    decoder: Vec<[DecoderSymbol; SYMBOLS]>,
+    decoder: Box<[[DecoderSymbol; 64]; CONTEXTS]>,
     /// The symbol of each slot.
-    slots: Vec<[u8; SCALE as usize]>,
+    slots: Box<[[u8; SCALE as usize]; CONTEXTS]>,
     /// What a symbol costs, in 1 / 256 bit.
     costs: Vec<[u32; SYMBOLS]>,
 }
@@ -180,12 +180,17 @@ fn first_of(symbol: usize) -> u64 {
 
 impl Tables {
     fn new(shape: &Shape) -> Tables {
-        let mut out = Tables { encoder: Vec::new(), decoder: Vec::new(), slots: Vec::new(), costs: Vec::new() };
+        let mut out = Tables {
+            encoder: Vec::new(),
+            decoder: Box::new([[DecoderSymbol::default(); 64]; CONTEXTS]),
+            slots: Box::new([[0; SCALE as usize]; CONTEXTS]),
+            costs: Vec::new(),
+        };
         for context in 0..CONTEXTS {
             let frequencies = frequencies(shape, context);
             let mut encoder = [EncoderSymbol::default(); SYMBOLS];
-            let mut decoder = [DecoderSymbol::default(); SYMBOLS];
-            let mut slots = [0u8; SCALE as usize];
+            let decoder = &mut out.decoder[context];
+            let slots = &mut out.slots[context];
             let mut costs = [0u32; SYMBOLS];
             let mut start = 0u32;
             for (symbol, &frequency) in frequencies.iter().enumerate() {
@@ -196,8 +201,6 @@ impl Tables {
                 start += frequency;
             }
             out.encoder.push(encoder);
-            out.decoder.push(decoder);
-            out.slots.push(slots);
             out.costs.push(costs);
         }
         out
@@ -295,6 +298,13 @@ fn unfold(u: u32) -> i32 {
     (u >> 1) as i32 ^ -((u & 1) as i32)
 }
 
+/// Whether shifts and leading zeros are single instructions: the loops are compiled once more for such processors, from
+/// the same source.
+#[cfg(target_arch = "x86_64")]
+fn has_bit_instructions() -> bool {
+    is_x86_feature_detected!("bmi1") && is_x86_feature_detected!("bmi2") && is_x86_feature_detected!("lzcnt")
+}
+
 impl Symbols {
     pub(super) fn clear(&mut self) {
         self.list.clear();
@@ -331,6 +341,22 @@ impl Symbols {
 
     /// Two slots in turn.
     pub(super) fn two(&mut self, a: &mut Mean, b: &mut Mean, left: &[i32], right: &[i32], bits: &mut BitWriter) {
+        #[cfg(target_arch = "x86_64")]
+        if has_bit_instructions() {
+            // SAFETY: the processor has them.
+            return unsafe { self.two_bmi(a, b, left, right, bits) };
+        }
+        self.two_portable(a, b, left, right, bits);
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    #[target_feature(enable = "bmi1,bmi2,lzcnt")]
+    fn two_bmi(&mut self, a: &mut Mean, b: &mut Mean, left: &[i32], right: &[i32], bits: &mut BitWriter) {
+        self.two_portable(a, b, left, right, bits);
+    }
+
+    #[inline(always)]
+    fn two_portable(&mut self, a: &mut Mean, b: &mut Mean, left: &[i32], right: &[i32], bits: &mut BitWriter) {
         let (mut mean_a, mut mean_b) = (*a, *b);
         self.list.reserve(left.len() * 2);
         for (&l, &r) in left.iter().zip(right) {
@@ -431,7 +457,7 @@ impl<'a> SymbolReader<'a> {
         let (context, k) = mean.context();
         let slot = *state & u64::from(SCALE - 1);
         let symbol = usize::from(tables.slots[context][slot as usize]);
-        let s = tables.decoder[context][symbol.min(ESCAPE)];
+        let s = tables.decoder[context][symbol & 63];
         let mut x = u64::from(s.frequency).wrapping_mul(*state >> SCALE_BITS).wrapping_add(slot - u64::from(s.start)); // the slot is the symbol's
         if x < LOW {
             x = x << 32 | u64::from(words.get(*position).copied().unwrap_or(0));
@@ -461,6 +487,7 @@ impl<'a> SymbolReader<'a> {
         *a = mean;
     }
 
+    /// Two slots in turn.
     pub(super) fn two(
         &mut self,
         a: &mut Mean,
@@ -469,6 +496,22 @@ impl<'a> SymbolReader<'a> {
         right: &mut [i32],
         bits: &mut BitReader,
     ) {
+        #[cfg(target_arch = "x86_64")]
+        if has_bit_instructions() {
+            // SAFETY: the processor has them.
+            return unsafe { self.two_bmi(a, b, left, right, bits) };
+        }
+        self.two_portable(a, b, left, right, bits);
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    #[target_feature(enable = "bmi1,bmi2,lzcnt")]
+    fn two_bmi(&mut self, a: &mut Mean, b: &mut Mean, left: &mut [i32], right: &mut [i32], bits: &mut BitReader) {
+        self.two_portable(a, b, left, right, bits);
+    }
+
+    #[inline(always)]
+    fn two_portable(&mut self, a: &mut Mean, b: &mut Mean, left: &mut [i32], right: &mut [i32], bits: &mut BitReader) {
         let [mut x, mut y] = self.states;
         let (tables, words, mut position) = (self.tables, self.words, self.position);
         let (mut mean_a, mut mean_b) = (*a, *b);

@@ -8,7 +8,10 @@
 //!
 //! 1. `restore(residual(x)) == x` for any samples and coefficients: both sides compute the same prediction from the
 //!    same values, and the difference wraps.
-//! 2. The kernels for AVX2 are the same source as the portable ones, compiled for it: they cannot differ.
+//! 2. The kernels for AVX2 (wide.rs) equal their portable twins in every bit; tests compare them.
+
+#[cfg(target_arch = "x86_64")]
+mod wide;
 
 /// Samples of history before a section, and the highest order.
 pub(super) const HISTORY: usize = 32;
@@ -33,7 +36,7 @@ pub(super) fn autocorrelation(x: &[f64], out: &mut [f64]) {
     #[cfg(target_arch = "x86_64")]
     if is_x86_feature_detected!("avx2") {
         // SAFETY: the processor has AVX2.
-        return unsafe { autocorrelation_avx2(x, out) };
+        return unsafe { wide::autocorrelation(x, out) };
     }
     autocorrelation_portable(x, out)
 }
@@ -41,13 +44,6 @@ pub(super) fn autocorrelation(x: &[f64], out: &mut [f64]) {
 /// Zeros that stand after the samples of a windowed section.
 pub(super) const AUTOCORRELATION_PAD: usize = 40;
 
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx2")]
-fn autocorrelation_avx2(x: &[f64], out: &mut [f64]) {
-    autocorrelation_portable(x, out)
-}
-
-#[inline(always)]
 pub(super) fn autocorrelation_portable(x: &[f64], out: &mut [f64]) {
     for (group, sums) in out.chunks_mut(LAGS).enumerate() {
         let first = group * LAGS;
@@ -163,21 +159,17 @@ pub(super) fn log2(x: f64) -> f64 {
 
 /// `out[i] = x[HISTORY + i] - prediction`; `x` holds [`HISTORY`] samples more than `out`.
 pub(super) fn residual(predictor: &Predictor, narrow: bool, x: &[i32], out: &mut [i32]) {
+    let mut done = 0;
     #[cfg(target_arch = "x86_64")]
-    if is_x86_feature_detected!("avx2") {
+    if is_x86_feature_detected!("avx2") && predictor.order > 0 {
         // SAFETY: the processor has AVX2.
-        return unsafe { residual_avx2(predictor, narrow, x, out) };
+        done = unsafe {
+            if narrow { wide::residual_narrow(predictor, x, out) } else { wide::residual_wide(predictor, x, out) }
+        };
     }
-    residual_portable(predictor, narrow, x, out)
+    residual_portable(predictor, narrow, x.get(done..).unwrap_or(&[]), &mut out[done..]); // done <= out.len()
 }
 
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx2")]
-fn residual_avx2(predictor: &Predictor, narrow: bool, x: &[i32], out: &mut [i32]) {
-    residual_portable(predictor, narrow, x, out)
-}
-
-#[inline(always)]
 pub(super) fn residual_portable(predictor: &Predictor, narrow: bool, x: &[i32], out: &mut [i32]) {
     match (predictor.order, narrow) {
         (0, _) => {
@@ -200,7 +192,6 @@ pub(super) fn residual_portable(predictor: &Predictor, narrow: bool, x: &[i32], 
 /// Predictions made at once.
 const BATCH: usize = 16;
 
-#[inline(always)]
 fn residual_narrow<const N: usize>(p: &Predictor, x: &[i32], out: &mut [i32]) {
     let c: [i32; N] = std::array::from_fn(|j| p.coefficients[j]); // N <= HISTORY
     let shift = p.shift & 31;
@@ -230,7 +221,6 @@ fn residual_narrow<const N: usize>(p: &Predictor, x: &[i32], out: &mut [i32]) {
     }
 }
 
-#[inline(always)]
 fn residual_wide<const N: usize>(p: &Predictor, x: &[i32], out: &mut [i32]) {
     let c: [i32; N] = std::array::from_fn(|j| p.coefficients[j]); // N <= HISTORY
     let shift = p.shift & 63;

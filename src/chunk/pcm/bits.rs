@@ -1,0 +1,120 @@
+//! A string of bits, the lowest bit of each byte first.
+//!
+//! # Invariants
+//!
+//! 1. A reader never fails inside: past the end it reads zeros. [`BitReader::is_at_end`] tells afterwards whether
+//!    exactly the written bits were read.
+
+/// Writes bits into a buffer that is kept between uses.
+#[derive(Default)]
+pub(super) struct BitWriter {
+    bytes: Vec<u8>,
+    position: usize,
+    held: u64,
+    held_bits: u32,
+}
+
+/// Bytes a buffer grows by.
+const GROW: usize = 1 << 16;
+
+impl BitWriter {
+    pub(super) fn clear(&mut self) {
+        self.position = 0;
+        self.held = 0;
+        self.held_bits = 0;
+    }
+
+    /// Appends the low `bits` of `value`, at most 56; the others are zero.
+    #[inline(always)]
+    pub(super) fn put(&mut self, value: u64, bits: u32) {
+        debug_assert!(bits <= 56 && value >> bits == 0);
+        self.held |= value << (self.held_bits & 7); // below 8 after every put
+        self.held_bits += bits;
+        let end = self.position + 8;
+        if end > self.bytes.len() {
+            self.bytes.resize(end + GROW, 0);
+        }
+        self.bytes[self.position..end].copy_from_slice(&self.held.to_le_bytes()); // grown above
+        self.position += (self.held_bits >> 3) as usize;
+        self.held = self.held.checked_shr(self.held_bits & !7).unwrap_or(0);
+        self.held_bits &= 7;
+    }
+
+    /// The bytes so far, the last filled up with zeros.
+    pub(super) fn bytes(&self) -> &[u8] {
+        let used = self.position + usize::from(self.held_bits > 0);
+        // What is held was written at `position` by the last put, if any.
+        self.bytes.get(..used).unwrap_or(&[])
+    }
+}
+
+/// Reads bits from bytes that are followed by [`PAD`] zeros.
+pub(super) struct BitReader<'a> {
+    padded: &'a [u8],
+    /// In bits.
+    position: usize,
+}
+
+/// Zeros that must follow the bytes.
+pub(super) const PAD: usize = 8;
+
+impl<'a> BitReader<'a> {
+    pub(super) fn new(padded: &'a [u8]) -> BitReader<'a> {
+        BitReader { padded, position: 0 }
+    }
+
+    /// The next `bits`, at most 56.
+    #[inline(always)]
+    pub(super) fn take(&mut self, bits: u32) -> u64 {
+        let byte = self.position >> 3;
+        let word = match self.padded.get(byte..byte + 8) {
+            Some(eight) => u64::from_le_bytes(eight.try_into().unwrap_or_default()), // eight bytes long
+            None => 0,
+        };
+        // Counts on past the end, so that too many reads are noticed; a chunk's reads cannot overflow it.
+        let value = (word >> (self.position & 7)) & ((1u64 << (bits & 63)) - 1);
+        self.position += bits as usize;
+        value
+    }
+
+    /// Whether all bits were read, but for those that fill the last byte, and these are zero.
+    pub(super) fn is_at_end(&self) -> bool {
+        let bytes = self.padded.len().saturating_sub(PAD);
+        if self.position.div_ceil(8) != bytes {
+            return false;
+        }
+        match (self.position & 7, self.padded.get(self.position >> 3)) {
+            (0, _) => true,
+            (used, Some(last)) => last >> used == 0,
+            (_, None) => false,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+        #[test]
+        fn bits_come_back_and_the_end_is_known(fields in proptest::collection::vec((any::<u64>(), 0u32..=56), 0..200)) {
+            let mut writer = BitWriter::default();
+            writer.put(1, 3);
+            writer.clear();
+            for (value, bits) in &fields {
+                writer.put(value & ((1u64 << bits) - 1), *bits);
+            }
+            let mut bytes = writer.bytes().to_vec();
+            bytes.extend_from_slice(&[0; PAD]);
+            let mut reader = BitReader::new(&bytes);
+            for (value, bits) in &fields {
+                prop_assert_eq!(reader.take(*bits), value & ((1u64 << bits) - 1));
+            }
+            prop_assert!(reader.is_at_end());
+            reader.take(8);
+            prop_assert!(!reader.is_at_end());
+        }
+    }
+}

@@ -1,0 +1,310 @@
+//! The linear method: sections of a few thousand frames, each with predictors chosen by the encoder.
+//!
+//! What is written of a section of one or two channels, in bits, the lowest first:
+//!
+//! ```text
+//!  wasted     1 bit: low bits wasted? then 5 bits: how many, the same for both channels
+//!  stereo     2 bits, for a pair only: 0 left right, 1 left side, 2 right side, 3 mid side
+//!  each channel:
+//!    silent   1 bit: every residual is 0, none is written
+//!    order    6 bits, 0..=32
+//!    shift    4 bits, if order > 0
+//!    order coefficients, see `put_coefficients`
+//!  then the residuals of both channels in turn (entropy.rs)
+//! ```
+//!
+//! # Invariants
+//!
+//! 1. The decoder computes what the encoder computed, in wrapping integers: any bits decode to some samples.
+
+use super::bits::{BitReader, BitWriter};
+use super::entropy::{Mean, SymbolReader, Symbols};
+use super::lpc::{self, HISTORY, Levinson, PRECISION_MAX, Predictor};
+use super::planes::Stereo;
+
+/// How much is tried.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Search {
+    pub order: usize,
+    pub precision: u32,
+    /// Stereo modes are compared by the predictors themselves, not by second differences.
+    pub stereo: bool,
+}
+
+/// Working memory of sections.
+#[derive(Default)]
+pub(super) struct Section {
+    a: Vec<i32>,
+    b: Vec<i32>,
+    residuals: [Vec<i32>; 2],
+    window: Vec<f64>,
+    windowed: Vec<f64>,
+    levinson: Levinson,
+}
+
+/// Codes the last `left.len() - HISTORY` samples of one channel or of two.
+pub(super) fn encode(
+    section: &mut Section,
+    search: Search,
+    narrow: bool,
+    left: &[i32],
+    right: Option<&[i32]>,
+    means: &mut [Mean],
+    symbols: &mut Symbols,
+    bits: &mut BitWriter,
+) {
+    let frames = left.len().saturating_sub(HISTORY);
+    let all = left[HISTORY..].iter().chain(right.unwrap_or(&[]).iter().skip(HISTORY)).fold(0, |all, v| all | v);
+    let wasted = if all == 0 { 0 } else { all.trailing_zeros() }; // at most 31
+    bits.put(u64::from(wasted > 0), 1);
+    if wasted > 0 {
+        bits.put(u64::from(wasted), 5);
+    }
+    section.a.resize(left.len(), 0);
+    section.b.resize(left.len(), 0);
+    match right {
+        Some(right) => {
+            let stereo = estimate_stereo(left, right, narrow);
+            bits.put(stereo as u64, 2);
+            stereo.split(wasted, left, right, &mut section.a, &mut section.b);
+        }
+        None => {
+            for (a, l) in section.a.iter_mut().zip(left) {
+                *a = l >> wasted;
+            }
+        }
+    }
+    if section.window.len() != frames {
+        set_window(&mut section.window, frames);
+    }
+    let mut silent = [true; 2];
+    let channels = if right.is_some() { 2 } else { 1 };
+    for (channel, samples) in [&section.a, &section.b].into_iter().enumerate().take(channels) {
+        let predictor = predictor(&section.window, &mut section.windowed, &mut section.levinson, search, samples);
+        let residuals = &mut section.residuals[channel];
+        residuals.resize(frames, 0);
+        lpc::residual(&predictor, narrow, samples, residuals);
+        silent[channel] = residuals.iter().all(|&r| r == 0);
+        put_predictor(&predictor, silent[channel], bits);
+    }
+    let [a, b] = &section.residuals;
+    match (means, silent) {
+        ([mean_a, mean_b, ..], [false, false]) if channels == 2 => symbols.two(mean_a, mean_b, a, b, bits),
+        ([mean, ..], [false, _]) => symbols.one(mean, a, bits),
+        ([_, mean, ..], [_, false]) => symbols.one(mean, b, bits),
+        _ => {}
+    }
+}
+
+/// The stereo mode with the smallest second differences.
+fn estimate_stereo(left: &[i32], right: &[i32], narrow: bool) -> Stereo {
+    #[cfg(target_arch = "x86_64")]
+    if is_x86_feature_detected!("avx2") {
+        // SAFETY: the processor has AVX2.
+        return unsafe { estimate_stereo_avx2(left, right, narrow) };
+    }
+    estimate_stereo_portable(left, right, narrow)
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2")]
+fn estimate_stereo_avx2(left: &[i32], right: &[i32], narrow: bool) -> Stereo {
+    estimate_stereo_portable(left, right, narrow)
+}
+
+#[inline(always)]
+fn estimate_stereo_portable(left: &[i32], right: &[i32], narrow: bool) -> Stereo {
+    const PART: usize = 256;
+    let from = HISTORY - 2;
+    let (Some(left), Some(right)) = (left.get(from..), right.get(from..)) else { return Stereo::LeftRight };
+    // Of wide samples the high bits say enough; what overflows costs space only.
+    let shift = if narrow { 0 } else { 10 };
+    let mut sums = [0f64; 4];
+    let mut at = 0;
+    while at + 2 < left.len() {
+        let end = left.len().min(at + PART + 2);
+        let (l, r) = (&left[at..end], &right[at..end]);
+        let mut part = [0u32; 4];
+        for (l, r) in l.windows(3).zip(r.windows(3)) {
+            let second = |x: &[i32]| x[0].wrapping_sub(x[1].wrapping_mul(2)).wrapping_add(x[2]) >> shift;
+            let (dl, dr) = (second(l), second(r));
+            let each = [dl, dr, dl.wrapping_sub(dr), dl.wrapping_add(dr) >> 1];
+            for (sum, d) in part.iter_mut().zip(each) {
+                *sum = sum.wrapping_add(d.unsigned_abs());
+            }
+        }
+        for (sum, part) in sums.iter_mut().zip(part) {
+            *sum += f64::from(part);
+        }
+        at = end - 2;
+    }
+    let [l, r, s, m] = sums.map(|sum| lpc::log2(sum + left.len() as f64 * 0.25));
+    let costs = [l + r, l + s, r + s, m + s];
+    let mut best = 0;
+    for i in 1..4 {
+        if costs[i] < costs[best] {
+            best = i;
+        }
+    }
+    Stereo::ALL[best]
+}
+
+/// Flat in the middle half, falling to nothing at both ends: a Tukey window with a polynomial for the cosine.
+fn set_window(window: &mut Vec<f64>, frames: usize) {
+    window.clear();
+    let taper = (frames / 4).max(1);
+    window.extend((0..frames).map(|i| {
+        let from_end = i.min(frames - 1 - i);
+        if from_end >= taper {
+            return 1.0;
+        }
+        let t = (from_end as f64 + 0.5) / taper as f64;
+        t * t * (3.0 - 2.0 * t)
+    }));
+}
+
+fn predictor(
+    window: &[f64],
+    windowed: &mut Vec<f64>,
+    levinson: &mut Levinson,
+    search: Search,
+    samples: &[i32],
+) -> Predictor {
+    let frames = window.len();
+    windowed.clear();
+    windowed.extend(window.iter().zip(&samples[HISTORY..]).map(|(w, &x)| w * f64::from(x)));
+    windowed.resize(frames.next_multiple_of(4) + lpc::AUTOCORRELATION_PAD, 0.0);
+    let mut autocorrelation = [0f64; 36]; // lags of HISTORY orders, in whole groups
+    let lags = (search.order + 1).next_multiple_of(12).min(36);
+    lpc::autocorrelation(windowed, &mut autocorrelation[..lags]);
+    levinson.solve(&autocorrelation[..lags], search.order);
+    let mut best = (0, f64::MAX);
+    for order in 0..=levinson.order {
+        // Below one unit of error nothing is gained.
+        let error = levinson.errors[order].max(frames as f64 * 0.1);
+        let cost = frames as f64 * 0.5 * lpc::log2(error) + order as f64 * f64::from(search.precision) * 0.7;
+        if cost < best.1 {
+            best = (order, cost);
+        }
+    }
+    levinson.quantise(best.0, search.precision)
+}
+
+fn put_predictor(predictor: &Predictor, silent: bool, bits: &mut BitWriter) {
+    bits.put(u64::from(silent), 1);
+    bits.put(predictor.order as u64, 6);
+    if predictor.order > 0 {
+        bits.put(u64::from(predictor.shift), 4);
+        put_coefficients(&predictor.coefficients[..predictor.order], bits);
+    }
+}
+
+/// The Rice parameter of the next coefficient, from the running mean of the folded ones before.
+fn coefficient_bits(mean: u32) -> u32 {
+    (mean + 1).ilog2().min(PRECISION_MAX)
+}
+
+/// The mean to begin with, and the quotient from which on a coefficient is written plainly.
+const FIRST_MEAN: u32 = 1 << 12;
+const PLAIN_QUOTIENT: u32 = 8;
+
+/// Coefficients are folded and Rice-coded: `u >> k` ones and a zero, then `k` bits; from a quotient of 8 on, eight ones
+/// and 16 bits. `k` is the logarithm of the mean plus one, rounded down; the mean begins at 4096 and becomes the
+/// half of itself and the last `u` after each.
+fn put_coefficients(coefficients: &[i32], bits: &mut BitWriter) {
+    let mut mean = FIRST_MEAN;
+    for &c in coefficients {
+        let u = ((c << 1) ^ (c >> 31)) as u32; // |c| < 2^14
+        let k = coefficient_bits(mean);
+        let quotient = u >> k;
+        if quotient < PLAIN_QUOTIENT {
+            bits.put((1u64 << quotient) - 1, quotient + 1);
+            bits.put(u64::from(u & ((1 << k) - 1)), k);
+        } else {
+            bits.put((1u64 << PLAIN_QUOTIENT) - 1, PLAIN_QUOTIENT);
+            bits.put(u64::from(u), 16);
+        }
+        mean = (mean + u) / 2;
+    }
+}
+
+fn take_predictor(bits: &mut BitReader) -> Result<(Predictor, bool), &'static str> {
+    let silent = bits.take(1) == 1;
+    let mut predictor = Predictor { order: bits.take(6) as usize, ..Predictor::default() };
+    if predictor.order > HISTORY {
+        return Err("order of a predictor above 32");
+    }
+    if predictor.order == 0 {
+        return Ok((predictor, silent));
+    }
+    predictor.shift = bits.take(4) as u32;
+    let mut mean = FIRST_MEAN;
+    for c in &mut predictor.coefficients[..predictor.order] {
+        let k = coefficient_bits(mean);
+        let mut quotient = 0;
+        while quotient < PLAIN_QUOTIENT && bits.take(1) == 1 {
+            quotient += 1;
+        }
+        let u = if quotient < PLAIN_QUOTIENT { quotient << k | bits.take(k) as u32 } else { bits.take(16) as u32 };
+        *c = (u >> 1) as i32 ^ -((u & 1) as i32);
+        mean = (mean + u) / 2; // u < 2^19
+    }
+    Ok((predictor, silent))
+}
+
+/// Decodes what [`encode`] wrote into the planes' samples from `HISTORY` on; those before are known.
+pub(super) fn decode(
+    section: &mut Section,
+    narrow: bool,
+    left: &mut [i32],
+    right: Option<&mut [i32]>,
+    means: &mut [Mean],
+    symbols: &mut SymbolReader,
+    bits: &mut BitReader,
+) -> Result<(), &'static str> {
+    let wasted = if bits.take(1) == 1 { bits.take(5) as u32 } else { 0 };
+    let (a, b) = (&mut section.a, &mut section.b);
+    a.resize(left.len(), 0);
+    b.resize(left.len(), 0);
+    let mut stereo = Stereo::LeftRight;
+    match &right {
+        Some(right) => {
+            stereo = Stereo::ALL[bits.take(2) as usize & 3];
+            let known = HISTORY.min(left.len());
+            stereo.split(wasted, &left[..known], &right[..known], &mut a[..known], &mut b[..known]);
+        }
+        None => {
+            for (a, l) in a.iter_mut().zip(left.iter()).take(HISTORY) {
+                *a = l >> wasted;
+            }
+        }
+    }
+    let (predictor_a, silent_a) = take_predictor(bits)?;
+    let (predictor_b, silent_b) = if right.is_some() { take_predictor(bits)? } else { (Predictor::default(), true) };
+    let (new_a, new_b) = (&mut a[HISTORY..], &mut b[HISTORY..]);
+    if silent_a {
+        new_a.fill(0);
+    }
+    if silent_b {
+        new_b.fill(0);
+    }
+    match (means, silent_a, silent_b) {
+        ([mean_a, mean_b, ..], false, false) => symbols.two(mean_a, mean_b, new_a, new_b, bits),
+        ([mean, ..], false, true) => symbols.one(mean, new_a, bits),
+        ([_, mean, ..], true, false) => symbols.one(mean, new_b, bits),
+        _ => {}
+    }
+    lpc::restore(&predictor_a, narrow, a);
+    match right {
+        Some(right) => {
+            lpc::restore(&predictor_b, narrow, b);
+            stereo.join(wasted, &a[HISTORY..], &b[HISTORY..], &mut left[HISTORY..], &mut right[HISTORY..]);
+        }
+        None => {
+            for (l, a) in left.iter_mut().zip(a.iter()).skip(HISTORY) {
+                *l = a << wasted;
+            }
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,219 @@
+//! Round trips of every form and effort, hostile payloads, and payloads that must be read for ever.
+
+use super::*;
+use proptest::prelude::*;
+
+const EFFORTS: [Effort; 3] = [Effort::Fast, Effort::Close, Effort::Dense];
+
+fn form(sample_bytes: u8, channels: u8) -> Pcm {
+    Pcm { sample_bytes, channels, coded: false }
+}
+
+fn next(state: &mut u32) -> u32 {
+    *state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+    *state >> 8
+}
+
+/// Something like music: three resonators driven by noise, other phases in other channels, whole numbers only.
+fn music(frames: usize, sample_bytes: usize, channels: usize, seed: u32) -> Vec<u8> {
+    let mut state = seed;
+    let mut out = Vec::new();
+    let mut memory = vec![[[0i64; 2]; 3]; channels];
+    for i in 0..frames {
+        let loud = if (i / 3000) % 3 == 2 { 1 } else { 6 };
+        let shared = i64::from(next(&mut state) % 2048) - 1024;
+        for m in &mut memory {
+            let own = i64::from(next(&mut state) % 1024) - 512;
+            let mut sum = 0i64;
+            for (r, (pole, damp)) in m.iter_mut().zip([(4000, 2020), (3700, 2000), (2500, 1990)]) {
+                let v = (shared + own) / 8 + ((pole * r[0]) >> 11) - ((damp * r[1]) >> 11);
+                *r = [v, r[0]];
+                sum += v;
+            }
+            let bits = 8 * sample_bytes as u32 - 1;
+            let v = (sum * loud) << 16 >> (31 - bits) >> 5;
+            let limit = (1i64 << bits) - 1;
+            out.extend_from_slice(&v.clamp(-limit, limit).to_le_bytes()[..sample_bytes]);
+        }
+    }
+    out
+}
+
+fn round_trip(plain: &[u8], form: Pcm, effort: Effort) -> Option<usize> {
+    let payload = Encoder::default().encode(plain, form, effort)?;
+    let mut out = vec![7u8; 3];
+    Decoder::default().decode(&payload, plain.len(), &mut out).expect("decodes");
+    assert_eq!(&out[..3], [7; 3]);
+    assert!(out[3..] == *plain, "another chunk came back: {form:?} {effort:?}");
+    Some(payload.len())
+}
+
+#[test]
+fn music_of_every_form_becomes_smaller_and_comes_back() {
+    for effort in EFFORTS {
+        for sample_bytes in 1..=4 {
+            for channels in [1, 2, 3, 6] {
+                let mut plain = music(3000, sample_bytes, channels, 5);
+                plain.extend_from_slice(&[1, 2, 3][..(sample_bytes * channels - 1).min(3)]);
+                let coded = round_trip(&plain, form(sample_bytes as u8, channels as u8), effort);
+                let coded = coded.expect("music pays");
+                assert!(
+                    coded < plain.len() * 9 / 10,
+                    "{effort:?} {sample_bytes} {channels}: {coded} of {}",
+                    plain.len()
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn denser_tiers_are_smaller() {
+    let plain = music(40_000, 2, 2, 9);
+    let [fast, close, dense] = EFFORTS.map(|effort| round_trip(&plain, form(2, 2), effort).expect("pays"));
+    assert!(close < fast && dense <= close, "{fast} {close} {dense}");
+}
+
+#[test]
+fn silence_constants_and_wasted_bits_cost_next_to_nothing() {
+    let silence = vec![0u8; 240_000];
+    let constant: Vec<u8> = [0x34, 0x12, 0xcc, 0xed].repeat(60_000);
+    let padded: Vec<u8> = music(20_000, 2, 2, 1).chunks(2).flat_map(|s| [0, s[0], s[1]]).collect();
+    for effort in EFFORTS {
+        assert!(round_trip(&silence, form(2, 2), effort).expect("pays") < 200, "{effort:?}");
+        assert!(round_trip(&constant, form(2, 2), effort).expect("pays") < 400, "{effort:?}");
+        let sixteen = round_trip(&music(20_000, 2, 2, 1), form(2, 2), effort).expect("pays");
+        let in_24 = round_trip(&padded, form(3, 2), effort).expect("pays");
+        assert!(in_24 < sixteen + sixteen / 50, "{effort:?} {in_24} {sixteen}");
+    }
+}
+
+#[test]
+fn noise_and_empty_chunks_are_left_alone() {
+    let mut state = 3;
+    let noise: Vec<u8> = (0..100_000).map(|_| next(&mut state) as u8).collect();
+    for effort in EFFORTS {
+        assert_eq!(Encoder::default().encode(&noise, form(2, 2), effort), None);
+        assert_eq!(Encoder::default().encode(&[], form(2, 2), effort), None);
+        assert_eq!(Encoder::default().encode(&[1, 2, 3], form(2, 2), effort), None);
+        assert_eq!(Encoder::default().encode(&noise, form(0, 2), effort), None);
+        assert_eq!(Encoder::default().encode(&noise, form(2, 33), effort), None);
+    }
+}
+
+/// Encodes whatever comes, without asking whether it pays: noise and extremes must come back too.
+fn forced(plain: &[u8], form: Pcm, effort: Effort) -> Vec<u8> {
+    let frame = usize::from(form.sample_bytes) * usize::from(form.channels);
+    Encoder::default().encode_always(plain, form, effort).unwrap_or_else(|| panic!("{} bytes of {frame}", plain.len()))
+}
+
+fn anything() -> impl Strategy<Value = Vec<u8>> {
+    let samples =
+        prop_oneof![Just(i32::MIN), Just(i32::MAX), Just(0), -3i32..3, any::<i32>(), any::<i16>().prop_map(i32::from),];
+    let runs = proptest::collection::vec((samples, 1usize..60), 1..60);
+    runs.prop_map(|runs| runs.iter().flat_map(|&(v, n)| std::iter::repeat_n(v.to_le_bytes(), n)).flatten().collect())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(60))]
+
+    #[test]
+    fn any_bytes_come_back(plain in anything(), sample_bytes in 1u8..=4, channels in 1u8..=32, effort in 0usize..3) {
+        let frame = usize::from(sample_bytes) * usize::from(channels);
+        prop_assume!(plain.len() >= frame);
+        let payload = forced(&plain, form(sample_bytes, channels), EFFORTS[effort]);
+        let mut out = Vec::new();
+        Decoder::default().decode(&payload, plain.len(), &mut out).expect("decodes");
+        prop_assert!(out == plain);
+    }
+
+    /// Damage is refused or decodes to other bytes (the chunk's name tells), never more of them, and never a panic.
+    #[test]
+    fn damaged_payloads_leave_the_output_alone(
+        seed in any::<u32>(), effort in 0usize..3, at in any::<proptest::sample::Index>(), with in 1u8.., cut in any::<bool>(),
+    ) {
+        let plain = music(700, 2, 2, seed);
+        let mut payload = forced(&plain, form(2, 2), EFFORTS[effort]);
+        let at = at.index(payload.len());
+        if cut { payload.truncate(at) } else { payload[at] ^= with }
+        let mut out = vec![9];
+        match Decoder::default().decode(&payload, plain.len(), &mut out) {
+            Ok(()) => prop_assert_eq!(out.len(), 1 + plain.len()),
+            Err(_) => prop_assert_eq!(&out, &[9]),
+        }
+    }
+
+    #[test]
+    fn noise_as_a_payload_is_refused(mut payload in proptest::collection::vec(any::<u8>(), 0..400), method in 0u8..4, plain in 0usize..5000) {
+        if let Some(first) = payload.first_mut() { *first = method; }
+        let mut out = vec![9];
+        if Decoder::default().decode(&payload, plain, &mut out).is_err() {
+            prop_assert_eq!(&out, &[9]);
+        }
+    }
+}
+
+#[test]
+fn cut_payloads_are_refused_at_every_length() {
+    let plain = music(300, 2, 2, 2);
+    for effort in EFFORTS {
+        let payload = forced(&plain, form(2, 2), effort);
+        for length in 0..payload.len() {
+            let mut out = Vec::new();
+            assert!(Decoder::default().decode(&payload[..length], plain.len(), &mut out).is_err(), "{length}");
+        }
+        assert!(Decoder::default().decode(&payload, PLAIN_BYTES_MAX + 1, &mut Vec::new()).is_err());
+    }
+}
+
+/// FNV-1a.
+fn hash(bytes: &[u8]) -> u64 {
+    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |h, &b| (h ^ u64::from(b)).wrapping_mul(0x100_0000_01b3))
+}
+
+#[test]
+fn encoders_write_the_same_on_every_machine() {
+    let stereo = music(9000, 2, 2, 77);
+    let wide = music(5000, 3, 1, 78);
+    let hashes = EFFORTS.map(|e| (hash(&forced(&stereo, form(2, 2), e)), hash(&forced(&wide, form(3, 1), e))));
+    assert_eq!(hashes.map(|h| format!("{:016x} {:016x}", h.0, h.1)), GOLDEN_HASHES);
+}
+
+const GOLDEN_HASHES: [&str; 3] =
+    ["143b974789f72c74 b1db7674a7515d75", "f78d7fb8bd2cdd26 24b64aaafe9c31bc", "f78d7fb8bd2cdd26 24b64aaafe9c31bc"];
+
+#[cfg(target_arch = "x86_64")]
+#[test]
+fn wide_kernels_equal_their_portable_twins() {
+    if !is_x86_feature_detected!("avx2") {
+        return;
+    }
+    let mut state = 1;
+    for length in [4usize, 8, 36, 100, 1000] {
+        let mut x: Vec<f64> = (0..length).map(|_| f64::from(next(&mut state) as i32 - (1 << 23)) * 0.37).collect();
+        x.resize(length + lpc::AUTOCORRELATION_PAD, 0.0);
+        let (mut wide, mut portable) = ([0f64; 36], [1f64; 36]);
+        lpc::autocorrelation(&x, &mut wide);
+        lpc::autocorrelation_portable(&x, &mut portable);
+        assert_eq!(wide.map(f64::to_bits), portable.map(f64::to_bits));
+        for lag in 0..36 {
+            let direct: f64 = (0..length).map(|i| x[i] * x[i + lag]).sum();
+            assert!((wide[lag] - direct).abs() <= wide[0] * 1e-12, "lag {lag}");
+        }
+        let samples: Vec<i32> = (0..length + HISTORY).map(|_| (next(&mut state) << 8) as i32).collect();
+        for order in 0..=HISTORY {
+            let mut predictor = lpc::Predictor { order, shift: 9, ..lpc::Predictor::default() };
+            predictor.coefficients[..order].fill_with(|| (next(&mut state) % 8192) as i32 - 4096);
+            for narrow in [false, true] {
+                let (mut wide, mut portable) = (vec![0; length], vec![1; length]);
+                lpc::residual(&predictor, narrow, &samples, &mut wide);
+                lpc::residual_portable(&predictor, narrow, &samples, &mut portable);
+                assert_eq!(wide, portable, "order {order}");
+                let mut restored = samples.clone();
+                restored[HISTORY..].copy_from_slice(&wide);
+                lpc::restore(&predictor, narrow, &mut restored);
+                assert_eq!(restored, samples, "order {order}");
+            }
+        }
+    }
+}

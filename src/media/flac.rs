@@ -1,26 +1,72 @@
-//! FLAC: metadata blocks and tags apart from frames (RFC 9639, section 8; FLAC version 1 here).
+//! FLAC: metadata apart from samples, and samples apart from the encoder's decisions (RFC 9639).
 //!
 //! ```text
-//!  ID3v2 *        wrapper   not in the standard, but written by taggers
-//!  fLaC           wrapper
+//!  tags *         wrapper   ID3v2, which some writers put in front
+//!  "fLaC"         wrapper
 //!  block header   wrapper   1 bit last, 7 bits type, 24 bits length
 //!  block          wrapper   passed over by its length; a PICTURE stands between borders of its own
 //!  ...
-//!  frames         essence
+//!  frames         segments of about a MiB:
+//!    samples        essence   PCM, as a WAV of the same recording has them
+//!    decisions      a stream of their own: what the encoder chose, see `decisions`
+//!    the rest       sync codes, CRCs, residuals: computed
+//!  no frames      essence   as they are, up to the next frame with right CRCs
 //!  tags *         wrapper   see `tags`
 //! ```
 //!
-//! Owns the way from the marker to the first frame. Frames are not parsed: the tags behind them are found
-//! from the end.
+//! Owns the way from the marker to the end. The way back is [`inverse`].
 //!
 //! # Invariants
 //!
-//! 1. The essence starts at the first frame and holds the same bytes under any metadata.
-//! 2. State is a few numbers; each step passes 4 bytes at least.
+//! 1. The essence starts at the first frame and holds the same bytes under any metadata. The same samples are the same
+//!    bytes, whichever encoder made the frames.
+//! 2. Where segments end depends on the frames alone. Parameters hold the only number that counts from the start.
+//! 3. Memory: one segment's samples, one frame. Frames that hold much silence in few bytes stay as they are, so what is
+//!    handed out is at most `RATIO_MAX` times what was shown.
+//! 4. At most a segment and a frame are held back; behind frames what tags may take.
 
+mod bits;
+mod crc;
+mod decisions;
+mod frame;
+mod pcm;
+mod predict;
+mod range;
+mod segment;
+
+pub use segment::inverse;
+
+use super::patience::Patience;
 use super::runs::{Last, Walk};
-use super::tags::{ID3V2_HEADER, give_sound, id3v2_bytes};
-use super::{ESSENCE, FLAC, Hints, Part, Splitter, SplitterId, WRAPPER};
+use super::tags::{ID3V2_HEADER, TRAILING_MAX, give_sound, id3v2_bytes, trailing_bytes};
+use super::{ESSENCE, FLAC, FLAC_FRAMES, Hints, Mapped, MappedPart, Part, Splitter, SplitterId, StreamNumber};
+use super::{WINDOW_MIN, WRAPPER};
+use crate::chunk::{Form, Pcm};
+use crate::format::limits;
+use frame::{FRAME_MAX, Frame, Header, NoFrame};
+use segment::Segment;
+
+/// The stream of the encoder's decisions.
+pub const DECISIONS: StreamNumber = 2;
+
+/// A segment ends behind the first frame from here on.
+const SOFT_BYTES: usize = 960 << 10;
+
+const _: () = assert!(SOFT_BYTES + FRAME_MAX <= WINDOW_MIN && TRAILING_MAX + FRAME_MAX <= WINDOW_MIN);
+
+/// A segment ends before the frame that would bring it beyond so many bytes of samples.
+const SAMPLES_MAX: usize = 8 << 20;
+
+const _: () = assert!(SAMPLES_MAX as u64 <= 2 * limits::SEGMENT_BYTES);
+
+/// Segments of more bytes of samples for each of the file stay as they are: that is silence, and cheaper so.
+const RATIO_MAX: usize = 16;
+
+/// Bytes of samples that are decoded for each byte of the file, and at first.
+const DECODED_MAX: (u64, u64) = (64, 256 << 20);
+
+/// Once so many bytes of samples are handed out, more come with the next window.
+const ENOUGH: usize = 16 << 20;
 
 /// What a FLAC stream begins with.
 pub const MARKER: &[u8; 4] = b"fLaC";
@@ -77,10 +123,23 @@ enum State {
     Block {
         first: bool,
     },
-    /// Behind the last block.
-    FirstFrame,
+    /// Behind the last block, or a frame.
     Frames,
+    /// Behind bytes that are no frame, for this reason.
+    Lost(&'static str),
+    /// Sound that is not looked at.
+    Plain,
     Opaque,
+}
+
+/// How far the next segment goes.
+enum Scan {
+    /// So many bytes.
+    Segment(Box<Segment>, usize),
+    /// The window does not show its end. So far it has so many bytes.
+    Wait(Option<Box<Segment>>, usize),
+    /// It begins with something else.
+    NoFrame(&'static str),
 }
 
 /// The splitter of one FLAC file.
@@ -91,6 +150,15 @@ pub(super) struct Flac {
     left: u64,
     /// A border stands behind those bytes.
     alone: bool,
+    /// Bits of a sample, as STREAMINFO tells them.
+    bits: Option<u8>,
+    frame: Frame,
+    /// What the samples so far are; none follow if it is not known.
+    form: Option<Form>,
+    has_decisions: bool,
+    patience: Patience,
+    /// Bytes of samples.
+    decoded: u64,
     before: Last,
     doubt: Option<&'static str>,
 }
@@ -98,16 +166,40 @@ pub(super) struct Flac {
 impl Flac {
     /// Goes on from a splitter that passed the tags in front.
     pub fn new(before: Last) -> Flac {
-        Flac { state: State::Front, left: 0, alone: false, before, doubt: None }
+        Flac {
+            state: State::Front,
+            left: 0,
+            alone: false,
+            bits: None,
+            frame: Frame::default(),
+            form: None,
+            has_decisions: false,
+            patience: Patience::default(),
+            decoded: 0,
+            before,
+            doubt: None,
+        }
     }
 
-    fn give_up(&mut self, reason: &'static str) {
-        self.state = State::Opaque;
-        self.doubt = Some(reason);
+    fn give_up(&mut self, state: State, reason: &'static str) {
+        self.state = state;
+        self.doubt.get_or_insert(reason);
     }
 
-    fn step(&mut self, walk: &mut Walk<'_, '_>, last: bool) {
+    /// Passes one thing. False if more must be seen for that.
+    fn step(&mut self, walk: &mut Walk<'_, '_>, last: bool) -> bool {
         let rest = walk.rest();
+        // A header may lie across the next window's start.
+        let held = match self.state {
+            State::Front | State::Block { first: false } => ID3V2_HEADER,
+            State::Block { first: true } => BLOCK_HEADER + STREAMINFO_BYTES as usize, // 34
+            State::Plain => TRAILING_MAX + 1,
+            State::Frames => SOFT_BYTES,
+            State::Lost(_) | State::Opaque => 0,
+        };
+        if !last && !walk.is_fresh() && rest.len() < held {
+            return false;
+        }
         match self.state {
             State::Front => {
                 if let Some(bytes) = id3v2_bytes(rest) {
@@ -116,34 +208,174 @@ impl Flac {
                     self.left = MARKER.len() as u64;
                     self.state = State::Block { first: true };
                 } else {
-                    self.give_up("flac: no marker");
+                    self.give_up(State::Opaque, "flac: no marker");
                 }
             }
-            State::Block { first } => {
-                let Some(header) = BlockHeader::read(rest) else {
-                    return self.give_up("flac: a block header that is none");
-                };
-                if first && (header.kind, header.bytes) != (STREAMINFO, STREAMINFO_BYTES) {
-                    return self.give_up("flac: STREAMINFO is not first");
-                }
-                self.left = BLOCK_HEADER as u64 + u64::from(header.bytes);
-                self.alone = header.kind == PICTURE && header.bytes >= PICTURE_ALONE;
-                if self.alone {
-                    walk.cut();
-                }
-                self.state = if header.last { State::FirstFrame } else { State::Block { first: false } };
-            }
-            State::FirstFrame => {
-                // 15 bits of sync code, one bit of blocking strategy.
-                if matches!(rest, [0xff, 0xf8 | 0xf9, ..]) {
-                    self.state = State::Frames;
-                } else {
-                    self.give_up("flac: no frame behind the metadata");
-                }
-            }
-            State::Frames => give_sound(walk, last),
+            State::Block { first } => self.block(walk, first),
+            State::Frames => return self.segment(walk, last),
+            State::Lost(reason) => return self.search(walk, last, reason),
+            State::Plain => give_sound(walk, last),
             State::Opaque => walk.give(ESSENCE, rest.len()),
         }
+        true
+    }
+
+    fn block(&mut self, walk: &mut Walk<'_, '_>, first: bool) {
+        let rest = walk.rest();
+        let Some(header) = BlockHeader::read(rest) else {
+            return self.give_up(State::Opaque, "flac: a block header that is none");
+        };
+        if first {
+            if (header.kind, header.bytes) != (STREAMINFO, STREAMINFO_BYTES) {
+                return self.give_up(State::Opaque, "flac: STREAMINFO is not first");
+            }
+            // 80 bits of sizes, 20 of the rate, 3 of channels, 5 of bits - 1.
+            if let Some(&[a, b]) = rest.get(BLOCK_HEADER + 12..).and_then(<[u8]>::first_chunk::<2>) {
+                self.bits = Some(((a & 1) << 4 | b >> 4) + 1);
+            }
+        }
+        self.left = BLOCK_HEADER as u64 + u64::from(header.bytes);
+        self.alone = header.kind == PICTURE && header.bytes >= PICTURE_ALONE;
+        if self.alone {
+            walk.cut();
+        }
+        self.state = if header.last { State::Frames } else { State::Block { first: false } };
+    }
+
+    /// Reads the frame that starts `rest`.
+    fn read(&mut self, rest: &[u8], last: bool) -> Result<usize, NoFrame> {
+        let shown = rest.get(..FRAME_MAX).unwrap_or(rest);
+        match self.frame.read(shown, self.bits) {
+            Err(NoFrame::Short) if shown.len() == FRAME_MAX => Err(NoFrame::Bad("flac: a frame that is too long")),
+            Err(NoFrame::Short) if last => Err(NoFrame::Bad("flac: the file ends within a frame")),
+            other => other,
+        }
+    }
+
+    fn scan(&mut self, rest: &[u8], last: bool) -> Scan {
+        let mut segment: Option<Box<Segment>> = None;
+        let mut at = 0;
+        let reason = loop {
+            let bytes = match self.read(rest.get(at..).unwrap_or_default(), last) {
+                Ok(bytes) => bytes,
+                Err(NoFrame::Short) => return Scan::Wait(segment, at),
+                Err(NoFrame::Bad(reason)) => break reason,
+            };
+            let header = self.frame.header;
+            let bits = header.bits(self.bits).unwrap_or_default(); // it was read
+            let of = segment.get_or_insert_with(|| Box::new(Segment::new(header, bits)));
+            let room = of.pcm.len() + of.pcm_bytes(header) <= SAMPLES_MAX; // a frame has at most 2 MiB
+            if !room || !of.takes(header, bits) {
+                break "";
+            }
+            if !of.add(&mut self.frame) {
+                break "flac: a sample beyond its bits";
+            }
+            at += bytes;
+            if at >= SOFT_BYTES {
+                break "";
+            }
+        };
+        match segment {
+            Some(segment) if at > 0 => Scan::Segment(segment, at),
+            _ => Scan::NoFrame(reason),
+        }
+    }
+
+    /// Gives the next segment. False if more must be seen for that.
+    fn segment(&mut self, walk: &mut Walk<'_, '_>, last: bool) -> bool {
+        let rest = walk.rest();
+        match self.scan(rest, last) {
+            Scan::Segment(segment, bytes) => self.give_segment(walk, *segment, bytes),
+            Scan::Wait(..) if !walk.is_fresh() => return false,
+            // The window is smaller than promised.
+            Scan::Wait(Some(segment), bytes) if bytes > 0 => self.give_segment(walk, *segment, bytes),
+            Scan::Wait(..) => {
+                self.give_up(State::Lost("flac: a window that is too small"), "flac: a window that is too small");
+                self.give_plain(walk, rest.len());
+            }
+            Scan::NoFrame(reason) => self.state = State::Lost(reason),
+        }
+        true
+    }
+
+    fn give_segment(&mut self, walk: &mut Walk<'_, '_>, segment: Segment, bytes: usize) {
+        self.decoded = self.decoded.saturating_add(segment.pcm.len() as u64);
+        if segment.pcm.len() > RATIO_MAX * bytes {
+            self.give_plain(walk, bytes);
+        } else {
+            let (sample_bytes, channels) = (segment.sample_bytes(), segment.channels());
+            let form = Form::Pcm(Pcm { sample_bytes, channels, coded: true });
+            let (parameters, pcm, decisions) = segment.finish();
+            let parts = vec![
+                MappedPart { stream: ESSENCE, cut: self.form != Some(form), form, bytes: pcm },
+                MappedPart { stream: DECISIONS, cut: !self.has_decisions, form: Form::Bytes, bytes: decisions },
+            ];
+            self.form = Some(form);
+            self.has_decisions = true;
+            walk.map(Mapped { bytes: bytes as u64, how: FLAC_FRAMES, parts, parameters });
+            self.patience.earn(bytes as u64);
+        }
+        self.spend();
+        let (each, first) = DECODED_MAX;
+        if self.decoded > self.patience.passed().saturating_mul(each).saturating_add(first) {
+            self.give_up(State::Plain, "flac: too much silence");
+        }
+    }
+
+    /// Gives bytes as they are.
+    fn give_plain(&mut self, walk: &mut Walk<'_, '_>, bytes: usize) {
+        walk.give(ESSENCE, bytes);
+        self.patience.earn(bytes as u64);
+        self.form = None;
+    }
+
+    fn spend(&mut self) {
+        self.patience.spend();
+        if self.patience.is_over() {
+            self.give_up(State::Plain, "flac: too many breaks");
+        }
+    }
+
+    /// Passes bytes that are no frame, up to the next one or the tags at the end. False if more must be seen for that.
+    fn search(&mut self, walk: &mut Walk<'_, '_>, last: bool, reason: &'static str) -> bool {
+        let rest = walk.rest();
+        // What may be tags stays; before that, the longest frame is seen whole.
+        let end = if last { rest.len() } else { rest.len().saturating_sub(TRAILING_MAX) };
+        let mut at = 0;
+        while let Some(next) = rest.get(at..end).and_then(|r| r.iter().position(|&b| b == 0xff)) {
+            at += next;
+            let candidate = rest.get(at..).unwrap_or_default();
+            if Header::read(candidate).is_ok() {
+                if self.read(candidate, last).is_ok() {
+                    self.give_up(State::Frames, reason);
+                    self.give_plain(walk, at);
+                    return true;
+                }
+                self.spend();
+                if self.state == State::Plain {
+                    self.give_plain(walk, at);
+                    return true;
+                }
+            }
+            at += 1;
+        }
+        if last {
+            let tags = trailing_bytes(rest.get(rest.len().saturating_sub(TRAILING_MAX)..).unwrap_or_default());
+            if tags < rest.len() {
+                self.give_up(self.state, reason);
+            }
+            self.give_plain(walk, rest.len() - tags); // they are in it
+            walk.give(WRAPPER, tags);
+        } else if end > 0 {
+            self.give_up(self.state, reason);
+            self.give_plain(walk, end);
+        } else if walk.is_fresh() {
+            // The window is smaller than promised.
+            self.give_up(self.state, reason);
+            self.give_plain(walk, rest.len());
+        }
+        end > 0
     }
 }
 
@@ -156,6 +388,7 @@ impl Splitter for Flac {
         // Handed back below, since the walk borrows it while `self` changes.
         let mut before = self.before;
         let mut walk = Walk::new(window, runs, &mut before);
+        let decoded = self.decoded;
         while !walk.rest().is_empty() {
             if self.left > 0 {
                 walk.give_some(WRAPPER, &mut self.left);
@@ -165,22 +398,15 @@ impl Splitter for Flac {
                 }
                 continue;
             }
-            // Wait for the next window where a header may lie across its start. A frames' rest is what
-            // must be held back.
-            let held = match self.state {
-                State::Front | State::Block { .. } | State::FirstFrame => ID3V2_HEADER,
-                State::Frames => super::tags::TRAILING_MAX + 1,
-                State::Opaque => 0,
-            };
-            if !last && !walk.is_fresh() && walk.rest().len() < held {
+            let enough = self.decoded - decoded > ENOUGH as u64; // it only grows
+            if (enough && !last) || !self.step(&mut walk, last) {
                 break;
             }
-            self.step(&mut walk, last);
         }
         self.before = before;
-        let ended = matches!(self.state, State::FirstFrame | State::Frames | State::Opaque);
-        if last && (self.left > 0 || !ended) {
-            self.give_up("flac: the file ends within its metadata");
+        let in_metadata = matches!(self.state, State::Front | State::Block { .. });
+        if last && (self.left > 0 || in_metadata) {
+            self.give_up(State::Opaque, "flac: the file ends within its metadata");
         }
     }
 
@@ -190,132 +416,4 @@ impl Splitter for Flac {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::super::testing::{ape, collect_counting, flac_file, flac_frames, head, id3v1, id3v2, noise, real};
-    use super::*;
-
-    /// (stream, bytes) of the joined runs, in windows as small as they may be.
-    fn split(bytes: &[u8]) -> (Vec<(u8, u64)>, Option<&'static str>) {
-        let splitter = open(head(bytes)).expect("a FLAC file");
-        let (runs, doubt) = collect_counting(splitter, bytes, &[0]);
-        (runs.iter().map(|r| (r.stream, r.bytes)).collect(), doubt)
-    }
-
-    #[test]
-    fn metadata_and_tags_are_wrapper_and_frames_are_essence() {
-        let sound = 3 << 20;
-        let front = [id3v2(3, 500), id3v2(4, 20)].concat();
-        let back = [ape(2000, 70_000), id3v1("x")].concat();
-        let file = [front.clone(), flac_file(sound, &[(3, 18), (4, 100), (1, 8192)], false), back.clone()].concat();
-        let wrapper = front.len() + 4 + 38 + 22 + 104 + 8196;
-        let (runs, doubt) = split(&file);
-        assert_eq!(runs, [(WRAPPER, wrapper as u64), (ESSENCE, sound as u64), (WRAPPER, back.len() as u64)]);
-        assert_eq!(doubt, None);
-    }
-
-    #[test]
-    fn a_block_larger_than_the_window_is_passed_by_its_length() {
-        let huge = (1 << 24) - 1;
-        let (runs, doubt) = split(&flac_file(1000, &[(1, huge), (2, huge)], false));
-        assert_eq!(runs, [(WRAPPER, 4 + 38 + 2 * (4 + huge as u64)), (ESSENCE, 1000)]);
-        assert_eq!(doubt, None);
-    }
-
-    #[test]
-    fn a_picture_stands_between_borders_of_its_own() {
-        let (runs, _) = split(&flac_file(1000, &[(4, 100), (6, 3 << 20), (6, 200), (1, 50)], false));
-        let picture = 4 + (3 << 20);
-        assert_eq!(runs, [(WRAPPER, 42 + 104), (WRAPPER, picture), (WRAPPER, 204 + 54), (ESSENCE, 1000)]);
-    }
-
-    #[test]
-    fn unknown_blocks_are_passed_and_the_forbidden_one_is_doubted() {
-        let (runs, doubt) = split(&flac_file(1000, &[(126, 50)], false));
-        assert_eq!((runs, doubt), (vec![(WRAPPER, 42 + 54), (ESSENCE, 1000)], None));
-        let (runs, doubt) = split(&flac_file(1000, &[(127, 50)], true));
-        assert_eq!(runs[0], (WRAPPER, 42));
-        assert_eq!((runs.len(), doubt), (2, Some("flac: a block header that is none")));
-    }
-
-    #[test]
-    fn what_does_not_start_with_streaminfo_is_doubted_from_there() {
-        let mut file = flac_file(1000, &[(1, 50)], false);
-        file[7] = 33;
-        let len = file.len() as u64;
-        let (runs, doubt) = split(&file);
-        assert_eq!((runs, doubt), (vec![(WRAPPER, 4), (ESSENCE, len - 4)], Some("flac: STREAMINFO is not first")));
-    }
-
-    #[test]
-    fn metadata_without_an_end_is_doubted() {
-        let mut file = flac_file(0, &[(1, 50)], false);
-        file[42] &= 0x7f;
-        let (runs, doubt) = split(&file);
-        assert_eq!((runs, doubt), (vec![(WRAPPER, 42 + 54)], Some("flac: the file ends within its metadata")));
-        for cut in 4..file.len() {
-            assert!(split(&file[..cut]).1.is_some(), "cut to {cut}");
-        }
-    }
-
-    #[test]
-    fn a_header_cut_short_is_essence() {
-        let file = [flac_file(0, &[], false), vec![]].concat();
-        let mut file = [&file[..4], &[0], &file[5..], &[0x81, 0]].concat();
-        let (runs, doubt) = split(&file);
-        assert_eq!((runs, doubt), (vec![(WRAPPER, 42), (ESSENCE, 2)], Some("flac: a block header that is none")));
-        file.truncate(42);
-        file[4] = 0x80;
-        assert_eq!(split(&file), (vec![(WRAPPER, 42)], None), "no sound is no doubt");
-        file.push(0xff);
-        assert_eq!(split(&file).1, Some("flac: no frame behind the metadata"));
-    }
-
-    #[test]
-    fn sound_without_a_sync_code_is_doubted() {
-        for sync in [[0xff, 0xfa], [0xfe, 0xf8], [0, 0]] {
-            let mut file = flac_file(1000, &[], true);
-            file[42..44].copy_from_slice(&sync);
-            let len = file.len() as u64;
-            let (runs, doubt) = split(&file);
-            assert_eq!(runs, [(WRAPPER, 42), (ESSENCE, len - 42)]);
-            assert_eq!(doubt, Some("flac: no frame behind the metadata"));
-        }
-    }
-
-    #[test]
-    fn a_re_tagged_real_file_has_the_same_essence() {
-        let file = real("kaligari/Hums/02 Glass Hum.flac");
-        let (runs, _) = split(&file);
-        let [(WRAPPER, front), (ESSENCE, sound)] = runs[..] else { panic!("{runs:?}") };
-        // STREAMINFO stays; the rest of the metadata is replaced by a picture and a comment.
-        let mut other = [id3v2(4, 70).as_slice(), &file[..42]].concat();
-        for (kind, bytes) in [(6, 300_000_u32), (0x84, 333)] {
-            other.push(kind);
-            other.extend_from_slice(&bytes.to_be_bytes()[1..]);
-            other.extend(noise(bytes as usize));
-        }
-        let at = other.len();
-        other.extend_from_slice(&file[front as usize..]);
-        other.extend(id3v1("y"));
-        let (runs, doubt) = split(&other);
-        let [.., (ESSENCE, again), (WRAPPER, 128)] = runs[..] else { panic!("{runs:?}") };
-        assert_eq!((again, doubt), (sound, None));
-        assert_eq!(runs.iter().map(|r| r.1).sum::<u64>() - again - 128, at as u64);
-    }
-
-    #[test]
-    fn a_trailing_tag_cannot_reach_before_the_first_frame() {
-        // The APE tag claims the frames and 10 bytes before.
-        let mut file = [flac_file(0, &[(4, 100)], false), flac_frames(200), ape(1000, 0)].concat();
-        let at = file.len() - 20;
-        file[at..at + 4].copy_from_slice(&(32 + 210_u32).to_le_bytes());
-        assert_eq!(split(&file).0, [(WRAPPER, 42 + 104), (ESSENCE, 232)]);
-    }
-
-    #[test]
-    fn only_the_marker_opens_a_file() {
-        for bytes in [&b""[..], b"fLa", b"OggS", &id3v2(3, 100), &[id3v2(3, 9), b"fLaX".to_vec()].concat()] {
-            assert!(open(head(bytes)).is_none());
-        }
-    }
-}
+mod tests;

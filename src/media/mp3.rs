@@ -410,7 +410,7 @@ mod tests {
                 runs,
                 [(WRAPPER, wrapper), (WRAPPER, 50_004), (WRAPPER, padding), (ESSENCE, 3 << 20), (WRAPPER, back)]
             );
-            assert_eq!(doubt, None);
+            assert_eq!(doubt, Some("flac: no frame where one should be"), "the sound is noise");
         }
     }
 }

@@ -281,7 +281,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::media::testing::{collect, flac_file, head, id3v2, mp3_file, real};
+    use crate::media::testing::{collect_parts, flac_file, head, id3v2, mp3_file, real, streams};
     use crate::media::{self, ESSENCE};
 
     const FLAC: [&str; 2] = ["kaligari/Hums/01 Haunted Hum.flac", "kaligari/Hums/02 Glass Hum.flac"];
@@ -292,15 +292,8 @@ mod tests {
     const OTHER: [&str; 2] = ["corsica_s/Alarms/01 Alarm Clock.ogg", "Videos/Lunar Land.mp4"];
 
     fn essence(bytes: &[u8]) -> Vec<u8> {
-        let (mut at, mut out) = (0, Vec::new());
-        for run in collect(media::open(head(bytes)), bytes, &[]) {
-            let end = at + run.bytes as usize;
-            if run.stream == ESSENCE {
-                out.extend_from_slice(&bytes[at..end]);
-            }
-            at = end;
-        }
-        out
+        let (parts, _) = collect_parts(media::open(head(bytes)), bytes, &[]);
+        streams(bytes, &parts).remove(&ESSENCE).unwrap_or_default()
     }
 
     fn has(bytes: &[u8], text: &str) -> bool {

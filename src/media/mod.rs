@@ -13,18 +13,24 @@
 //! 3. A restore never needs a splitter: what it did stands in the recipe.
 //! 4. A splitter's memory does not grow with the file, and it never looks further than its window.
 
+mod aiff;
+mod au;
+mod caf;
 pub mod flac;
 pub mod mp3;
 pub mod ogg;
 pub mod opaque;
 mod patience;
 pub mod permute;
+mod riff;
 mod runs;
 mod signed;
+mod sound;
 pub mod tags;
 #[cfg(test)]
 pub(crate) mod testing;
 pub mod ts;
+pub mod words;
 
 use crate::chunk::Form;
 use crate::error::{Error, Result};
@@ -154,12 +160,22 @@ pub const MP3: SplitterId = SplitterId { number: 2, version: 1 };
 pub const OGG: SplitterId = SplitterId { number: 3, version: 1 };
 /// MPEG-TS, M2TS: elementary streams apart from packets.
 pub const TS: SplitterId = SplitterId { number: 4, version: 1 };
+/// WAV, RF64, BW64, Wave64: samples apart from headers and chunks.
+pub const WAV: SplitterId = SplitterId { number: 5, version: 1 };
+/// AIFF and AIFC, likewise.
+pub const AIFF: SplitterId = SplitterId { number: 6, version: 1 };
+/// CAF, likewise.
+pub const CAF: SplitterId = SplitterId { number: 7, version: 1 };
+/// AU, likewise.
+pub const AU: SplitterId = SplitterId { number: 8, version: 1 };
 
 /// FLAC: samples and the encoder's decisions back to frames. [`FLAC`] gives such segments.
 pub const FLAC_FRAMES: SplitterId = SplitterId { number: 0x101, version: 1 };
 
 /// Not a splitter, but a way back that several use: bytes of streams put in another order, see [`permute`].
 pub const PERMUTE: SplitterId = SplitterId { number: 0x100, version: 1 };
+/// Another such way: samples in one order, see [`words`].
+pub const WORDS: SplitterId = SplitterId { number: 0x102, version: 1 };
 
 /// Rebuilds the `bytes` bytes of the file that a mapped segment stands for. `parts` are the bytes that it takes of
 /// its streams, range by range.
@@ -173,6 +189,7 @@ pub fn inverse(how: SplitterId, parameters: &[u8], parts: &[&[u8]], bytes: usize
         TS => ts::inverse(parameters, parts, bytes)?,
         PERMUTE => permute::inverse(parameters, parts, bytes)?,
         FLAC_FRAMES => flac::inverse(parameters, parts, bytes)?,
+        WORDS => words::inverse(parameters, parts, bytes)?,
         _ => {
             return Err(Error::Malformed {
                 what: "a recipe",
@@ -191,6 +208,9 @@ pub fn inverse(how: SplitterId, parameters: &[u8], parts: &[&[u8]], bytes: usize
 /// Chooses the splitter by the file's own bytes, never by its name.
 pub fn open(hints: Hints<'_>) -> Box<dyn Splitter> {
     if let Some(s) = flac::open(hints) {
+        return s;
+    }
+    if let Some(s) = sound::open(hints) {
         return s;
     }
     if let Some(s) = ogg::open(hints) {
@@ -231,7 +251,7 @@ mod tests {
             ("kaligari/Hums/02 Glass Hum.flac", FLAC),
             ("maqsim/Lunar Land/01 Lunar Land.mp3", MP3),
             ("Sub-d/Guitar/01 E Minor Ninth.mp3", MP3),
-            ("Rutger Muller/Piano/01 Piano.wav", OPAQUE),
+            ("Rutger Muller/Piano/01 Piano.wav", WAV),
             ("corsica_s/Alarms/01 Alarm Clock.ogg", OGG),
             ("kaligari/Hums/cover.png", OPAQUE),
             ("Photos/2008/Wood.jpg", OPAQUE),

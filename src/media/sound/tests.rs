@@ -1,0 +1,667 @@
+//! Files of sound made in memory: each format around the same samples.
+
+use super::super::testing::{collect_parts, head, id3v1, id3v2, noise, real, streams, without_tail};
+use super::super::words::{CORRECTIONS, Kind};
+use super::super::{AIFF, AU, CAF, OPAQUE, Part, Run, WAV, open};
+use super::*;
+use crate::chunk::Pcm;
+use proptest::prelude::*;
+
+const fn word(bytes: u8, big_endian: bool, kind: Kind) -> (u8, bool, Kind) {
+    (bytes, big_endian, kind)
+}
+
+type How = (u8, bool, Kind);
+
+/// Samples of so many bits as words of a file.
+fn words(samples: &[i32], bits: u32, how: How) -> Vec<u8> {
+    let (bytes, big_endian, kind) = how;
+    let mut out = Vec::new();
+    for &n in samples {
+        let mut word = match (kind, bytes) {
+            (Kind::Float, 4) => (n as f32 / (1_u32 << (bits - 1)) as f32).to_bits().to_le_bytes().to_vec(),
+            (Kind::Float, _) => (f64::from(n) / f64::from(1_u32 << (bits - 1))).to_bits().to_le_bytes().to_vec(),
+            _ => {
+                let n = (i64::from(n) << (8 * u32::from(bytes) - bits)).cast_unsigned();
+                let flip = if kind == Kind::Unsigned { 0x80_u64 << (8 * (bytes - 1)) } else { 0 };
+                (n ^ flip).to_le_bytes()[..usize::from(bytes)].to_vec()
+            }
+        };
+        if big_endian {
+            word.reverse();
+        }
+        out.extend(word);
+    }
+    out
+}
+
+/// Sound of 16 bits, with silence at its start.
+fn tune(frames: usize, channels: usize) -> Vec<i32> {
+    let mut phase = 0_i32;
+    noise(frames * channels)
+        .chunks(channels)
+        .enumerate()
+        .flat_map(|(i, frame)| {
+            phase = (phase + 311) % 40_000;
+            let loud = if i < 500 { 0 } else { phase.abs_diff(20_000) as i32 - 10_000 };
+            frame.iter().map(move |&b| if i < 500 { 0 } else { loud + i32::from(b) }).collect::<Vec<_>>()
+        })
+        .collect()
+}
+
+fn le32(n: usize) -> [u8; 4] {
+    (n as u32).to_le_bytes()
+}
+
+fn be32(n: usize) -> [u8; 4] {
+    (n as u32).to_be_bytes()
+}
+
+/// A chunk, padded.
+fn chunk(id: &[u8; 4], body: &[u8], big_endian: bool) -> Vec<u8> {
+    let size = if big_endian { be32(body.len()) } else { le32(body.len()) };
+    let pad = vec![0; body.len() % 2];
+    [&id[..], &size, body, &pad].concat()
+}
+
+const SUFFIX: [u8; 14] = [0, 0, 0, 0, 0x10, 0, 0x80, 0, 0, 0xaa, 0, 0x38, 0x9b, 0x71];
+
+/// The body of a `fmt ` chunk, perhaps extensible.
+fn fmt(tag: u16, channels: usize, bytes: u8, extensible: bool, big_endian: bool) -> Vec<u8> {
+    let short = |n: u16| if big_endian { n.to_be_bytes() } else { n.to_le_bytes() };
+    let frame = channels as u16 * u16::from(bytes);
+    let long = |n: u32| if big_endian { n.to_be_bytes() } else { n.to_le_bytes() };
+    let mut out = [short(if extensible { 0xfffe } else { tag }), short(channels as u16)].concat();
+    out.extend([long(44_100), long(44_100 * u32::from(frame))].concat());
+    out.extend([short(frame), short(u16::from(bytes) * 8)].concat());
+    if extensible {
+        out.extend([short(22), short(u16::from(bytes) * 8)].concat());
+        out.extend(long(3));
+        if big_endian {
+            out.extend([0, 0, 0, tag as u8, 0, 0, 0, 0x10]);
+            out.extend(&SUFFIX[6..]);
+        } else {
+            out.extend(short(tag));
+            out.extend(SUFFIX);
+        }
+    }
+    out
+}
+
+fn tag_of(how: How) -> u16 {
+    if how.2 == Kind::Float { 3 } else { 1 }
+}
+
+/// RIFF or RIFX, with chunks on both sides.
+fn wav(data: &[u8], channels: usize, how: How, extensible: bool) -> Vec<u8> {
+    let big = how.1;
+    let mut body = b"WAVE".to_vec();
+    body.extend(chunk(b"JUNK", &[7; 27], big));
+    body.extend(chunk(b"fmt ", &fmt(tag_of(how), channels, how.0, extensible, big), big));
+    body.extend(chunk(b"bext", &noise(602), big));
+    body.extend(chunk(b"data", data, big));
+    body.extend(chunk(b"LIST", b"INFOINAM\x05\0\0\0title\0", big));
+    let size = if big { be32(body.len()) } else { le32(body.len()) };
+    [if big { b"RIFX" } else { b"RIFF" }, &size[..], &body].concat()
+}
+
+/// A WAV that ends with its samples and says nothing of their size.
+fn wav_of_pipe(data: &[u8], channels: usize, how: How, sizes: [u32; 2]) -> Vec<u8> {
+    let mut out = [b"RIFF", &sizes[0].to_le_bytes()[..], b"WAVE"].concat();
+    out.extend(chunk(b"fmt ", &fmt(tag_of(how), channels, how.0, false, false), false));
+    out.extend([b"data", &sizes[1].to_le_bytes()[..], data].concat());
+    out
+}
+
+fn rf64(data: &[u8], channels: usize, how: How, id: &[u8; 4]) -> Vec<u8> {
+    let mut out = [id, &[0xff; 4][..], b"WAVE"].concat();
+    let ds64 = [1 << 40, data.len() as u64, 5].map(u64::to_le_bytes).concat();
+    out.extend(chunk(b"ds64", &[&ds64[..], &[0; 4]].concat(), false));
+    out.extend(chunk(b"fmt ", &fmt(tag_of(how), channels, how.0, true, false), false));
+    out.extend([b"data", &[0xff; 4][..], data].concat());
+    out.extend(vec![0; data.len() % 2]);
+    out.extend(chunk(b"LIST", &[1; 200], false));
+    out
+}
+
+fn w64(data: &[u8], channels: usize, how: How) -> Vec<u8> {
+    let guid = |id: &[u8; 4]| [&id[..], b"\xf3\xac\xd3\x11\x8c\xd1\0\xc0\x4f\x8e\xdb\x8a"].concat();
+    let long = |id: &[u8; 4], body: &[u8]| {
+        let size = (body.len() as u64 + 24).to_le_bytes();
+        [guid(id), size.to_vec(), body.to_vec(), vec![0; body.len().next_multiple_of(8) - body.len()]].concat()
+    };
+    let mut out = b"riff\x2e\x91\xcf\x11\xa5\xd6\x28\xdb\x04\xc1\0\0".to_vec();
+    out.extend([9; 8]);
+    out.extend(guid(b"wave"));
+    out.extend(long(b"junk", &[5; 77]));
+    out.extend(long(b"fmt ", &fmt(tag_of(how), channels, how.0, false, false)));
+    out.extend(long(b"data", data));
+    out.extend(long(b"list", &[3; 50]));
+    out
+}
+
+/// AIFF without a compression type, else AIFC.
+fn aiff(data: &[u8], channels: usize, bits: u16, compression: Option<&[u8; 4]>) -> Vec<u8> {
+    let mut body = if compression.is_some() { b"AIFC" } else { b"AIFF" }.to_vec();
+    let mut comm = [(channels as u16).to_be_bytes(), [0; 2], [1, 2], bits.to_be_bytes()].concat();
+    comm.extend([0x40, 0x0e, 0xac, 0x44, 0, 0, 0, 0, 0, 0]);
+    if let Some(kind) = compression {
+        comm.extend(kind);
+        comm.extend(b"\x05a kin");
+    }
+    body.extend(chunk(b"NAME", b"odd", true));
+    body.extend(chunk(b"COMM", &comm, true));
+    let offset = [0, 0, 0, 6, 0, 0, 0, 0, 1, 2, 3, 4, 5, 6];
+    body.extend(chunk(b"SSND", &[&offset[..], data].concat(), true));
+    body.extend(chunk(b"ID3 ", &id3v2(4, 301), true));
+    [b"FORM", &be32(body.len())[..], &body].concat()
+}
+
+fn caf(data: &[u8], channels: usize, how: How, known: bool) -> Vec<u8> {
+    let chunk = |id: &[u8; 4], size: i64, body: &[u8]| [&id[..], &size.to_be_bytes(), body].concat();
+    let flags = u32::from(how.2 == Kind::Float) | if how.1 { 0 } else { 2 };
+    let desc = [
+        &44_100_f64.to_be_bytes()[..],
+        b"lpcm",
+        &flags.to_be_bytes(),
+        &be32(channels * usize::from(how.0)),
+        &be32(1),
+        &be32(channels),
+        &be32(8 * usize::from(how.0)),
+    ]
+    .concat();
+    let mut out = b"caff\0\x01\0\0".to_vec();
+    out.extend(chunk(b"desc", 32, &desc));
+    out.extend(chunk(b"free", 333, &[0; 333]));
+    let size = if known { data.len() as i64 + 4 } else { -1 };
+    out.extend(chunk(b"data", size, &[&[0; 4], data].concat()));
+    if known {
+        out.extend(chunk(b"info", 30, &[9; 30]));
+    }
+    out
+}
+
+fn au(data: &[u8], channels: usize, how: How) -> Vec<u8> {
+    let encoding = match how {
+        (bytes, _, Kind::Signed) => usize::from(bytes) + 1,
+        (bytes, ..) => usize::from(bytes) / 4 + 5,
+    };
+    let fields = [32, data.len(), encoding, 44_100, channels];
+    let number = |n: usize| if how.1 { be32(n) } else { le32(n) };
+    let magic = if how.1 { b".snd" } else { b"dns." };
+    [&magic[..], &fields.map(number).concat(), b"a remark", data].concat()
+}
+
+/// An essence: pieces between borders, each with its form.
+type Pieces = Vec<(Form, Vec<u8>)>;
+
+/// What a file's essence is, however it stands there; what corrections there are; the wrapper.
+fn split(bytes: &[u8]) -> (Pieces, Vec<u8>, Vec<u8>) {
+    let (parts, doubt) = collect_parts(open(head(bytes)), bytes, &[]);
+    assert_eq!(doubt, None);
+    let pieces = pieces(bytes, &parts);
+    let mut streams = streams(bytes, &parts);
+    assert!(streams.keys().all(|s| [WRAPPER, ESSENCE, CORRECTIONS].contains(s)));
+    let mut take = |stream| streams.remove(&stream).unwrap_or_default();
+    (pieces, take(CORRECTIONS), take(WRAPPER))
+}
+
+fn pieces(bytes: &[u8], parts: &[Part]) -> Pieces {
+    let (mut at, mut pieces) = (0, Pieces::new());
+    let mut add = |cut: bool, form: Form, bytes: &[u8]| match pieces.last_mut() {
+        Some((_, piece)) if !cut => piece.extend_from_slice(bytes),
+        _ => pieces.push((form, bytes.to_vec())),
+    };
+    for part in parts {
+        let file = &bytes[at..at + part.bytes() as usize];
+        at += file.len();
+        match part {
+            Part::Run(run) if run.stream == ESSENCE => add(run.cut, run.form, file),
+            Part::Run(_) => {}
+            Part::Mapped(mapped) => {
+                for part in mapped.parts.iter().filter(|p| p.stream == ESSENCE) {
+                    add(part.cut, part.form, &part.bytes);
+                }
+            }
+        }
+    }
+    pieces
+}
+
+fn pcm(sample_bytes: u8, channels: usize) -> Form {
+    Form::Pcm(Pcm { sample_bytes, channels: channels as u8, coded: false })
+}
+
+/// The same samples in every format that can hold them so wide.
+fn everywhere(samples: &[i32], bits: u32, channels: usize) -> Vec<(String, Vec<u8>)> {
+    let mut files = Vec::new();
+    for bytes in bits.div_ceil(8) as u8..=4 {
+        for big in [false, true] {
+            let how = word(bytes, big, Kind::Signed);
+            let data = words(samples, bits, how);
+            let bits = u16::from(bytes) * 8;
+            files.push(("caf", how, caf(&data, channels, how, true)));
+            files.push(("caf of a pipe", how, caf(&data, channels, how, false)));
+            files.push(("au", how, au(&data, channels, how)));
+            files.push(("wav", how, wav(&data, channels, how, false)));
+            files.push(("wav, extensible", how, wav(&data, channels, how, true)));
+            match (bytes, big) {
+                (_, true) => {
+                    files.push(("aiff", how, aiff(&data, channels, bits, None)));
+                    files.push(("aifc, none", how, aiff(&data, channels, bits, Some(b"NONE"))));
+                    files.push(("aifc, twos", how, aiff(&data, channels, bits, Some(b"twos"))));
+                }
+                (_, false) => {
+                    files.push(("aifc, sowt", how, aiff(&data, channels, bits, Some(b"sowt"))));
+                    files.push(("w64", how, w64(&data, channels, how)));
+                    files.push(("rf64", how, rf64(&data, channels, how, b"RF64")));
+                    files.push(("bw64", how, rf64(&data, channels, how, b"BW64")));
+                    for sizes in [[0, 0], [u32::MAX; 2], [u32::MAX, 0], [0x7fff_f024, 0x7fff_f000]] {
+                        files.push(("wav of a pipe", how, wav_of_pipe(&data, channels, how, sizes)));
+                    }
+                }
+            }
+            let named: Option<&[u8; 4]> = match (bytes, big) {
+                (3, true) => Some(b"in24"),
+                (3, false) => Some(b"42ni"),
+                (4, true) => Some(b"in32"),
+                (4, false) => Some(b"23ni"),
+                _ => None,
+            };
+            files.extend(named.map(|kind| ("aifc, named", how, aiff(&data, channels, 16, Some(kind)))));
+        }
+        let how = word(bytes, true, Kind::Unsigned);
+        let data = words(samples, bits, how);
+        files.push(("aifc, raw", how, aiff(&data, channels, u16::from(bytes) * 8, Some(b"raw "))));
+    }
+    for bytes in [4, 8].into_iter().filter(|&b| b == 8 || bits <= 24) {
+        for big in [false, true] {
+            let how = word(bytes, big, Kind::Float);
+            let data = words(samples, bits, how);
+            files.push(("caf", how, caf(&data, channels, how, true)));
+            files.push(("au", how, au(&data, channels, how)));
+            files.push(("wav", how, wav(&data, channels, how, bytes == 4)));
+            if big {
+                let kind = if bytes == 4 { b"fl32" } else { b"FL64" };
+                files.push(("aifc, float", how, aiff(&data, channels, 32, Some(kind))));
+            } else {
+                files.push(("w64", how, w64(&data, channels, how)));
+            }
+        }
+    }
+    files.into_iter().map(|(name, how, file)| (format!("{name} {how:?}"), file)).collect()
+}
+
+#[test]
+fn samples_are_the_same_stream_in_every_format() {
+    for channels in [1, 2, 5] {
+        let samples = tune(5_000, channels);
+        let native = words(&samples, 16, word(2, false, Kind::Signed));
+        for (name, file) in everywhere(&samples, 16, channels) {
+            let (pieces, corrections, wrapper) = split(&file);
+            assert!(pieces == [(pcm(2, channels), native.clone())], "{channels} {name}");
+            assert!(corrections.is_empty() && wrapper.len() < 2000, "{name}");
+        }
+        let samples: Vec<i32> = samples.iter().map(|n| (n << 8) + n % 100).collect();
+        let native = words(&samples, 24, word(3, false, Kind::Signed));
+        for (name, file) in everywhere(&samples, 24, channels) {
+            assert!(split(&file).0 == [(pcm(3, channels), native.clone())], "{channels} {name}");
+        }
+    }
+}
+
+#[test]
+fn long_files_are_the_same_stream_in_any_windows() {
+    let samples = tune(300_001, 2);
+    let native = words(&samples, 16, word(2, false, Kind::Signed));
+    for (name, file) in everywhere(&samples, 16, 2).into_iter().filter(|(n, _)| {
+        ["wav Float", "aiff (2", "wav (4, false, Float", "caf (8, true", "wav (3", "aiff (4"]
+            .iter()
+            .any(|p| n.contains(p))
+    }) {
+        for windows in [&[][..], &[0], &[1], &[12_345, 1, 0]] {
+            let (parts, doubt) = collect_parts(open(without_tail(&file)), &file, windows);
+            assert_eq!(doubt, None);
+            assert!(pieces(&file, &parts) == [(pcm(2, 2), native.clone())], "{name} {windows:?}");
+        }
+    }
+}
+
+#[test]
+fn unsigned_bytes_are_signed_ones() {
+    let samples: Vec<i32> = tune(3000, 2).iter().map(|n| n >> 8).collect();
+    let native = words(&samples, 8, word(1, false, Kind::Signed));
+    let unsigned = words(&samples, 8, word(1, false, Kind::Unsigned));
+    for file in [
+        wav(&unsigned, 2, word(1, false, Kind::Unsigned), false),
+        w64(&unsigned, 2, word(1, false, Kind::Unsigned)),
+        aiff(&unsigned, 2, 8, Some(b"raw ")),
+        aiff(&native, 2, 8, None),
+        au(&native, 2, word(1, true, Kind::Signed)),
+        caf(&native, 2, word(1, false, Kind::Signed), true),
+    ] {
+        assert!(split(&file).0 == [(pcm(1, 2), native.clone())]);
+    }
+}
+
+#[test]
+fn the_real_file_is_one_run_of_samples() {
+    let file = real("Rutger Muller/Piano/01 Piano.wav");
+    let (parts, doubt) = collect_parts(open(head(&file)), &file, &[]);
+    assert_eq!(doubt, None);
+    let run = |stream, bytes, form| Part::Run(Run { stream, bytes, cut: true, form });
+    let sound = u64::from(u32::from_le_bytes(file[40..44].try_into().unwrap()));
+    let mut expected = vec![run(WRAPPER, 44, Form::Bytes), run(ESSENCE, sound, pcm(2, 2))];
+    if file.len() as u64 > 44 + sound {
+        expected.push(run(WRAPPER, file.len() as u64 - 44 - sound, Form::Bytes));
+    }
+    assert_eq!(parts, expected);
+}
+
+#[test]
+fn a_file_widens_for_good_where_samples_do_not_fit() {
+    let how = word(4, false, Kind::Signed);
+    let segment = 240 << 10;
+    // 16 bits, then a sample of 24 in the third segment, then one of 32 in the last.
+    let mut samples: Vec<i32> = tune(segment * 2, 2).iter().map(|n| n << 16).collect();
+    samples[segment * 2 + 5] |= 0x100;
+    samples[segment * 3 + segment - 1] |= 1;
+    let wide = |from: usize, to: usize, bytes: usize| -> Vec<u8> {
+        samples[from..to].iter().flat_map(|n| n.to_le_bytes()[4 - bytes..].to_vec()).collect()
+    };
+    let expected = [
+        (pcm(2, 2), wide(0, segment * 2, 2)),
+        (pcm(3, 2), wide(segment * 2, segment * 3, 3)),
+        (pcm(4, 2), wide(segment * 3, segment * 4, 4)),
+    ];
+    for (name, file) in everywhere(&samples, 32, 2) {
+        let (pieces, ..) = split(&file);
+        if name.contains("Float") {
+            // Segments of half as many samples.
+            assert_eq!(pieces.iter().map(|p| p.0).collect::<Vec<_>>(), expected.each_ref().map(|p| p.0), "{name}");
+        } else {
+            assert!(pieces == expected, "{name}");
+        }
+    }
+    let file = wav(&words(&samples, 32, how), 2, how, false);
+    let (parts, _) = collect_parts(open(head(&file)), &file, &[0]);
+    let mapped = parts.iter().filter(|p| matches!(p, Part::Mapped(_))).count();
+    assert_eq!(mapped, 3, "as they are from there on");
+}
+
+#[test]
+fn silence_within_a_wide_file_changes_nothing() {
+    let how = word(3, false, Kind::Signed);
+    let mut samples: Vec<i32> = tune(600_000, 2).iter().map(|n| (n << 8) | 1).collect();
+    samples[500_000..900_000].fill(0);
+    let data = words(&samples, 24, how);
+    assert!(split(&wav(&data, 2, how, false)).0 == [(pcm(3, 2), data.clone())]);
+}
+
+#[test]
+fn floats_that_are_no_integers_stay_and_rare_ones_are_corrected() {
+    let samples = tune(100_000, 2);
+    let native = words(&samples, 16, word(2, false, Kind::Signed));
+    for (bytes, big) in [(4, false), (4, true), (8, false), (8, true)] {
+        let how = word(bytes, big, Kind::Float);
+        let n = usize::from(bytes);
+        let mut data = words(&samples, 16, how);
+        let odd = [-0.0, 1.0, -1.5, f64::NAN, f64::INFINITY, 1e-40, 0.1, f64::MAX];
+        let mut expected = native.clone();
+        for (i, x) in odd.into_iter().enumerate() {
+            let at = [0, 1, 600, 601, 1023, 5_000, 150_000, 199_999][i];
+            let mut w = if n == 4 { (x as f32).to_le_bytes().to_vec() } else { x.to_le_bytes().to_vec() };
+            if big {
+                w.reverse();
+            }
+            data[at * n..(at + 1) * n].copy_from_slice(&w);
+            let near: i16 = [0, i16::MAX, i16::MIN, 0, i16::MAX, 0, 3276, i16::MAX][i];
+            expected[at * 2..at * 2 + 2].copy_from_slice(&near.to_le_bytes());
+        }
+        let file = caf(&data, 2, how, true);
+        let (pieces, corrections, _) = split(&file);
+        assert!(pieces == [(pcm(2, 2), expected)], "{how:?}");
+        assert!(corrections.len() <= 8 * (n + 3), "{} bytes", corrections.len());
+
+        // Half of them: as they are, in one order.
+        for (i, place) in data.chunks_mut(n).enumerate().filter(|(i, _)| i % 2 == 0) {
+            place[if big { n - 1 } else { 0 }] = i as u8 | 1;
+        }
+        let file = caf(&data, 2, how, true);
+        let (pieces, corrections, _) = split(&file);
+        if big {
+            data.chunks_mut(n).for_each(<[u8]>::reverse);
+        }
+        assert!(pieces == [(Form::Bytes, data)] && corrections.is_empty(), "{how:?}");
+    }
+}
+
+#[test]
+fn what_is_coded_otherwise_is_an_essence_of_bytes() {
+    let data = noise(10_001);
+    let other = |tag: u16| {
+        let mut body = b"WAVE".to_vec();
+        body.extend(chunk(b"fmt ", &fmt(tag, 2, 1, false, false), false));
+        body.extend(chunk(b"data", &data, false));
+        [b"RIFF", &le32(body.len())[..], &body].concat()
+    };
+    let files = [
+        other(2),
+        other(6),
+        other(7),
+        other(0x55),
+        other(0x11),
+        aiff(&data, 2, 16, Some(b"ulaw")),
+        aiff(&data, 2, 16, Some(b"ima4")),
+        au(&data, 0x0100_0000, word(2, true, Kind::Signed)),
+        [b"RIFF\0\0\0\0WAVE".to_vec(), chunk(b"data", &data, false)].concat(),
+    ];
+    for file in files {
+        let (pieces, _, wrapper) = split(&file);
+        assert_eq!(pieces, [(Form::Bytes, data.clone())]);
+        assert_eq!(wrapper.len() + data.len(), file.len());
+    }
+    // More channels than a form can say.
+    let samples = tune(300, 40);
+    let native = words(&samples, 16, word(2, false, Kind::Signed));
+    let big = words(&samples, 16, word(2, true, Kind::Signed));
+    assert_eq!(split(&wav(&native, 40, word(2, false, Kind::Signed), false)).0, [(Form::Bytes, native.clone())]);
+    assert_eq!(split(&aiff(&big, 40, 16, None)).0, [(Form::Bytes, native)]);
+}
+
+#[test]
+fn half_a_frame_at_the_end_is_wrapper() {
+    let samples = tune(2_000, 3);
+    let native = words(&samples, 16, word(2, false, Kind::Signed));
+    for (name, file) in everywhere(&samples, 16, 3) {
+        if !name.contains("pipe") && !name.starts_with("au") {
+            continue;
+        }
+        let bytes = file.len() - split(&file).2.len();
+        let (frame, front) = (bytes / 2_000, file.len() - bytes);
+        for less in [1, frame - 1, frame, frame + 1, 700 * frame + 2] {
+            let (pieces, _, wrapper) = split(&file[..file.len() - less]);
+            let whole = (bytes - less) / frame;
+            assert!(pieces == [(pcm(2, 3), native[..whole * 6].to_vec())], "{name}");
+            assert_eq!(wrapper.len() - front, (bytes - less) % frame);
+        }
+        let (pieces, _, wrapper) = split(&file[..front]);
+        assert_eq!((pieces, wrapper.len()), (vec![], front), "no samples are no doubt");
+    }
+}
+
+#[test]
+fn samples_go_on_behind_a_size_that_lost_its_upper_bits() {
+    let (native, big) = (word(3, false, Kind::Signed), word(3, true, Kind::Signed));
+    let samples: Vec<i32> = tune(500_000, 2).iter().map(|n| (n << 8) | 1).collect();
+    let data = words(&samples, 24, native);
+    let expected = [(pcm(3, 2), data.clone())];
+    // As if 4 GiB more had been there: sizes that end within a frame, within the first or a later segment, and nowhere.
+    for size in [0, 1, 1_000_001, 2_000_000, 2_000_003, data.len() - 1000] {
+        let mut file = wav_of_pipe(&data, 2, native, [77, size as u32]);
+        assert!(split(&file).0 == expected, "{size}");
+        file.extend(chunk(b"LIST", &[0; 20], false));
+        let (parts, _) = collect_parts(open(head(&file)), &file, &[0, 1, 5]);
+        assert!(parts == collect_parts(open(head(&file)), &file, &[]).0);
+        let mut file = aiff(&words(&samples, 24, big), 2, 24, None);
+        let at = file.windows(4).position(|w| w == b"SSND").unwrap() + 4;
+        file[at..at + 4].copy_from_slice(&be32(14 + size));
+        let (parts, _) = collect_parts(open(head(&file)), &file, &[0, 7, 5]);
+        assert!(parts == collect_parts(open(head(&file)), &file, &[]).0);
+        assert!(pieces(&file, &parts)[0].1.starts_with(&data), "{size}");
+    }
+}
+
+#[test]
+fn tags_and_chunks_behind_the_samples_are_wrapper() {
+    let how = word(2, false, Kind::Signed);
+    let data = words(&tune(1000, 1)[..999], 16, how);
+    for behind in [
+        &b"LIST\x04\0\0\0abcd"[..],
+        &id3v1(""),
+        &id3v2(3, 200),
+        b"afsp\0",
+        b"\0\0\0\0\0",
+        b"1234567",
+        &super::super::testing::ape(2000, 50),
+    ] {
+        let file = [wav_of_pipe(&data, 1, how, [5, data.len() as u32]), behind.to_vec()].concat();
+        let (pieces, _, wrapper) = split(&file);
+        assert!(pieces == [(pcm(2, 1), data.clone())]);
+        assert!(wrapper.ends_with(behind));
+    }
+    // A byte of padding behind an odd number, and none.
+    let data = [&data[..], &[5]].concat();
+    for pad in [&b""[..], b"\0", b"x"] {
+        let front = wav_of_pipe(&data, 1, word(1, false, Kind::Unsigned), [5, data.len() as u32]);
+        let file = [&front, pad, b"LIST\x04\0\0\0abcd"].concat();
+        assert!(split(&file).0[0].1.len() == data.len());
+    }
+}
+
+#[test]
+fn tags_before_the_file_are_wrapper() {
+    let samples = tune(2_000, 2);
+    let native = words(&samples, 16, word(2, false, Kind::Signed));
+    for (name, file) in everywhere(&samples, 16, 2) {
+        let file = [id3v2(3, 500), id3v2(4, 20), file].concat();
+        assert!(split(&file).0 == [(pcm(2, 2), native.clone())], "{name}");
+    }
+}
+
+#[test]
+fn each_format_has_its_number() {
+    let how = word(2, true, Kind::Signed);
+    for (file, id) in [
+        (wav(&[0; 90], 1, how, false), WAV),
+        (w64(&[0; 90], 1, word(2, false, Kind::Signed)), WAV),
+        (aiff(&[0; 90], 1, 16, None), AIFF),
+        (caf(&[0; 90], 1, how, true), CAF),
+        (au(&[0; 90], 1, how), AU),
+        (b"RIFF\0\0\0\0AVI LIST".to_vec(), OPAQUE),
+        (b"FORM\0\0\0\0ILBM....".to_vec(), OPAQUE),
+        (b".snd\0\0\0\x17\0\0\0\x17\0\0\0\x03\0\0\0\0\0\0\0\x01".to_vec(), OPAQUE),
+        (b"caff\0\x02\0\0".to_vec(), OPAQUE),
+    ] {
+        assert_eq!(open(head(&file)).id(), id);
+    }
+}
+
+#[test]
+fn headers_that_cannot_be_are_doubted_and_covered() {
+    let how = word(2, false, Kind::Signed);
+    let riff = b"RIFF\0\0\0\0WAVE".to_vec();
+    let w64_front = w64(&[], 1, how)[..40].to_vec();
+    let caff = b"caff\0\x01\0\0".to_vec();
+    for (file, reason) in [
+        (riff.clone(), "sound: the file ends before its samples"),
+        ([riff.clone(), b"\0\0\0\0\0\0\0\0".to_vec()].concat(), "wav: a chunk without a name"),
+        ([riff.clone(), b"JUNK\xff\xff\xff\xff".to_vec()].concat(), "sound: the file ends before its samples"),
+        ([riff.clone(), b"fmt \x02\0\0\0\0\0".to_vec()].concat(), "wav: a format cut short"),
+        ([riff.clone(), b"JUNK\0\0\0\0".repeat(5000)].concat(), "sound: too many headers"),
+        ([w64_front, vec![b'a'; 16], vec![23, 0, 0, 0, 0, 0, 0, 0]].concat(), "w64: a chunk smaller than its header"),
+        ([caff.clone(), b"free\xff\0\0\0\0\0\0\0".to_vec()].concat(), "caf: a size that cannot be"),
+        ([caff.clone(), b"data\0\0\0\0\0\0\0\x03".to_vec()].concat(), "caf: a size that cannot be"),
+        ([caff, b"desc\0\0".to_vec()].concat(), "caf: a chunk cut short"),
+        (b"FORM\0\0\0\0AIFFSSND\0\0\0\0\0".to_vec(), "aiff: samples cut short"),
+        (b"FORM\0\0\0\0AIFFCOMM\0\0\0\x02\0\0".to_vec(), "aiff: a format cut short"),
+    ] {
+        let (parts, doubt) = collect_parts(open(head(&file)), &file, &[0]);
+        assert_eq!(doubt, Some(reason));
+        assert_eq!(parts.iter().map(Part::bytes).sum::<u64>(), file.len() as u64);
+    }
+}
+
+#[test]
+fn windows_that_are_too_small_are_covered_too() {
+    let samples = tune(5_000, 2);
+    for (name, file) in everywhere(&samples, 16, 2) {
+        for size in [1, 3, 17, 1000, 4097] {
+            let (mut splitter, mut parts, mut at) = (open(head(&file)), Vec::new(), 0);
+            while at < file.len() {
+                let end = file.len().min(at + size);
+                parts.clear();
+                splitter.split(&file[at..end], end == file.len(), &mut parts);
+                let used = parts.iter().map(|p| p.bytes() as usize).sum::<usize>();
+                assert!(used > 0 && at + used <= end, "{name} {size}");
+                at += used;
+            }
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+
+    /// Covering, borders and ways back are checked in `collect_parts`.
+    #[test]
+    fn mutated_files_are_covered_alike_in_any_windows(
+        pick in any::<prop::sample::Index>(),
+        channels in prop::sample::select(vec![1_usize, 2, 3, 6]),
+        frames in prop_oneof![0..3_000_usize, 200_000..500_000_usize],
+        bits in prop::sample::select(vec![16, 24]),
+        flips in prop::collection::vec((prop_oneof![0..900_usize, 0..6_000_000_usize], any::<bool>(), any::<u8>()), 0..6),
+        cut_short in prop::option::of(any::<prop::sample::Index>()),
+        windows in prop::collection::vec(prop_oneof![0..64_usize, 0..1_000_000_usize], 1..8),
+    ) {
+        let frames = frames / channels;
+        // Each file is made from few samples: making all of them long would take most of the time.
+        let count = everywhere(&[], bits, channels).len();
+        let short = tune(frames.min(3_000), channels);
+        let (_, mut bytes) = everywhere(&short, bits, channels).swap_remove(pick.index(count));
+        if frames > 3_000 {
+            // Longer: samples again, in the middle of them.
+            let again = bytes[bytes.len() / 2..][..bytes.len() / 8 / 24 * 24].repeat(frames / 375);
+            let at = bytes.len() / 2;
+            bytes.splice(at..at, again);
+        }
+        for (at, from_end, value) in flips {
+            let len = bytes.len();
+            if at < len {
+                bytes[if from_end { len - 1 - at } else { at }] = value;
+            }
+        }
+        if let Some(index) = cut_short {
+            let len = index.index(bytes.len() + 1);
+            bytes.truncate(len);
+        }
+        let whole = collect_parts(open(head(&bytes)), &bytes, &[]);
+        let parts = collect_parts(open(without_tail(&bytes)), &bytes, &windows);
+        prop_assert!(whole == parts);
+    }
+
+    #[test]
+    fn arbitrary_bytes_are_covered(
+        start in prop::sample::select(vec![
+            &b"RIFF\0\0\0\0WAVE"[..], b"RIFX\0\0\0\0WAVEfmt \0\0\0\x28", b"RF64\0\0\0\0WAVEds64\x1c\0\0\0",
+            b"RIFF\0\0\0\0WAVEfmt \x10\0\0\0\x01\0\x02\0", b"FORM\0\0\0\0AIFC", b"FORM\0\0\0\0AIFFCOMM\0\0\0\x12\0\x02",
+            b"caff\0\x01\0\0desc\0\0\0\0\0\0\0\x20", b".snd\0\0\0\x18\0\0\0\0\0\0\0\x03\0\0\0\0\0\0\0\x02", b"dns.",
+            b"riff\x2e\x91\xcf\x11\xa5\xd6\x28\xdb\x04\xc1\0\0--------wave\xf3\xac\xd3\x11\x8c\xd1\0\xc0\x4f\x8e\xdb\x8a",
+        ]),
+        bytes in prop::collection::vec(any::<u8>(), 0..2000),
+    ) {
+        let bytes = [start, &bytes].concat();
+        let whole = collect_parts(open(head(&bytes)), &bytes, &[]);
+        prop_assert!(whole == collect_parts(open(without_tail(&bytes)), &bytes, &[1, 0]));
+    }
+}

@@ -7,7 +7,8 @@
 //! The zstd level is 3: of the levels that keep up with a disk it is the one whose savings were
 //! measured over a whole corpus of masters.
 
-use super::Form;
+use super::pcm::{self, Effort};
+use super::{Form, Pcm};
 use crate::error::{Error, Result};
 use crate::format::limits;
 use crate::format::record::Codec;
@@ -52,11 +53,20 @@ pub enum Payload {
     },
 }
 
+impl Payload {
+    /// Bytes in the record; `usize::MAX` for the plain ones, which nothing that pays is as long as.
+    fn stored_bytes(&self) -> usize {
+        if let Payload::Coded { bytes, .. } = self { bytes.len() } else { usize::MAX }
+    }
+}
+
 /// Chooses and runs a codec. One a thread: it keeps zstd's working memory.
 pub struct Squeezer {
     tier: Tier,
     zstd: CCtx<'static>,
     probe: CCtx<'static>,
+    pcm: pcm::Encoder,
+    pcm_back: pcm::Decoder,
     scratch: Vec<u8>,
 }
 
@@ -77,7 +87,14 @@ impl Squeezer {
             ZSTD_LEVEL
         }));
         let _ = probe.set_parameter(CParameter::CompressionLevel(1));
-        Squeezer { tier, zstd, probe, scratch: Vec::new() }
+        Squeezer {
+            tier,
+            zstd,
+            probe,
+            pcm: pcm::Encoder::default(),
+            pcm_back: pcm::Decoder::default(),
+            scratch: Vec::new(),
+        }
     }
 
     pub fn tier(&self) -> Tier {
@@ -85,8 +102,40 @@ impl Squeezer {
     }
 
     /// The payload of a chunk of this form: raw, or a codec's if that saves at least one part in 64.
-    pub fn squeeze(&mut self, plain: &[u8], _form: Form) -> Payload {
-        if self.tier == Tier::None || !self.promises(plain) {
+    pub fn squeeze(&mut self, plain: &[u8], form: Form) -> Payload {
+        if self.tier == Tier::None {
+            return Payload::Raw;
+        }
+        let media = match form {
+            Form::Pcm(form) => self.pcm(plain, form),
+            Form::Bytes | Form::Raster(_) => None,
+        };
+        // Constant and repeated samples are zstd's; what a media codec leaves below a quarter may be such.
+        match media {
+            Some(media) if media.stored_bytes() * 4 > plain.len() => media,
+            Some(media) => match self.zstd(plain) {
+                zstd if zstd.stored_bytes() < media.stored_bytes() => zstd,
+                _ => media,
+            },
+            None => self.zstd(plain),
+        }
+    }
+
+    /// As samples of sound, proven by decoding; `None` where that does not pay.
+    fn pcm(&mut self, plain: &[u8], form: Pcm) -> Option<Payload> {
+        let effort = match self.tier {
+            Tier::Dense => Effort::Dense,
+            _ if form.coded => Effort::Close,
+            _ => Effort::Fast,
+        };
+        let bytes = self.pcm.encode(plain, form, effort)?;
+        self.scratch.clear();
+        self.pcm_back.decode(&bytes, plain.len(), &mut self.scratch).ok()?;
+        (self.scratch == plain).then_some(Payload::Coded { codec: Codec::PCM, parameters: Vec::new(), bytes })
+    }
+
+    fn zstd(&mut self, plain: &[u8]) -> Payload {
+        if !self.promises(plain) {
             return Payload::Raw;
         }
         self.scratch.clear();
@@ -191,11 +240,12 @@ fn undelta(
 /// Turns payloads back. One a thread.
 pub struct Unsqueezer {
     zstd: DCtx<'static>,
+    pcm: pcm::Decoder,
 }
 
 impl Default for Unsqueezer {
     fn default() -> Self {
-        Unsqueezer { zstd: DCtx::create() }
+        Unsqueezer { zstd: DCtx::create(), pcm: pcm::Decoder::default() }
     }
 }
 
@@ -238,6 +288,7 @@ impl Unsqueezer {
                 };
                 undelta(prefix, payload, want, out).map_err(bad)?;
             }
+            Codec::PCM => self.pcm.decode(payload, want, out).map_err(bad)?,
             Codec::RAW if payload.len() == want => out.extend_from_slice(payload),
             Codec::RAW => return Err(bad("it is not as long as its header says")),
             Codec::ZSTD => {

@@ -52,6 +52,8 @@ impl Codec {
     pub const ZSTD: Codec = Codec { number: 1, version: 1 };
     /// One zstd frame, with the plain bytes of the bases, one behind the other in the header's order, as its prefix.
     pub const DELTA: Codec = Codec { number: 2, version: 1 };
+    /// Samples of sound, see `chunk::pcm`.
+    pub const PCM: Codec = Codec { number: 3, version: 1 };
 }
 
 /// What stands before a payload.

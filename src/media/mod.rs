@@ -16,8 +16,16 @@
 mod aiff;
 mod au;
 mod caf;
+#[cfg(test)]
+mod containers;
+mod demux;
+#[cfg(test)]
+mod film;
 pub mod flac;
+pub mod isobmff;
+pub mod matroska;
 pub mod mp3;
+mod nal;
 pub mod ogg;
 pub mod opaque;
 mod patience;
@@ -172,10 +180,17 @@ pub const AU: SplitterId = SplitterId { number: 8, version: 1 };
 /// FLAC: samples and the encoder's decisions back to frames. [`FLAC`] gives such segments.
 pub const FLAC_FRAMES: SplitterId = SplitterId { number: 0x101, version: 1 };
 
+/// ISO base media files (MP4, MOV, M4A, fragments): tracks apart from boxes.
+pub const ISOBMFF: SplitterId = SplitterId { number: 0x10, version: 1 };
+/// Matroska, WebM: tracks apart from elements.
+pub const MATROSKA: SplitterId = SplitterId { number: 0x11, version: 1 };
+
 /// Not a splitter, but a way back that several use: bytes of streams put in another order, see [`permute`].
 pub const PERMUTE: SplitterId = SplitterId { number: 0x100, version: 1 };
 /// Another such way: samples in one order, see [`words`].
 pub const WORDS: SplitterId = SplitterId { number: 0x102, version: 1 };
+/// As [`PERMUTE`], with the order as the first part.
+pub const INTERLEAVE: SplitterId = SplitterId { number: 0x103, version: 1 };
 
 /// Rebuilds the `bytes` bytes of the file that a mapped segment stands for. `parts` are the bytes that it takes of
 /// its streams, range by range.
@@ -190,6 +205,7 @@ pub fn inverse(how: SplitterId, parameters: &[u8], parts: &[&[u8]], bytes: usize
         PERMUTE => permute::inverse(parameters, parts, bytes)?,
         FLAC_FRAMES => flac::inverse(parameters, parts, bytes)?,
         WORDS => words::inverse(parameters, parts, bytes)?,
+        INTERLEAVE => permute::inverse_by_part(parameters, parts, bytes)?,
         _ => {
             return Err(Error::Malformed {
                 what: "a recipe",
@@ -217,6 +233,12 @@ pub fn open(hints: Hints<'_>) -> Box<dyn Splitter> {
         return s;
     }
     if let Some(s) = ts::open(hints) {
+        return s;
+    }
+    if let Some(s) = isobmff::open(hints) {
+        return s;
+    }
+    if let Some(s) = matroska::open(hints) {
         return s;
     }
     if let Some(s) = mp3::open(hints) {
@@ -255,7 +277,7 @@ mod tests {
             ("corsica_s/Alarms/01 Alarm Clock.ogg", OGG),
             ("kaligari/Hums/cover.png", OPAQUE),
             ("Photos/2008/Wood.jpg", OPAQUE),
-            ("Videos/Lunar Land.mp4", OPAQUE),
+            ("Videos/Lunar Land.mp4", ISOBMFF),
         ] {
             let bytes = real(path);
             let mut splitter = open(head(&bytes));

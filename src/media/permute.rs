@@ -47,6 +47,17 @@ pub fn inverse(parameters: &[u8], parts: &[&[u8]], bytes: usize) -> Result<Vec<u
     if left.iter().all(|l| l.is_empty()) { Ok(out) } else { Err(r.bad("bytes of a part are left over")) }
 }
 
+/// As [`inverse`], with the order as the first part and no parameters: it is long, and compressed as a stream is.
+///
+/// # Errors
+/// As [`inverse`].
+pub fn inverse_by_part(parameters: &[u8], parts: &[&[u8]], bytes: usize) -> Result<Vec<u8>> {
+    let r = Reader::new("an interleaved segment", parameters);
+    r.end()?;
+    let (order, parts) = parts.split_first().ok_or_else(|| r.bad("it has no order"))?;
+    inverse(order, parts, bytes)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -62,13 +73,17 @@ mod tests {
             let file: Vec<u8> = pieces.iter().flat_map(|(_, b)| b.clone()).collect();
             let parameters = parameters(pieces.iter().map(|(p, b)| (*p, b.len())));
             let parts: Vec<&[u8]> = parts.iter().map(Vec::as_slice).collect();
-            prop_assert_eq!(inverse(&parameters, &parts, file.len()).unwrap(), file);
+            prop_assert_eq!(inverse(&parameters, &parts, file.len()).unwrap(), &file[..]);
+            let parts = [&[&parameters[..]], &parts[..]].concat();
+            prop_assert_eq!(inverse_by_part(&[], &parts, file.len()).unwrap(), file);
+            prop_assert!(inverse_by_part(&[0], &parts, 0).is_err());
         }
 
         #[test]
         fn arbitrary_parameters_never_panic(parameters: Vec<u8>, parts: Vec<Vec<u8>>, bytes: usize) {
             let parts: Vec<&[u8]> = parts.iter().map(Vec::as_slice).collect();
             let _ = inverse(&parameters, &parts, bytes);
+            let _ = inverse_by_part(&[], &parts, bytes);
         }
     }
 }

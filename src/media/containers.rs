@@ -1,0 +1,176 @@
+//! Tests of all containers together: a film's tracks are the same streams in each.
+
+use super::demux::{LOOK, ORDER, SEGMENT, essence};
+use super::film::{Frame, Moov, Video, cover, film, fragments, mkv, mp4, mp4_box, track};
+use super::testing::{collect_parts, head, noise, streams, without_tail};
+use super::*;
+use crate::chunk::{Packing, Raster};
+use proptest::prelude::*;
+use std::collections::BTreeMap;
+
+/// The streams of a file that there is no doubt about; tests that any windows give the same.
+fn of(bytes: &[u8]) -> BTreeMap<StreamNumber, Vec<u8>> {
+    let (parts, doubt) = collect_parts(open(head(bytes)), bytes, &[]);
+    assert_eq!(doubt, None);
+    assert!(collect_parts(open(without_tail(bytes)), bytes, &[0]).0 == parts);
+    streams(bytes, &parts)
+}
+
+/// Pieces between the borders of a stream.
+fn pieces(bytes: &[u8], stream: StreamNumber) -> Vec<usize> {
+    let mut out = Vec::new();
+    for part in collect_parts(open(head(bytes)), bytes, &[]).0 {
+        let Part::Mapped(mapped) = part else { continue };
+        for part in mapped.parts.iter().filter(|p| p.stream == stream) {
+            match out.last_mut() {
+                Some(n) if !part.cut => *n += part.bytes.len(),
+                _ => out.push(part.bytes.len()),
+            }
+        }
+    }
+    out
+}
+
+/// All files that hold a film.
+fn all(video: Video, film: &[Frame]) -> Vec<(&'static str, Vec<u8>)> {
+    vec![
+        ("moov last", mp4(video, film, Moov::Last, &[])),
+        ("moov first", mp4(video, film, Moov::First, &[])),
+        ("fragments", fragments(video, film, 40)),
+        ("mkv", mkv(video, film, false, &[])),
+        ("live mkv", mkv(video, film, true, &[])),
+    ]
+}
+
+#[test]
+fn a_films_tracks_are_the_same_streams_in_any_container() {
+    for video in [Video::Avc, Video::Hevc, Video::ProRes] {
+        let film = film(video, 150, 18_000);
+        let (pictures, sound) = (track(&film, 0), track(&film, 1));
+        let mut borders = Vec::new();
+        for (name, file) in all(video, &film) {
+            let streams = of(&file);
+            assert!(streams[&essence(0)] == pictures, "{video:?} {name}: {}", streams[&essence(0)].len());
+            assert!(streams[&essence(1)] == sound, "{video:?} {name}");
+            assert!(streams.get(&ORDER).map_or(0, Vec::len) < file.len() / 1000, "{video:?} {name}");
+            borders.push(pieces(&file, essence(0)));
+        }
+        assert!(borders.iter().all(|b| *b == borders[0]), "{video:?} {borders:?}");
+        assert_eq!(borders[0].len() > 3, video != Video::ProRes, "{borders:?}");
+    }
+}
+
+#[test]
+fn a_video_of_huge_frames_is_found_too() {
+    // The first frame ends out of sight.
+    let film = film(Video::ProRes, 3, LOOK + 1000);
+    for (name, file) in all(Video::ProRes, &film) {
+        assert!(of(&file)[&essence(0)] == track(&film, 0), "{name}");
+    }
+}
+
+#[test]
+fn a_cover_has_borders_of_its_own() {
+    let film = film(Video::Avc, 20, 9000);
+    let picture = noise(50_000);
+    for file in [
+        mp4(Video::Avc, &film, Moov::First, &cover(50_000)),
+        mp4(Video::Avc, &film, Moov::Last, &cover(50_000)),
+        mkv(Video::Avc, &film, false, &picture),
+    ] {
+        assert!(pieces(&file, WRAPPER).contains(&50_000), "{:?}", pieces(&file, WRAPPER));
+        assert!(of(&file)[&essence(0)] == track(&film, 0));
+    }
+    let small = mp4(Video::Avc, &film, Moov::First, &cover(5000));
+    assert_eq!(pieces(&small, WRAPPER).len(), 1);
+}
+
+#[test]
+fn data_of_which_nothing_is_known_is_one_plain_run() {
+    for (content, form) in [
+        (noise(900_000), Form::Bytes),
+        (vec![0; 900_000], Form::Bytes),
+        (
+            noise(900_000).iter().map(|b| b & 0x3f).collect(),
+            Form::Raster(Raster { packing: Packing::V210, row_bytes: 0 }),
+        ),
+    ] {
+        let file = [
+            mp4_box(b"ftyp", b"qt  \0\0\0\0"),
+            mp4_box(b"wide", b""),
+            mp4_box(b"mdat", &content),
+            mp4_box(b"moov", &[]),
+        ];
+        let file = file.concat();
+        let (parts, doubt) = collect_parts(open(head(&file)), &file, &[0]);
+        assert_eq!(doubt, None);
+        let run = Part::Run(Run { stream: ESSENCE, bytes: 900_000, cut: true, form });
+        assert!(parts.contains(&run), "{parts:?}");
+    }
+}
+
+#[test]
+fn segments_are_whole_but_for_the_last() {
+    let film = film(Video::Avc, 100, 30_000);
+    for (name, file) in all(Video::Avc, &film) {
+        let parts = collect_parts(open(head(&file)), &file, &[0]).0;
+        let (_, whole) = parts.split_last().unwrap();
+        assert!(whole.len() > 2 && whole.iter().all(|p| p.bytes() == SEGMENT as u64), "{name}");
+    }
+}
+
+#[test]
+fn a_real_mp4_has_its_tracks_apart() {
+    let file = super::testing::real("Videos/Lunar Land.mp4");
+    assert!(of(&file).len() >= 2);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(40))]
+
+    /// Covering, the way back and windows are checked in `collect_parts`.
+    #[test]
+    fn mutated_files_are_covered_alike_in_any_windows(
+        which in 0..5_usize,
+        video in prop::sample::select(vec![Video::Avc, Video::Hevc, Video::ProRes]),
+        pictures in prop_oneof![0..30_usize, 90..130_usize],
+        flips in prop::collection::vec((any::<prop::sample::Index>(), any::<bool>(), any::<u8>()), 0..12),
+        put_in in prop::option::of((any::<prop::sample::Index>(), 0..200_000_usize)),
+        cut_short in prop::option::of(any::<prop::sample::Index>()),
+        windows in prop::collection::vec(prop_oneof![0..64_usize, 0..1_000_000_usize], 1..6),
+    ) {
+        let (_, mut bytes) = all(video, &film(video, pictures, 25_000)).swap_remove(which);
+        for (at, front, value) in flips {
+            let at = at.index(bytes.len());
+            let at = if front { at % 700 % bytes.len() } else { at };
+            bytes[at] = value;
+        }
+        if let Some((at, n)) = put_in {
+            let at = at.index(bytes.len());
+            bytes.splice(at..at, noise(n));
+        }
+        if let Some(at) = cut_short {
+            bytes.truncate(at.index(bytes.len()));
+        }
+        let (whole, doubt) = collect_parts(open(head(&bytes)), &bytes, &[]);
+        let (parts, again) = collect_parts(open(without_tail(&bytes)), &bytes, &windows);
+        prop_assert!(whole == parts);
+        prop_assert_eq!(doubt, again);
+    }
+
+    #[test]
+    fn arbitrary_boxes_and_elements_are_covered(
+        start in prop::sample::select(vec![
+            &b"\0\0\0\x10ftypisom\0\0\0\0"[..],
+            b"\0\0\0\x10ftypisom\0\0\0\0\0\0\0\0moov",
+            b"\0\0\0\x10ftypisom\0\0\0\0\0\0\0\x01mdat",
+            b"\x1a\x45\xdf\xa3\x8b\x42\x82\x88matroska\x18\x53\x80\x67\xff",
+            b"\x1a\x45\xdf\xa3\x87\x42\x82\x84webm\x1f\x43\xb6\x75\xff\xa3\x85",
+        ]),
+        bytes in prop::collection::vec(prop_oneof![Just(0_u8), 0..9_u8, any::<u8>()], 0..2000),
+    ) {
+        let bytes = [start, &bytes].concat();
+        let whole = collect_parts(open(head(&bytes)), &bytes, &[]);
+        prop_assert!(whole == collect_parts(open(without_tail(&bytes)), &bytes, &[1]));
+    }
+}

@@ -1,0 +1,376 @@
+//! Demultiplexing: a container's tracks as streams of their own, for any format that says piece by piece whose bytes
+//! come next.
+//!
+//! ```text
+//!  file      header video header audio header video ...
+//!             |      |     |      |
+//!  wrapper    +------------+ ...                          box headers, tables, tags
+//!  essence k         +------------+ ...                   a track's payload
+//!  order     (part, bytes) of each piece                  where it is long; else in the parameters
+//! ```
+//! Owns segments: which pieces become one, in which order their bytes stand, where an essence gets a border. Knows no format:
+//! [`Tracks`] does. The way back is [`super::permute`]'s, by [`super::PERMUTE`] where the order is short and by
+//! [`super::INTERLEAVE`] where it is a stream (so that it is compressed as one).
+//!
+//! # Invariants
+//!
+//! 1. A segment has [`SEGMENT`] bytes; fewer only before a plain run, at a doubt, and at the file's end.
+//! 2. [`Tracks::next`] is shown [`LOOK`] bytes, fewer only where the file ends: what it decides depends on the file alone.
+//! 3. Pieces of a segment are at most one a [`PIECE_BYTES`] (and [`PIECES_FREE`]): what is finer stays with the piece before.
+//! 4. State: some numbers for each of [`STREAMS`] streams. Less than [`WINDOW_MIN`] is held back.
+
+use super::runs::{Last, Walk};
+use super::{
+    ESSENCE, INTERLEAVE, Mapped, MappedPart, PERMUTE, Part, Splitter, SplitterId, StreamNumber, WINDOW_MIN, WRAPPER,
+    permute,
+};
+use crate::chunk::Form;
+
+/// Bytes of a segment.
+pub const SEGMENT: usize = 768 << 10;
+/// Bytes that stand before a format's eyes.
+pub const LOOK: usize = WINDOW_MIN - SEGMENT;
+
+/// Which piece follows which, where that is long.
+pub const ORDER: StreamNumber = 2;
+/// Essences that are told apart; the last one takes what is beyond. Whoever cuts streams keeps some MiB of each.
+pub const STREAMS: u8 = 8;
+
+/// A key frame has a border if so many bytes came since the last one (as in [`super::ts`], so that they meet).
+const BORDER_BYTES: u64 = 256 << 10;
+/// Bytes of a picture or font from which on it gets borders of its own.
+pub const ALONE_BYTES: u64 = 16 << 10;
+
+/// Bytes that a piece has on average, at least.
+const PIECE_BYTES: usize = 64;
+const PIECES_FREE: usize = 256;
+/// Bytes of an order that stay among the parameters.
+const SHORT_ORDER: usize = 48;
+
+/// The stream of the essence with this index.
+pub fn essence(index: usize) -> StreamNumber {
+    match u8::try_from(index).unwrap_or(u8::MAX).min(STREAMS - 1) {
+        0 => ESSENCE,
+        n => ORDER + n,
+    }
+}
+
+/// Whether a chunk border stands before a piece.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Border {
+    #[default]
+    None,
+    /// A key frame begins: if enough bytes came since the last border.
+    Key,
+    Always,
+}
+
+/// Whose the next bytes are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Piece {
+    pub stream: StreamNumber,
+    pub form: Form,
+    pub border: Border,
+    /// May go beyond what was shown. 0 is taken as 1.
+    pub bytes: u64,
+    /// The bytes follow each other in the file for long: a run instead of segments.
+    pub plain: bool,
+}
+
+impl Piece {
+    pub fn wrapper(bytes: u64) -> Piece {
+        Piece { stream: WRAPPER, form: Form::Bytes, border: Border::None, bytes, plain: false }
+    }
+
+    pub fn of(stream: StreamNumber, form: Form, bytes: u64) -> Piece {
+        Piece { stream, form, border: Border::None, bytes, plain: false }
+    }
+
+    pub fn with(self, border: Border) -> Piece {
+        Piece { border, ..self }
+    }
+}
+
+/// A format: it says whose bytes come next.
+pub trait Tracks: Send {
+    /// Of the recipe.
+    fn id(&self) -> SplitterId;
+
+    /// The piece that starts `look`, which is not empty; a short fixed text where the bytes make no sense.
+    ///
+    /// # Errors
+    /// The reason of the doubt, which ends the demultiplexing.
+    fn next(&mut self, look: &[u8]) -> Result<Piece, &'static str>;
+
+    /// Bytes of the last piece, as they are passed (not those of plain ones).
+    fn passed(&mut self, _bytes: &[u8]) {}
+
+    /// Why the end was not expected here, if it was not. Within a piece it never is.
+    fn end(&self) -> Option<&'static str> {
+        None
+    }
+}
+
+/// What is kept of a stream between segments.
+#[derive(Clone, Copy, Debug, Default)]
+struct Stream {
+    /// The form of its last byte; `None` before the first, and behind a run.
+    form: Option<Form>,
+    /// Bytes since its last border.
+    since: u64,
+}
+
+/// A segment while it grows.
+#[derive(Debug, Default)]
+struct Segment {
+    bytes: usize,
+    parts: Vec<MappedPart>,
+    /// (part, bytes) of each piece.
+    order: Vec<(usize, usize)>,
+}
+
+/// A number for each stream: the wrapper, the order, and [`STREAMS`] essences.
+type Streams = [Stream; STREAMS as usize + 2];
+
+impl Segment {
+    fn push(&mut self, piece: &Piece, cut: bool, bytes: &[u8], streams: &mut Streams) {
+        self.bytes += bytes.len();
+        let fine = self.order.len() > PIECES_FREE + self.bytes / PIECE_BYTES;
+        if let Some((part, n)) = self.order.last_mut()
+            && let Some(last) = self.parts.get_mut(*part)
+            && (fine || last.stream == piece.stream && last.form == piece.form && !cut)
+        {
+            *n += bytes.len();
+            last.bytes.extend_from_slice(bytes);
+            return;
+        }
+        let open = if cut { None } else { self.parts.iter().rposition(|p| p.stream == piece.stream) };
+        if let Some(part) = open.filter(|&part| self.parts.get(part).is_some_and(|p| p.form == piece.form)) {
+            self.parts.get_mut(part).into_iter().for_each(|p| p.bytes.extend_from_slice(bytes));
+            self.order.push((part, bytes.len()));
+        } else {
+            self.order.push((self.parts.len(), bytes.len()));
+            let cut = begin(streams, piece.stream, piece.form) || cut;
+            self.parts.push(MappedPart { stream: piece.stream, cut, form: piece.form, bytes: bytes.to_vec() });
+        }
+    }
+
+    fn finish(mut self, streams: &mut Streams) -> Mapped {
+        let order = permute::parameters(self.order);
+        let (how, parameters) = if order.len() <= SHORT_ORDER {
+            (PERMUTE, order)
+        } else {
+            let cut = begin(streams, ORDER, Form::Bytes);
+            self.parts.insert(0, MappedPart { stream: ORDER, cut, form: Form::Bytes, bytes: order });
+            (INTERLEAVE, Vec::new())
+        };
+        Mapped { bytes: self.bytes as u64, how, parts: self.parts, parameters }
+    }
+}
+
+/// Notes that a stream goes on in this form; whether that takes a border.
+fn begin(streams: &mut Streams, stream: StreamNumber, form: Form) -> bool {
+    match streams.get_mut(usize::from(stream)) {
+        Some(s) => s.form.replace(form) != Some(form),
+        None => true,
+    }
+}
+
+/// The splitter of one file of a format.
+pub struct Demux<T> {
+    tracks: T,
+    /// Goes on for `left` bytes.
+    piece: Piece,
+    left: u64,
+    streams: Streams,
+    before: Last,
+    opaque: bool,
+    doubt: Option<&'static str>,
+}
+
+impl<T: Tracks> Demux<T> {
+    pub fn new(tracks: T) -> Demux<T> {
+        Demux {
+            tracks,
+            piece: Piece::wrapper(0),
+            left: 0,
+            streams: Streams::default(),
+            before: Last::default(),
+            opaque: false,
+            doubt: None,
+        }
+    }
+
+    /// Takes the next segment off the front of `rest`; nothing where a plain run or a doubt comes at once.
+    fn segment(&mut self, rest: &[u8]) -> Option<Mapped> {
+        let mut segment = Segment::default();
+        while segment.bytes < SEGMENT.min(rest.len()) {
+            let look = rest.get(segment.bytes..)?;
+            let mut border = Border::None;
+            if self.left == 0 {
+                match self.tracks.next(look.get(..LOOK).unwrap_or(look)) {
+                    Ok(piece) => {
+                        self.piece = piece;
+                        self.left = piece.bytes.max(1);
+                        border = piece.border;
+                    }
+                    Err(why) => {
+                        self.opaque = true;
+                        self.doubt.get_or_insert(why);
+                    }
+                }
+            }
+            if self.opaque || self.piece.plain {
+                break;
+            }
+            let n = usize::try_from(self.left).unwrap_or(usize::MAX).min(SEGMENT - segment.bytes).min(look.len());
+            let bytes = look.get(..n)?;
+            let stream = self.streams.get_mut(usize::from(self.piece.stream))?; // of `essence`, or the wrapper
+            let cut = match border {
+                Border::None => false,
+                Border::Key => stream.since >= BORDER_BYTES,
+                Border::Always => true,
+            };
+            stream.since = if cut { 0 } else { stream.since } + n as u64;
+            segment.push(&self.piece, cut, bytes, &mut self.streams);
+            self.tracks.passed(bytes);
+            self.left -= n as u64; // at most `left`
+        }
+        (segment.bytes > 0).then(|| segment.finish(&mut self.streams))
+    }
+}
+
+impl<T: Tracks> Splitter for Demux<T> {
+    fn id(&self) -> SplitterId {
+        self.tracks.id()
+    }
+
+    fn split(&mut self, window: &[u8], last: bool, runs: &mut Vec<Part>) {
+        // Handed back below, since the walk borrows it while `self` changes.
+        let mut before = self.before;
+        let mut walk = Walk::new(window, runs, &mut before);
+        while !walk.rest().is_empty() {
+            let rest = walk.rest();
+            if self.opaque {
+                walk.give(ESSENCE, rest.len());
+            } else if self.left > 0 && self.piece.plain {
+                let n = usize::try_from(self.left).unwrap_or(usize::MAX).min(rest.len());
+                walk.give_as(self.piece.stream, self.piece.form, n);
+                self.left -= n as u64; // at most `left`
+                if let Some(stream) = self.streams.get_mut(usize::from(self.piece.stream)) {
+                    *stream = Stream::default();
+                }
+            } else if !last && !walk.is_fresh() && rest.len() < SEGMENT + LOOK {
+                break;
+            } else if let Some(mapped) = self.segment(rest) {
+                walk.map(mapped);
+            }
+        }
+        self.before = before;
+        if last && !self.opaque {
+            let why = if self.left > 0 { Some("container: the file ends within a piece") } else { self.tracks.end() };
+            self.doubt = self.doubt.or(why);
+        }
+    }
+
+    fn doubt(&self) -> Option<&'static str> {
+        self.doubt
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{collect_parts, noise, streams};
+    use super::*;
+    use proptest::prelude::*;
+
+    /// A toy: each piece begins with its kind and its length; 0xfe begins a plain run, 0xff is nonsense.
+    #[derive(Default)]
+    struct Toy(Option<(u8, u64)>);
+
+    impl Tracks for Toy {
+        fn id(&self) -> SplitterId {
+            super::super::OPAQUE
+        }
+
+        fn next(&mut self, look: &[u8]) -> Result<Piece, &'static str> {
+            if let Some((kind, bytes)) = self.0.take() {
+                let border = [Border::None, Border::Key, Border::Always][usize::from(kind / 64 % 3)];
+                let piece = Piece::of(essence(usize::from(kind % 11)), Form::Bytes, bytes);
+                return Ok(Piece { plain: kind == 0xfe, ..piece }.with(border));
+            }
+            match look {
+                [0xff, ..] => Err("toy: nonsense"),
+                [kind, a, b, ..] => {
+                    self.0 = Some((*kind, 1 + u64::from(*a) * 300 + u64::from(*b)));
+                    Ok(Piece::wrapper(3))
+                }
+                _ => Err("toy: cut short"),
+            }
+        }
+    }
+
+    fn file(pieces: &[(u8, u8, u8)]) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        for (kind, a, b) in pieces {
+            bytes.extend([*kind, *a, *b]);
+            bytes.extend(noise(1 + usize::from(*a) * 300 + usize::from(*b)));
+        }
+        bytes
+    }
+
+    fn toy() -> Box<dyn Splitter> {
+        Box::new(Demux::new(Toy::default()))
+    }
+
+    #[test]
+    fn a_track_is_one_stream_and_key_frames_have_borders_that_are_not_too_near() {
+        let pieces: Vec<_> = (0..200).map(|i| if i % 2 == 0 { (0, 1, 0) } else { (89, 250, i) }).collect();
+        let (parts, doubt) = collect_parts(toy(), &file(&pieces), &[0]);
+        assert_eq!(doubt, None);
+        let bytes = file(&pieces);
+        let streams = streams(&bytes, &parts);
+        assert_eq!(streams[&WRAPPER].len(), 600);
+        assert_eq!(streams[&ESSENCE].len(), 100 * 301);
+        let mut cuts = 0;
+        for part in &parts {
+            let Part::Mapped(mapped) = part else { panic!("a run") };
+            assert!(mapped.parameters.len() <= SHORT_ORDER);
+            cuts += mapped.parts.iter().filter(|p| p.stream == essence(89 % 11) && p.cut).count();
+        }
+        // 75 kB a piece: a border each four of them.
+        assert_eq!(cuts, 25);
+    }
+
+    #[test]
+    fn pieces_too_fine_stay_together() {
+        let pieces: Vec<_> = (0..200_000_u32).map(|i| ((i % 2) as u8, 0, 0)).collect();
+        let (parts, _) = collect_parts(toy(), &file(&pieces), &[]);
+        for part in &parts {
+            let Part::Mapped(mapped) = part else { panic!("a run") };
+            let order = mapped.parts.iter().find(|p| p.stream == ORDER).map_or(0, |p| p.bytes.len());
+            assert!(order < 4 * PIECES_FREE + mapped.bytes as usize / 16, "{order}");
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(32))]
+
+        #[test]
+        fn any_pieces_come_back_alike_in_any_windows(
+            pieces in prop::collection::vec((prop_oneof![0..190_u8, Just(0xfe), 0..3_u8], any::<u8>(), any::<u8>()), 0..120),
+            nonsense in prop::option::of(any::<prop::sample::Index>()),
+            windows in prop::collection::vec(0..1_000_000_usize, 1..6),
+        ) {
+            let mut bytes = file(&pieces);
+            if let Some(at) = nonsense && !bytes.is_empty() {
+                let at = at.index(bytes.len());
+                bytes[at] = 0xff;
+            }
+            let (whole, doubt) = collect_parts(toy(), &bytes, &[]);
+            let (parts, again) = collect_parts(toy(), &bytes, &windows);
+            prop_assert!(whole == parts);
+            prop_assert_eq!(doubt, again);
+        }
+    }
+}

@@ -1,0 +1,305 @@
+//! ISO base media files (ISO/IEC 14496-12) and QuickTime files: MP4, M4A, MOV, 3GP, also in fragments.
+//!
+//! ```text
+//!  ftyp, free, uuid ...   wrapper   passed over by their size
+//!  moov                   wrapper   kept in memory if it comes before the data; a cover has borders of its own
+//!  moof                   wrapper   read for the runs of its tracks
+//!  mdat header            wrapper
+//!  mdat content           essences  by the tables where they came before,
+//!                                   else units of video that carry their length, and what lies between (see `nal`),
+//!                                   else one plain run, as it is with a single track
+//! ```
+//! Most files have their `moov` at the end, and a splitter does not look there: the video of such a file is told from the sound by
+//! the bytes themselves, so that it meets the video of the same file with its `moov` in front, or of a Matroska file.
+//!
+//! Owns the way over the boxes. [`moov`] reads tables.
+//!
+//! # Invariants
+//!
+//! 1. State: a `moov` of [`moov::MOOV_MAX`] bytes at most, and the places of [`moov::PIECES_MAX`] chunks.
+//! 2. Boxes are walked without a stack: what follows a header is the next box, whatever contains it.
+
+mod moov;
+
+use super::demux::{ALONE_BYTES, Border, Demux, Piece, Tracks, essence};
+use super::nal::{Chain, Finder, Found, detect};
+use super::{ESSENCE, Hints, ISOBMFF, Splitter, SplitterId, StreamNumber};
+use crate::chunk::{Form, Packing, Raster};
+use moov::{MOOV_MAX, Movie, Place};
+use std::collections::VecDeque;
+
+/// Data of fewer bytes has no border of its own.
+const DATA_MIN: u64 = 64 << 10;
+/// Words that v210 is told by.
+const V210_WORDS: usize = 8 << 10;
+
+/// A box's header.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Header {
+    kind: [u8; 4],
+    /// Of the header.
+    header: u64,
+    /// All of it; `u64::MAX` where it goes on to the file's end.
+    bytes: u64,
+}
+
+/// Reads the header that starts `look`.
+fn header(look: &[u8]) -> Option<Header> {
+    let size = u32::from_be_bytes(*look.first_chunk()?);
+    let kind: [u8; 4] = *look.get(4..)?.first_chunk()?;
+    let (header, bytes) = match size {
+        0 => (8, u64::MAX),
+        1 => (16, u64::from_be_bytes(*look.get(8..)?.first_chunk()?)),
+        n => (8, u64::from(n)),
+    };
+    let is_name = kind.iter().all(|b| matches!(b, 0x20..=0x7e | 0xa9));
+    (is_name && bytes >= header).then_some(Header { kind, header, bytes })
+}
+
+/// Opens a file that begins with one of the boxes that such files begin with.
+pub fn open(hints: Hints<'_>) -> Option<Box<dyn Splitter>> {
+    let first = header(hints.head)?;
+    let known =
+        matches!(&first.kind, b"ftyp" | b"styp" | b"moov" | b"mdat" | b"moof" | b"sidx" | b"wide" | b"free" | b"skip");
+    // A name alone is weak: what may be anything is followed by a box that is known too.
+    let sure = match &first.kind {
+        b"ftyp" | b"styp" => first.bytes <= 4096,
+        b"wide" | b"free" | b"skip" => {
+            let next = usize::try_from(first.bytes).ok().and_then(|at| header(hints.head.get(at..)?));
+            next.is_some_and(|n| matches!(&n.kind, b"mdat" | b"moov" | b"ftyp"))
+        }
+        b"moov" => matches!(hints.head.get(12..16)?, b"mvhd" | b"cmov" | b"rmra"),
+        _ => hints.head.get(8..).is_some(),
+    };
+    (known && sure).then(|| Box::new(Demux::new(Isobmff::default())) as Box<dyn Splitter>)
+}
+
+/// What a box that was entered holds.
+#[derive(Debug, Default)]
+enum Inside {
+    /// Boxes of the file.
+    #[default]
+    File,
+    /// Boxes of a `moov`: those on the way to a cover are entered.
+    Movie,
+    /// A cover.
+    Cover,
+    /// Chunks of tracks, by the tables.
+    Chunks,
+    /// Units of video and what lies between.
+    Units(Box<Finder>),
+    /// One stream, of a form.
+    One(StreamNumber, Form),
+}
+
+/// A chunk of units, while it passes.
+#[derive(Debug)]
+struct Open {
+    stream: StreamNumber,
+    chain: Chain,
+    end: u64,
+}
+
+#[derive(Debug, Default)]
+struct Isobmff {
+    /// Of the file.
+    at: u64,
+    /// Where the box ends that `inside` is of, and the `moov` that a cover is in.
+    end: u64,
+    movie_end: u64,
+    inside: Inside,
+    /// The `moov`, while it passes.
+    buffer: Option<Vec<u8>>,
+    movie: Option<Movie>,
+    /// Chunks to come, ascending.
+    places: VecDeque<Place>,
+    open: Option<Open>,
+    /// A `moov` or a fragment came.
+    seen: bool,
+    /// A cover came: what follows has a border.
+    behind_cover: bool,
+}
+
+impl Isobmff {
+    /// A box of the file.
+    fn in_file(&mut self, look: &[u8]) -> Result<Piece, &'static str> {
+        let Some(h) = header(look) else {
+            return Err(if self.seen { "isobmff: something behind the boxes" } else { "isobmff: a box that is none" });
+        };
+        let end = self.at.saturating_add(h.bytes);
+        match &h.kind {
+            b"moov" => {
+                self.seen = true;
+                self.buffer = (h.bytes <= MOOV_MAX).then(Vec::new);
+                (self.inside, self.end, self.movie_end) = (Inside::Movie, end, end);
+                return Ok(Piece::wrapper(h.header));
+            }
+            b"moof" => {
+                self.seen = true;
+                let whole = usize::try_from(h.bytes).ok().and_then(|n| look.get(..n));
+                if let (Some(moof), Some(movie)) = (whole, &self.movie) {
+                    self.places = moov::fragment(movie, moof, self.at).into();
+                }
+            }
+            b"mdat" => {
+                let from = self.at.saturating_add(h.header);
+                let content = usize::try_from(h.header).ok().and_then(|n| look.get(n..)).unwrap_or_default();
+                self.inside = self.data(from, end, content);
+                self.end = end;
+                return Ok(Piece::wrapper(h.header));
+            }
+            _ => {}
+        }
+        Ok(Piece::wrapper(h.bytes))
+    }
+
+    /// How the content of an `mdat` is told apart.
+    fn data(&mut self, from: u64, end: u64, content: &[u8]) -> Inside {
+        let left = end.saturating_sub(from);
+        while self.places.pop_front_if(|p| p.at < from).is_some() {}
+        if let Some(first) = self.places.front().filter(|p| p.at < end) {
+            let alone = self.movie.as_ref().is_some_and(|m| m.tracks.len() == 1 && !m.is_fragmented);
+            return if alone && first.codec.is_none() { Inside::One(first.stream, first.form) } else { Inside::Chunks };
+        }
+        let none = Inside::One(ESSENCE, Form::Bytes);
+        if left < DATA_MIN {
+            return none;
+        }
+        match detect(content, left) {
+            Some(codec) => Inside::Units(Box::new(Finder::new(codec))),
+            None if is_v210(content) => {
+                Inside::One(ESSENCE, Form::Raster(Raster { packing: Packing::V210, row_bytes: 0 }))
+            }
+            None => none,
+        }
+    }
+
+    /// Within a `moov`.
+    fn in_movie(&mut self, look: &[u8], left: u64) -> Piece {
+        let Some(h) = header(look).filter(|h| h.bytes <= left) else { return Piece::wrapper(left) };
+        match &h.kind {
+            b"udta" | b"ilst" | b"covr" => Piece::wrapper(h.header),
+            // A full box in MP4, a plain one in QuickTime.
+            b"meta" if look.get(12..16) == Some(b"hdlr") => Piece::wrapper(h.header),
+            b"meta" => Piece::wrapper((h.header + 4).min(left)),
+            // The type and the locale stand before the picture.
+            b"data" if h.header == 8 && h.bytes >= 16 + ALONE_BYTES => {
+                self.inside = Inside::Cover;
+                self.end = self.at.saturating_add(h.bytes);
+                Piece::wrapper(16)
+            }
+            _ => Piece::wrapper(h.bytes),
+        }
+    }
+
+    /// Within an `mdat` whose chunks are known.
+    fn in_chunks(&mut self, look: &[u8], left: u64) -> Piece {
+        if let Some(open) = self.open.as_mut().filter(|open| open.end > self.at) {
+            let left = left.min(open.end - self.at); // see the filter
+            let stream = open.stream;
+            return match open.chain.unit(look, left) {
+                Some((bytes, key)) => {
+                    Piece::of(stream, Form::Bytes, bytes).with(if key { Border::Key } else { Border::None })
+                }
+                None => Piece::of(stream, Form::Bytes, left),
+            };
+        }
+        self.open = None;
+        while self.places.pop_front_if(|p| p.at < self.at || p.bytes == 0).is_some() {}
+        match self.places.front() {
+            Some(place) if place.at == self.at => {
+                let place = *place;
+                let bytes = place.bytes.min(left);
+                self.places.pop_front();
+                if let Some(codec) = place.codec {
+                    let end = self.at.saturating_add(bytes);
+                    self.open = Some(Open { stream: place.stream, chain: Chain::new(codec), end });
+                    return self.in_chunks(look, left);
+                }
+                let key = place.is_video && super::nal::is_key_frame(look);
+                Piece::of(place.stream, place.form, bytes).with(if key { Border::Key } else { Border::None })
+            }
+            Some(place) => Piece::wrapper(left.min(place.at - self.at)), // what lies before was taken off
+            None => Piece::wrapper(left),
+        }
+    }
+
+    /// Leaves the box that ends here.
+    fn leave(&mut self) {
+        match self.inside {
+            Inside::Cover => {
+                (self.inside, self.end) = (Inside::Movie, self.movie_end);
+                self.behind_cover = true;
+            }
+            Inside::Movie => {
+                self.inside = Inside::File;
+                if let Some(moov) = self.buffer.take() {
+                    let (movie, places) = moov::read(&moov);
+                    self.places = places.into();
+                    self.movie = Some(movie);
+                }
+            }
+            _ => {
+                self.inside = Inside::File;
+                self.open = None;
+            }
+        }
+    }
+}
+
+/// Whether bytes are words of three samples of 10 bits (v210): the upper two bits of each are zero, the rest is not.
+fn is_v210(content: &[u8]) -> bool {
+    let words = content.as_chunks::<4>().0;
+    let Some(words) = words.get(..V210_WORDS) else { return false };
+    let used = words.iter().filter(|w| **w != [0; 4]).count();
+    // In a picture the upper ones of the 30 bits are set at times, and the words differ.
+    let high = words.iter().filter(|w| w[3] & 0x30 != 0).count();
+    words.iter().all(|w| w[3] < 0x40) && used > V210_WORDS / 2 && high > V210_WORDS / 64
+}
+
+impl Tracks for Isobmff {
+    fn id(&self) -> SplitterId {
+        ISOBMFF
+    }
+
+    fn next(&mut self, look: &[u8]) -> Result<Piece, &'static str> {
+        // A cover that ends where its `moov` does.
+        while self.at >= self.end && !matches!(self.inside, Inside::File) {
+            self.leave();
+        }
+        let left = self.end.saturating_sub(self.at);
+        let border = if std::mem::take(&mut self.behind_cover) { Border::Always } else { Border::None };
+        Ok(match &mut self.inside {
+            Inside::File => self.in_file(look)?.with(border),
+            Inside::Movie => self.in_movie(look, left).with(border),
+            Inside::Cover => Piece::wrapper(left).with(Border::Always),
+            Inside::Chunks => self.in_chunks(look, left),
+            Inside::Units(finder) => match finder.next(look, left) {
+                Found::Unit { bytes, key } => {
+                    Piece::of(ESSENCE, Form::Bytes, bytes).with(if key { Border::Key } else { Border::None })
+                }
+                Found::Other { bytes } => Piece::of(essence(1), Form::Bytes, bytes),
+            },
+            Inside::One(stream, form) => {
+                let piece = Piece::of(*stream, *form, left);
+                if left < DATA_MIN {
+                    return Ok(piece);
+                }
+                self.at = self.at.saturating_add(left);
+                Piece { plain: true, ..piece }
+            }
+        })
+    }
+
+    fn passed(&mut self, bytes: &[u8]) {
+        self.at = self.at.saturating_add(bytes.len() as u64);
+        if let Some(buffer) = &mut self.buffer {
+            buffer.extend_from_slice(bytes);
+        }
+    }
+
+    fn end(&self) -> Option<&'static str> {
+        let known = matches!(self.inside, Inside::File) || self.at >= self.end || self.end == u64::MAX;
+        (!known).then_some("isobmff: the file ends within a box")
+    }
+}

@@ -1,0 +1,262 @@
+//! Matroska and WebM (RFC 9559): tracks apart from elements.
+//!
+//! ```text
+//!  EBML header, Info, Cues, Tags ...    wrapper   passed over by their size
+//!  Tracks                               wrapper   read for what the tracks are
+//!  Cluster, BlockGroup                  wrapper   their headers: the elements within follow one by one
+//!  SimpleBlock, Block   header          wrapper   up to the flags
+//!                       frames         essences   with the sizes of a lacing, where there is one
+//!  attached file        data            wrapper   with borders of its own if it is large: a cover, a font
+//! ```
+//! Owns the way over the elements.
+//!
+//! # Invariants
+//!
+//! 1. Elements are walked without a stack: what follows a header is the next element, whatever contains it. So sizes that are
+//!    not known (live streams) need no care.
+//! 2. State: what [`TRACKS_MAX`] tracks are.
+
+use super::demux::{ALONE_BYTES, Border, Demux, Piece, Tracks, essence};
+use super::nal::{Chain, Codec, is_key_frame};
+use super::{Hints, MATROSKA, Splitter, SplitterId, StreamNumber};
+use crate::chunk::{Form, Packing, Pcm, Raster};
+
+/// Tracks that are told apart.
+const TRACKS_MAX: usize = 64;
+
+const EBML: u32 = 0x1a45_dfa3;
+const SEGMENT: u32 = 0x1853_8067;
+const CLUSTER: u32 = 0x1f43_b675;
+const TRACKS: u32 = 0x1654_ae6b;
+const TRACK_ENTRY: u32 = 0xae;
+const BLOCK_GROUP: u32 = 0xa0;
+const BLOCK: u32 = 0xa1;
+const SIMPLE_BLOCK: u32 = 0xa3;
+const ATTACHMENTS: u32 = 0x1941_a469;
+const ATTACHED_FILE: u32 = 0x61a7;
+const FILE_DATA: u32 = 0x465c;
+
+/// An element's header.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Header {
+    id: u32,
+    /// Of the header.
+    header: usize,
+    /// Of what follows; `None` where it is not known.
+    bytes: Option<u64>,
+}
+
+/// A number of one to eight bytes, with the bit that tells their count taken off, and that count.
+fn number(bytes: &[u8]) -> Option<(u64, usize)> {
+    let &first = bytes.first()?;
+    let n = first.leading_zeros() as usize + 1; // at most 9
+    let rest = bytes.get(1..n).filter(|_| n <= 8)?;
+    let start = u64::from(first) & (0x7f >> (n - 1));
+    Some((rest.iter().fold(start, |v, b| v << 8 | u64::from(*b)), n))
+}
+
+/// Reads the header that starts `look`.
+fn header(look: &[u8]) -> Option<Header> {
+    let &first = look.first()?;
+    let n = first.leading_zeros() as usize + 1;
+    let id = look.get(..n).filter(|_| n <= 4)?.iter().fold(0, |v, b| v << 8 | u32::from(*b));
+    let (bytes, m) = number(look.get(n..)?)?;
+    let unknown = bytes == (1 << (7 * m)) - 1; // m is at most 8
+    Some(Header { id, header: n + m, bytes: (!unknown).then_some(bytes) })
+}
+
+/// Elements one behind the other: id and content.
+fn elements(mut bytes: &[u8]) -> impl Iterator<Item = (u32, &[u8])> {
+    std::iter::from_fn(move || {
+        let h = header(bytes)?;
+        let (content, rest) = bytes.get(h.header..)?.split_at_checked(usize::try_from(h.bytes?).ok()?)?;
+        bytes = rest;
+        Some((h.id, content))
+    })
+}
+
+/// The content of the element at a path.
+fn find<'b>(bytes: &'b [u8], path: &[u32]) -> Option<&'b [u8]> {
+    path.iter().try_fold(bytes, |bytes, id| elements(bytes).find(|(i, _)| i == id).map(|(_, content)| content))
+}
+
+/// An unsigned integer element.
+fn uint(bytes: &[u8], path: &[u32]) -> Option<u64> {
+    let content = find(bytes, path)?;
+    (content.len() <= 8).then(|| content.iter().fold(0, |v, b| v << 8 | u64::from(*b)))
+}
+
+/// Opens a file that begins with an EBML header.
+pub fn open(hints: Hints<'_>) -> Option<Box<dyn Splitter>> {
+    let h = header(hints.head)?;
+    let content = hints.head.get(h.header..)?.get(..usize::try_from(h.bytes?).ok()?)?;
+    let kind = find(content, &[0x4282])?;
+    let known = matches!(kind.trim_ascii_end(), b"matroska" | b"webm") || kind.starts_with(b"matroska\0");
+    (h.id == EBML && known).then(|| Box::new(Demux::new(Matroska::default())) as Box<dyn Splitter>)
+}
+
+/// A track.
+#[derive(Clone, Copy, Debug)]
+struct Track {
+    number: u64,
+    stream: StreamNumber,
+    form: Form,
+    codec: Option<Codec>,
+    is_video: bool,
+}
+
+/// What follows the header that was given last.
+#[derive(Debug, Default)]
+enum Next {
+    #[default]
+    Header,
+    /// Frames of a track.
+    Frames { track: Track, left: u64, chain: Option<Chain>, begun: bool },
+    /// An attached file.
+    File(u64),
+    /// The element behind an attached file.
+    BehindFile,
+}
+
+#[derive(Debug, Default)]
+struct Matroska {
+    next: Next,
+    tracks: Vec<Track>,
+    /// A cluster came.
+    seen: bool,
+}
+
+impl Matroska {
+    fn element(&mut self, look: &[u8]) -> Result<Piece, &'static str> {
+        let Some(h) = header(look) else {
+            return Err(if self.seen { "matroska: something behind the elements" } else { "matroska: no element" });
+        };
+        let content = look.get(h.header..).unwrap_or_default();
+        let all = h.bytes.and_then(|n| n.checked_add(h.header as u64));
+        match (h.id, h.bytes, all) {
+            (SEGMENT | CLUSTER | BLOCK_GROUP | ATTACHMENTS | ATTACHED_FILE, ..) => {
+                self.seen |= h.id == CLUSTER;
+                Ok(Piece::wrapper(h.header as u64))
+            }
+            (TRACKS, Some(bytes), Some(all)) => {
+                if let Some(tracks) = usize::try_from(bytes).ok().and_then(|n| content.get(..n)) {
+                    self.tracks = read_tracks(tracks);
+                }
+                Ok(Piece::wrapper(all))
+            }
+            (SIMPLE_BLOCK | BLOCK, Some(bytes), Some(all)) => {
+                Ok(self.block(&h, bytes, content).unwrap_or(Piece::wrapper(all)))
+            }
+            (FILE_DATA, Some(bytes), _) if bytes >= ALONE_BYTES => {
+                self.next = Next::File(bytes);
+                Ok(Piece::wrapper(h.header as u64))
+            }
+            (_, Some(_), Some(all)) => Ok(Piece::wrapper(all)),
+            _ => Err("matroska: an element without a size"),
+        }
+    }
+
+    /// A block: its header is wrapper, and its frames follow.
+    fn block(&mut self, h: &Header, bytes: u64, content: &[u8]) -> Option<Piece> {
+        let (number, n) = number(content)?;
+        let flags = *content.get(n + 2)?;
+        let track = *self.tracks.iter().find(|t| t.number == number)?;
+        let head = n + 3; // the time, the flags
+        let left = bytes.checked_sub(head as u64).filter(|left| *left > 0)?;
+        let chain = track.codec.filter(|_| flags & 6 == 0).map(Chain::new); // no lacing
+        self.next = Next::Frames { track, left, chain, begun: false };
+        Some(Piece::wrapper((h.header + head) as u64))
+    }
+}
+
+impl Tracks for Matroska {
+    fn id(&self) -> SplitterId {
+        MATROSKA
+    }
+
+    fn next(&mut self, look: &[u8]) -> Result<Piece, &'static str> {
+        match &mut self.next {
+            Next::Frames { left: 0, .. } | Next::Header => {
+                self.next = Next::Header;
+                self.element(look)
+            }
+            Next::Frames { track, left, chain, begun } => {
+                let (bytes, key) = match chain {
+                    Some(chain) => chain.unit(look, *left).unwrap_or((*left, false)),
+                    None => (*left, track.is_video && !*begun && is_key_frame(look)),
+                };
+                *begun = true;
+                *left -= bytes; // a unit is not longer than what is left
+                let border = if key { Border::Key } else { Border::None };
+                Ok(Piece::of(track.stream, track.form, bytes).with(border))
+            }
+            Next::File(bytes) => {
+                let piece = Piece::wrapper(*bytes).with(Border::Always);
+                self.next = Next::BehindFile;
+                Ok(piece)
+            }
+            Next::BehindFile => {
+                self.next = Next::Header;
+                self.element(look).map(|piece| piece.with(Border::Always))
+            }
+        }
+    }
+}
+
+fn read_tracks(tracks: &[u8]) -> Vec<Track> {
+    let entries = elements(tracks).filter(|(id, _)| *id == TRACK_ENTRY).take(TRACKS_MAX);
+    entries.enumerate().filter_map(|(i, (_, entry))| track(entry, essence(i))).collect()
+}
+
+fn track(entry: &[u8], stream: StreamNumber) -> Option<Track> {
+    let number = uint(entry, &[0xd7])?;
+    let is_video = uint(entry, &[0x83]) == Some(1);
+    let codec = find(entry, &[0x86]).unwrap_or_default();
+    let private = find(entry, &[0x63a2]).unwrap_or_default();
+    let mut track = Track { number, stream, form: Form::Bytes, codec: None, is_video };
+    // A compression, or an encryption: nothing is known of the frames.
+    if find(entry, &[0x6d80]).is_some() {
+        return Some(track);
+    }
+    match codec {
+        b"V_MPEG4/ISO/AVC" => {
+            track.codec = private.get(4).filter(|b| *b & 3 == 3).map(|_| Codec::Avc);
+        }
+        b"V_MPEGH/ISO/HEVC" => {
+            track.codec = private.get(21).filter(|b| *b & 3 == 3).map(|_| Codec::Hevc);
+        }
+        b"A_PCM/INT/LIT" => {
+            let bits = uint(entry, &[0xe1, 0x6264])?;
+            let channels = uint(entry, &[0xe1, 0x9f]).unwrap_or(1);
+            let (sample_bytes, channels) = (u8::try_from(bits / 8).ok()?, u8::try_from(channels).ok()?);
+            // 8 bits are unsigned.
+            if bits % 8 == 0 && (2..=4).contains(&sample_bytes) && (1..=32).contains(&channels) {
+                track.form = Form::Pcm(Pcm { sample_bytes, channels, coded: false });
+            }
+        }
+        b"V_UNCOMPRESSED" | b"V_QUICKTIME" | b"V_MS/VFW/FOURCC" => {
+            let fourcc = match codec {
+                b"V_UNCOMPRESSED" => find(entry, &[0xe0, 0x2e_b524]),
+                b"V_QUICKTIME" => private.get(4..8),
+                _ => private.get(16..20),
+            };
+            let width = uint(entry, &[0xe0, 0xb0]).and_then(|w| u32::try_from(w).ok()).unwrap_or(0);
+            track.form = raster(fourcc.unwrap_or_default(), width).unwrap_or_default();
+        }
+        _ => {}
+    }
+    Some(track)
+}
+
+/// The form of pictures that are not coded.
+pub(super) fn raster(fourcc: &[u8], width: u32) -> Option<Form> {
+    let width = if width < 1 << 16 { width } else { 0 };
+    let samples = |channels| Packing::Samples { bytes: 1, channels, big_endian: false };
+    let (packing, row_bytes) = match fourcc {
+        // Rows are filled up to 48 pixels, of 128 bytes.
+        b"v210" => (Packing::V210, width.div_ceil(48) * 128),
+        b"UYVY" | b"YUY2" | b"2vuy" | b"yuvs" | b"HDYC" => (samples(4), width.div_ceil(2) * 4),
+        _ => return None,
+    };
+    Some(Form::Raster(Raster { packing, row_bytes }))
+}

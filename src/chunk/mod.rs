@@ -13,6 +13,7 @@
 
 pub mod cut;
 pub mod form;
+pub mod raster;
 mod scan;
 pub mod sketch;
 pub mod squeeze;

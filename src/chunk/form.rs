@@ -45,7 +45,10 @@ pub enum Packing {
     V210,
     /// Three 10-bit samples in the high 30 bits of a word (DPX packing method A), in the byte order.
     Rgb10 { big_endian: bool },
-    /// Whole samples of one or two bytes.
+    /// Pairs of pixels that share their chroma, in samples of one or two bytes: Cb Y Cr Y (UYVY, Y216 swapped), or
+    /// Y Cb Y Cr (YUY2, Y210, Y216).
+    Yuv422 { bytes: u8, luma_first: bool, big_endian: bool },
+    /// Whole samples of one or two bytes, 1 to 4 a pixel. A plane of planar video has one channel.
     Samples { bytes: u8, channels: u8, big_endian: bool },
 }
 
@@ -57,6 +60,7 @@ impl Form {
             Form::Pcm(p) => (usize::from(p.sample_bytes) * usize::from(p.channels)).clamp(1, 1024),
             Form::Raster(Raster { packing: Packing::V210, .. }) => 16,
             Form::Raster(Raster { packing: Packing::Rgb10 { .. }, .. }) => 4,
+            Form::Raster(Raster { packing: Packing::Yuv422 { bytes, .. }, .. }) => 4 * usize::from(bytes).clamp(1, 2),
             Form::Raster(Raster { packing: Packing::Samples { bytes, channels, .. }, .. }) => {
                 (usize::from(bytes) * usize::from(channels)).clamp(1, 1024)
             }

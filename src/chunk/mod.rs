@@ -14,6 +14,7 @@
 pub mod cut;
 pub mod form;
 pub mod pcm;
+pub mod raster;
 mod scan;
 pub mod sketch;
 pub mod squeeze;

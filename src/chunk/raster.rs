@@ -1,0 +1,382 @@
+//! The codec of pictures: samples foretold from their neighbours, and what is left coded densely.
+//!
+//! Owns the payload of chunks whose form is [`Form::Raster`](crate::chunk::Form::Raster). A chunk may begin anywhere in
+//! a row: predictors need the distance to the row above, not where a row begins. Chunks know nothing of each other.
+//!
+//! ```text
+//!  0   1   coder        0 tokens, 1 bytes, 2 dense
+//!  1   1   packing      0 V210, 1 Rgb10, 2 Yuv422, 3 Samples
+//!  2   1   bytes        of a sample; 0 for packings 0 and 1
+//!  3   1   channels     of a pixel; 0 for packings other than 3
+//!  4   1   flags        1 big-endian, 2 luma first
+//!  5   4   row_bytes    0: not known
+//!  9   *   planes       for each plane its mode, see below
+//!      *   tail         bytes behind the last whole unit, as they are
+//!      *   residuals    by the coder
+//!
+//!  mode:   1   kind     0 linear, 1 median, 2 median of differences; 128 added: ranks
+//!          20  weights  if linear: ten i16, see `predict`
+//!          2   bytes    if ranks: of what follows
+//!          *   set      a zstd frame of the bits of the values that come, lowest first (2^bits bits)
+//! ```
+//!
+//! All numbers are little-endian. How packings lie in planes: [`planes`]; what weights mean: [`predict`]. The coder
+//! `tokens` ([`rans`]) codes lanes of equal length ([`lanes`]); fewer than four residuals that are left over stand in front
+//! of it, two bytes each. The coder `bytes` is a zstd frame of all residuals' low bytes, then (samples of more than 8
+//! bits) their high bytes.
+//!
+//! # Invariants
+//!
+//! 1. [`Decoder::decode`] undoes [`Encoder::encode`], with the payload and the plain length alone.
+//! 2. A decoder is total: any payload ends in an error or in exactly the bytes asked for, in time and memory that
+//!    grow with these.
+//! 3. What is written depends on the bytes, the form and the tier alone: both compilations of [`wide`] are the same
+//!    whole-number arithmetic, and the sums under the weights are exact.
+
+mod choose;
+mod lanes;
+mod planes;
+mod predict;
+mod rans;
+mod tokens;
+mod values;
+
+use crate::chunk::form::{Packing, Raster};
+use crate::format::limits;
+use lanes::Lanes;
+use planes::{Layout, Plane};
+use predict::{Mode, TAPS};
+use values::Values;
+use zstd::zstd_safe::{CCtx, CParameter, DCtx, ResetDirective};
+
+/// A function compiled twice: as it is, and for the wider registers of newer x86-64 processors.
+macro_rules! wide {
+    ($(#[$doc:meta])* $vis:vis fn $name:ident($($arg:ident: $ty:ty),* $(,)?) $(-> $out:ty)? = $body:ident) => {
+        $(#[$doc])*
+        $vis fn $name($($arg: $ty),*) $(-> $out)? {
+            #[cfg(target_arch = "x86_64")]
+            if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("bmi1")
+                && is_x86_feature_detected!("bmi2") && is_x86_feature_detected!("lzcnt")
+            {
+                #[target_feature(enable = "avx2,bmi1,bmi2,lzcnt")]
+                fn wider($($arg: $ty),*) $(-> $out)? {
+                    $body($($arg),*)
+                }
+                // SAFETY: the processor has these features.
+                return unsafe { wider($($arg),*) };
+            }
+            $body($($arg),*)
+        }
+    };
+}
+use wide;
+
+const TOKENS: u8 = 0;
+const BYTES: u8 = 1;
+const RANKS: u8 = 128;
+
+/// Bits a sample below which zstd may find what a predictor does not see: text, dither, repetition.
+const FLAT_BITS: usize = 3;
+/// Share of the bytes that zstd is asked about first.
+const PROBE_SHARE: usize = 8;
+/// zstd's levels, of the fast and the dense tier.
+const LEVELS: [i32; 2] = [3, 12];
+
+const SHORT: &str = "it is cut short";
+
+/// Codes chunks. One a thread: it keeps its working memory.
+pub struct Encoder {
+    zstd: CCtx<'static>,
+    coder: rans::Coder,
+    samples: Vec<u16>,
+    residuals: Vec<u16>,
+    bytes: Vec<u8>,
+    seen: Vec<u8>,
+}
+
+impl Default for Encoder {
+    fn default() -> Self {
+        Encoder {
+            zstd: CCtx::create(),
+            coder: rans::Coder::default(),
+            samples: Vec::new(),
+            residuals: Vec::new(),
+            bytes: Vec::new(),
+            seen: Vec::new(),
+        }
+    }
+}
+
+impl Encoder {
+    /// The payload of a chunk. `None` where that does not save at least one part in 64, where the bytes are not what
+    /// the form says, or where zstd alone is likely to do better.
+    pub fn encode(&mut self, plain: &[u8], form: Raster, dense: bool) -> Option<Vec<u8>> {
+        let layout =
+            Layout::new(form, plain.len()).filter(|l| l.samples() > 0 && plain.len() <= limits::CHUNK_BYTES)?;
+        layout.split(plain, &mut self.samples)?;
+        let mut out = header(TOKENS, form);
+        self.residuals.clear();
+        self.residuals.resize(layout.samples(), 0);
+        for plane in layout.planes() {
+            self.plane(plane, layout.bits, &mut out);
+        }
+        out.extend_from_slice(&plain[layout.bytes()..]); // no more than there are
+        let front = out.len();
+        let lanes = Lanes::new(&layout);
+        let (coded, rest) = self.residuals.split_at(lanes.len * lanes.count);
+        for u in rest {
+            out.extend_from_slice(&u.to_le_bytes());
+        }
+        self.coder.encode(&lanes, coded, &mut out);
+        if out.len() * 8 < FLAT_BITS * layout.samples() {
+            out = self.flat(plain, &layout, front, dense, out)?;
+        }
+        (out.len() + out.len() / 64 < plain.len()).then_some(out)
+    }
+
+    /// Writes a plane's mode and makes its residuals.
+    fn plane(&mut self, plane: &Plane, bits: u32, out: &mut Vec<u8>) {
+        let range = plane.start..plane.start + plane.len; // planes lie within the samples
+        let (mut mode, cost) = choose::choose(&self.samples, plane, bits);
+        let mut ranks = None;
+        if let Some(values) = Values::of(&self.samples[range.clone()], bits, &mut self.seen) {
+            // Irregular gaps make a picture rougher than it was: it must be worth it.
+            let set = self.pack(&values.set(bits), LEVELS[0]);
+            values.rank(&mut self.samples[range.clone()]);
+            let (other, cheaper) = choose::choose(&self.samples, plane, values.bits);
+            if cost.saturating_sub(cheaper) * plane.len as u64 > (set.len() as u64 * 8) << 8 {
+                mode = other;
+                ranks = Some((set, values.bits));
+            } else {
+                values.unrank(&mut self.samples[range.clone()]);
+            }
+        }
+        let bits = ranks.as_ref().map_or(bits, |r| r.1);
+        predict::residuals(&self.samples, plane, &mode, bits, &mut self.residuals[range]);
+        let flag = if ranks.is_some() { RANKS } else { 0 };
+        match mode {
+            Mode::Linear(weights) => {
+                out.push(flag);
+                out.extend(weights.iter().flat_map(|w| w.to_le_bytes()));
+            }
+            Mode::Median => out.push(1 | flag),
+            Mode::MedianOfDifferences => out.push(2 | flag),
+        }
+        if let Some((set, _)) = ranks {
+            out.extend_from_slice(&(set.len() as u16).to_le_bytes()); // zstd's bound for 8 KiB is below 2^16
+            out.extend_from_slice(&set);
+        }
+    }
+
+    /// What is best of a flat picture: the tokens, zstd of the residuals, or (`None`) zstd of the plain bytes.
+    fn flat(&mut self, plain: &[u8], layout: &Layout, front: usize, dense: bool, out: Vec<u8>) -> Option<Vec<u8>> {
+        let level = LEVELS[usize::from(dense)];
+        let promises = |this: &mut Self, bytes: &[u8]| {
+            let n = bytes.len() / PROBE_SHARE;
+            let part = &bytes[bytes.len() / 2 - n / 2..][..n]; // the middle
+            dense || this.pack(part, LEVELS[0]).len() * PROBE_SHARE < out.len()
+        };
+        let mut bytes = std::mem::take(&mut self.bytes);
+        bytes.clear();
+        bytes.extend(self.residuals.iter().map(|u| *u as u8)); // the low half
+        if layout.bits > 8 {
+            bytes.extend(self.residuals.iter().map(|u| (u >> 8) as u8)); // the high half
+        }
+        let mut best = out.len();
+        let mut packed = None;
+        if promises(self, &bytes) {
+            let own = self.pack(&bytes, level);
+            if front + own.len() < best {
+                best = front + own.len();
+                packed = Some(own);
+            }
+        }
+        self.bytes = bytes;
+        if promises(self, plain) && self.pack(plain, LEVELS[0]).len() < best {
+            return None;
+        }
+        let mut out = out;
+        if let Some(packed) = packed {
+            out.truncate(front);
+            out.extend_from_slice(&packed);
+            out[0] = BYTES; // there is a header
+        }
+        Some(out)
+    }
+
+    fn pack(&mut self, bytes: &[u8], level: i32) -> Vec<u8> {
+        let mut out = Vec::with_capacity(zstd::zstd_safe::compress_bound(bytes.len()));
+        // Neither can be refused: the level is within zstd's range, and no frame is open.
+        let _ = self.zstd.reset(ResetDirective::SessionOnly);
+        let _ = self.zstd.set_parameter(CParameter::CompressionLevel(level));
+        match self.zstd.compress2(&mut out, bytes) {
+            Ok(_) => out,
+            Err(_) => vec![0; bytes.len() + 64], // out of memory: longer than any other choice, so never taken
+        }
+    }
+}
+
+fn header(coder: u8, form: Raster) -> Vec<u8> {
+    let [kind, bytes, channels, flags] = match form.packing {
+        Packing::V210 => [0; 4],
+        Packing::Rgb10 { big_endian } => [1, 0, 0, u8::from(big_endian)],
+        Packing::Yuv422 { bytes, luma_first, big_endian } => {
+            [2, bytes, 0, u8::from(big_endian) | u8::from(luma_first) << 1]
+        }
+        Packing::Samples { bytes, channels, big_endian } => [3, bytes, channels, u8::from(big_endian)],
+    };
+    let mut out = vec![coder, kind, bytes, channels, flags];
+    out.extend_from_slice(&form.row_bytes.to_le_bytes());
+    out
+}
+
+/// Decodes chunks. One a thread.
+pub struct Decoder {
+    zstd: DCtx<'static>,
+    coder: rans::Coder,
+    samples: Vec<u16>,
+    residuals: Vec<u16>,
+    bytes: Vec<u8>,
+}
+
+impl Default for Decoder {
+    fn default() -> Self {
+        Decoder {
+            zstd: DCtx::create(),
+            coder: rans::Coder::default(),
+            samples: Vec::new(),
+            residuals: Vec::new(),
+            bytes: Vec::new(),
+        }
+    }
+}
+
+impl Decoder {
+    /// Appends the `plain_bytes` bytes that a payload stands for.
+    ///
+    /// # Errors
+    /// What is wrong with the payload; `out` is then as it was.
+    pub fn decode(&mut self, payload: &[u8], plain_bytes: usize, out: &mut Vec<u8>) -> Result<(), &'static str> {
+        if plain_bytes > limits::CHUNK_BYTES {
+            return Err("it is longer than a chunk can be");
+        }
+        let mut rest = payload;
+        let coder = take(&mut rest, 1)?[0];
+        let form = read_form(&mut rest)?;
+        let layout = Layout::new(form, plain_bytes).ok_or("its packing is one that this version does not know")?;
+        let mut modes = Vec::with_capacity(layout.planes().len());
+        let mut ranks = Vec::new();
+        for plane in layout.planes() {
+            let (mode, values) = self.read_mode(&mut rest, plane, layout.bits)?;
+            modes.push((mode, values.as_ref().map_or(layout.bits, |v| v.bits)));
+            ranks.push(values);
+        }
+        let tail = take(&mut rest, plain_bytes - layout.bytes())?; // a layout has no more bytes than there are
+        self.residuals.clear();
+        self.residuals.resize(layout.samples(), 0);
+        match coder {
+            TOKENS => {
+                let lanes = Lanes::new(&layout);
+                let (coded, loose) = self.residuals.split_at_mut(lanes.len * lanes.count);
+                for u in loose {
+                    *u = u16::from_le_bytes(take(&mut rest, 2)?.try_into().map_err(|_| SHORT)?);
+                }
+                rest = self.coder.decode(&lanes, rest, coded)?;
+                if !rest.is_empty() {
+                    return Err("something stands behind its end");
+                }
+            }
+            BYTES => self.read_bytes(rest, layout.bits)?,
+            _ => return Err("its coder is one that this version does not know"),
+        }
+        self.samples.clear();
+        self.samples.resize(layout.samples(), 0);
+        predict::rebuild(&self.residuals, layout.planes(), &modes, &mut self.samples);
+        for (plane, values) in layout.planes().iter().zip(ranks) {
+            if let Some(values) = values {
+                values.unrank(&mut self.samples[plane.start..plane.start + plane.len]); // planes lie within them
+            }
+        }
+        layout.join(&self.samples, out);
+        out.extend_from_slice(tail);
+        Ok(())
+    }
+
+    fn read_mode(
+        &mut self,
+        rest: &mut &[u8],
+        plane: &Plane,
+        bits: u32,
+    ) -> Result<(Mode, Option<Values>), &'static str> {
+        let kind = take(rest, 1)?[0];
+        let mode = match kind & !RANKS {
+            0 => {
+                let weights = take(rest, 2 * TAPS)?.as_chunks::<2>().0;
+                Mode::Linear(std::array::from_fn(|i| weights.get(i).map_or(0, |w| i16::from_le_bytes(*w))))
+            }
+            1 => Mode::Median,
+            2 => Mode::MedianOfDifferences,
+            _ => return Err("its predictor is one that this version does not know"),
+        };
+        if !mode.is_sound(plane) {
+            return Err("its weights are out of bounds");
+        }
+        if kind & RANKS == 0 {
+            return Ok((mode, None));
+        }
+        let n = u16::from_le_bytes(take(rest, 2)?.try_into().map_err(|_| SHORT)?);
+        let frame = take(rest, n.into())?;
+        self.unpack(frame, values::set_bytes(bits))?;
+        Ok((mode, Some(Values::from_set(&self.bytes))))
+    }
+
+    fn read_bytes(&mut self, frame: &[u8], bits: u32) -> Result<(), &'static str> {
+        let n = self.residuals.len();
+        self.unpack(frame, if bits > 8 { 2 * n } else { n })?;
+        let (low, high) = self.bytes.split_at(n);
+        for (u, b) in self.residuals.iter_mut().zip(low) {
+            *u = u16::from(*b);
+        }
+        for (u, b) in self.residuals.iter_mut().zip(high) {
+            *u |= u16::from(*b) << 8;
+        }
+        Ok(())
+    }
+
+    fn unpack(&mut self, frame: &[u8], bytes: usize) -> Result<(), &'static str> {
+        self.bytes.clear();
+        self.bytes.resize(bytes, 0); // at most two for each sample of a chunk, or a set
+        match self.zstd.decompress(&mut self.bytes[..], frame) {
+            Ok(n) if n == bytes => Ok(()),
+            Ok(_) => Err("a part of it is not as long as it should be"),
+            Err(_) => Err("zstd cannot decode a part of it"),
+        }
+    }
+}
+
+fn take<'a>(rest: &mut &'a [u8], n: usize) -> Result<&'a [u8], &'static str> {
+    rest.split_off(..n).ok_or(SHORT)
+}
+
+fn read_form(rest: &mut &[u8]) -> Result<Raster, &'static str> {
+    let &[kind, bytes, channels, flags, a, b, c, d] = take(rest, 8)? else { return Err(SHORT) };
+    let big_endian = flags & 1 == 1;
+    let packing = match kind {
+        0 => Packing::V210,
+        1 => Packing::Rgb10 { big_endian },
+        2 => Packing::Yuv422 { bytes, luma_first: flags & 2 == 2, big_endian },
+        3 => Packing::Samples { bytes, channels, big_endian },
+        _ => return Err("its packing is one that this version does not know"),
+    };
+    let form = Raster { packing, row_bytes: u32::from_le_bytes([a, b, c, d]) };
+    // One spelling of each form, so that what is not written is refused.
+    let spelled = header(0, form);
+    if spelled[1..5] == [kind, bytes, channels, flags] {
+        Ok(form)
+    } else {
+        Err("its form is not spelled as it should be")
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,305 @@
+//! Picture bytes to planes of samples and back.
+//!
+//! Owns how samples lie in the bytes of a [`Packing`], and the order of planes. Knows no predictor.
+//!
+//! # Invariants
+//!
+//! 1. What does not come back from its samples is refused when taken apart: a word with bits where the packing has
+//!    none.
+//! 2. All planes lie behind each other in one vector. A plane that leans on another one stands behind it and is as long.
+
+use crate::chunk::form::{Packing, Raster};
+
+/// Planes of a picture at most.
+pub const PLANES: usize = 4;
+/// The pretended row where none is known, in samples of a plane: far enough for the neighbours above to be known.
+const NO_ROW: usize = 32;
+
+/// Samples of one kind.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Plane {
+    /// Where it begins in the vector of samples.
+    pub start: usize,
+    pub len: usize,
+    /// From a sample to its left neighbour.
+    pub left: usize,
+    /// From a sample to its upper neighbour; more than twice `left`.
+    pub row: usize,
+    /// A plane that is known before this one and looks alike: where it begins.
+    pub leans: Option<usize>,
+}
+
+/// How a chunk's bytes lie in planes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Layout {
+    packing: Packing,
+    /// Bits of a sample.
+    pub bits: u32,
+    /// Bytes of a unit: what is taken apart at once.
+    unit: usize,
+    /// Units in the chunk. Bytes behind them are kept as they are.
+    units: usize,
+    /// Rows do not begin with a unit: all samples are one plane.
+    loose: bool,
+    count: usize,
+    planes: [Plane; PLANES],
+}
+
+impl Layout {
+    /// The layout of a chunk of `bytes` bytes; `None` for a form that there is no code for.
+    pub fn new(form: Raster, bytes: usize) -> Option<Layout> {
+        let (bits, unit, shares): (u32, usize, &[usize]) = match form.packing {
+            Packing::V210 => (10, 16, &[3, 3, 6]),
+            Packing::Rgb10 { .. } => (10, 4, &[1, 1, 1]),
+            Packing::Yuv422 { bytes: b @ 1..=2, .. } => (8 * u32::from(b), 4 * usize::from(b), &[1, 1, 2]),
+            Packing::Samples { bytes: b @ 1..=2, channels: c @ 1..=4, .. } => {
+                let shares: &[usize] = &[1, 1, 1, 1];
+                (8 * u32::from(b), usize::from(b) * usize::from(c), &shares[..usize::from(c)])
+            }
+            _ => return None,
+        };
+        let row_bytes = form.row_bytes as usize;
+        let sample_bytes = if bits == 16 { 2 } else { 1 };
+        let samples = matches!(form.packing, Packing::Samples { .. });
+        let loose =
+            samples && shares.len() > 1 && !row_bytes.is_multiple_of(unit) && row_bytes.is_multiple_of(sample_bytes);
+        let units = bytes / unit;
+        let mut layout =
+            Layout { packing: form.packing, bits, unit, units, loose, count: 0, planes: Default::default() };
+        let mut add = |len, left: usize, row: usize, leans| {
+            let start = layout.planes[..layout.count].iter().map(|p| p.len).sum();
+            let row = if row > 2 * left { row } else { NO_ROW * left };
+            layout.planes[layout.count] = Plane { start, len, left, row, leans };
+            layout.count += 1; // at most four times, see `shares`
+        };
+        if loose {
+            add(units * shares.len(), shares.len(), row_bytes / sample_bytes, None);
+        } else {
+            let row_units = if row_bytes.is_multiple_of(unit) { row_bytes / unit } else { 0 };
+            let video = matches!(form.packing, Packing::V210 | Packing::Yuv422 { .. });
+            for (i, share) in shares.iter().enumerate() {
+                // Cr leans on Cb; what is not the first of RGB on the first; luma on nothing.
+                let leans = if i == 0 || (video && i == 2) { None } else { Some(0) };
+                add(share * units, 1, share * row_units, leans);
+            }
+        }
+        Some(layout)
+    }
+
+    /// The planes, in order.
+    pub fn planes(&self) -> &[Plane] {
+        &self.planes[..self.count]
+    }
+
+    /// Samples of all planes.
+    pub fn samples(&self) -> usize {
+        self.planes().iter().map(|p| p.len).sum()
+    }
+
+    /// Bytes that the samples stand for.
+    pub fn bytes(&self) -> usize {
+        self.units * self.unit
+    }
+
+    /// Takes the first [`Layout::bytes`] of `plain` apart. `None` where a word has bits outside its samples.
+    pub fn split(&self, plain: &[u8], out: &mut Vec<u16>) -> Option<()> {
+        out.clear();
+        out.resize(self.samples(), 0);
+        let plain = plain.get(..self.bytes())?;
+        let n = self.units;
+        match self.packing {
+            Packing::V210 => {
+                let (cb, rest) = out.split_at_mut(3 * n);
+                let (cr, y) = rest.split_at_mut(3 * n);
+                let mut stray = 0;
+                for (((unit, cb), cr), y) in plain
+                    .chunks_exact(16)
+                    .zip(cb.chunks_exact_mut(3))
+                    .zip(cr.chunks_exact_mut(3))
+                    .zip(y.chunks_exact_mut(6))
+                {
+                    let w = |i: usize| u32::from_le_bytes([unit[i], unit[i + 1], unit[i + 2], unit[i + 3]]);
+                    let (a, b, c, d) = (w(0), w(4), w(8), w(12));
+                    let [lo, mid, hi] = [0, 10, 20].map(|s| move |w: u32| (w >> s) as u16 & 0x3ff);
+                    stray |= a | b | c | d;
+                    cb.copy_from_slice(&[lo(a), mid(b), hi(c)]);
+                    cr.copy_from_slice(&[hi(a), lo(c), mid(d)]);
+                    y.copy_from_slice(&[mid(a), lo(b), hi(b), mid(c), lo(d), hi(d)]);
+                }
+                (stray >> 30 == 0).then_some(())
+            }
+            Packing::Rgb10 { big_endian } => {
+                let (g, rest) = out.split_at_mut(n);
+                let (r, b) = rest.split_at_mut(n);
+                let mut stray = 0;
+                for (((unit, g), r), b) in plain.chunks_exact(4).zip(g).zip(r).zip(b) {
+                    let unit = [unit[0], unit[1], unit[2], unit[3]];
+                    let w = if big_endian { u32::from_be_bytes(unit) } else { u32::from_le_bytes(unit) };
+                    stray |= w;
+                    (*r, *g, *b) = ((w >> 22) as u16, (w >> 12) as u16 & 0x3ff, (w >> 2) as u16 & 0x3ff);
+                }
+                (stray & 3 == 0).then_some(())
+            }
+            Packing::Yuv422 { bytes, luma_first, big_endian } => {
+                let (cb, rest) = out.split_at_mut(n);
+                let (cr, y) = rest.split_at_mut(n);
+                let places = if luma_first { [1, 3, 0, 2] } else { [0, 2, 1, 3] };
+                for ((unit, (cb, cr)), y) in
+                    plain.chunks_exact(self.unit).zip(cb.iter_mut().zip(cr)).zip(y.chunks_exact_mut(2))
+                {
+                    let [a, b, c, d] = places.map(|i| sample(unit, i, bytes, big_endian));
+                    (*cb, *cr) = (a, b);
+                    y.copy_from_slice(&[c, d]);
+                }
+                Some(())
+            }
+            Packing::Samples { bytes, channels, big_endian } => {
+                if self.loose || channels == 1 {
+                    for (unit, x) in plain.chunks_exact(usize::from(bytes)).zip(out) {
+                        *x = sample(unit, 0, bytes, big_endian);
+                    }
+                    return Some(());
+                }
+                match (channels, bytes) {
+                    (3, 1) => self.split_samples::<3, 1>(plain, big_endian, out),
+                    (3, _) => self.split_samples::<3, 2>(plain, big_endian, out),
+                    (4, 1) => self.split_samples::<4, 1>(plain, big_endian, out),
+                    (4, _) => self.split_samples::<4, 2>(plain, big_endian, out),
+                    (_, 1) => self.split_samples::<2, 1>(plain, big_endian, out),
+                    (_, _) => self.split_samples::<2, 2>(plain, big_endian, out),
+                }
+                Some(())
+            }
+        }
+    }
+
+    fn split_samples<const CHANNELS: usize, const BYTES: usize>(
+        &self,
+        plain: &[u8],
+        big_endian: bool,
+        out: &mut [u16],
+    ) {
+        let mut planes: [&mut [u16]; CHANNELS] = std::array::from_fn(|_| <&mut [u16]>::default());
+        for (slot, part) in planes.iter_mut().zip(out.chunks_exact_mut(self.units.max(1))) {
+            *slot = part;
+        }
+        for (i, unit) in plain.chunks_exact(CHANNELS * BYTES).enumerate() {
+            for (c, plane) in planes.iter_mut().enumerate() {
+                if let Some(x) = plane.get_mut(i) {
+                    *x = sample(unit, place(CHANNELS, c), BYTES as u8, big_endian); // 1 or 2
+                }
+            }
+        }
+    }
+
+    /// Appends the bytes that the samples stand for.
+    pub fn join(&self, samples: &[u16], out: &mut Vec<u8>) {
+        let start = out.len();
+        out.resize(start + self.bytes(), 0);
+        let (Some(plain), true) = (out.get_mut(start..), samples.len() == self.samples()) else { return };
+        let n = self.units;
+        match self.packing {
+            Packing::V210 => {
+                let (cb, rest) = samples.split_at(3 * n);
+                let (cr, y) = rest.split_at(3 * n);
+                for (((unit, cb), cr), y) in
+                    plain.chunks_exact_mut(16).zip(cb.chunks_exact(3)).zip(cr.chunks_exact(3)).zip(y.chunks_exact(6))
+                {
+                    let w = |a: u16, b: u16, c: u16| {
+                        (u32::from(a) & 0x3ff | (u32::from(b) & 0x3ff) << 10 | (u32::from(c) & 0x3ff) << 20)
+                            .to_le_bytes()
+                    };
+                    unit[..4].copy_from_slice(&w(cb[0], y[0], cr[0]));
+                    unit[4..8].copy_from_slice(&w(y[1], cb[1], y[2]));
+                    unit[8..12].copy_from_slice(&w(cr[1], y[3], cb[2]));
+                    unit[12..].copy_from_slice(&w(y[4], cr[2], y[5]));
+                }
+            }
+            Packing::Rgb10 { big_endian } => {
+                let (g, rest) = samples.split_at(n);
+                let (r, b) = rest.split_at(n);
+                for (((unit, g), r), b) in plain.chunks_exact_mut(4).zip(g).zip(r).zip(b) {
+                    let [r, g, b] = [r, g, b].map(|x| u32::from(*x) & 0x3ff);
+                    let w = r << 22 | g << 12 | b << 2;
+                    unit.copy_from_slice(&if big_endian { w.to_be_bytes() } else { w.to_le_bytes() });
+                }
+            }
+            Packing::Yuv422 { bytes, luma_first, big_endian } => {
+                let (cb, rest) = samples.split_at(n);
+                let (cr, y) = rest.split_at(n);
+                let places = if luma_first { [1, 3, 0, 2] } else { [0, 2, 1, 3] };
+                for ((unit, (cb, cr)), y) in
+                    plain.chunks_exact_mut(self.unit).zip(cb.iter().zip(cr)).zip(y.chunks_exact(2))
+                {
+                    for (i, x) in places.into_iter().zip([*cb, *cr, y[0], y[1]]) {
+                        put(unit, i, bytes, big_endian, x);
+                    }
+                }
+            }
+            Packing::Samples { bytes, channels, big_endian } => {
+                if self.loose || channels == 1 {
+                    for (unit, x) in plain.chunks_exact_mut(usize::from(bytes)).zip(samples) {
+                        put(unit, 0, bytes, big_endian, *x);
+                    }
+                    return;
+                }
+                match (channels, bytes) {
+                    (3, 1) => self.join_samples::<3, 1>(samples, big_endian, plain),
+                    (3, _) => self.join_samples::<3, 2>(samples, big_endian, plain),
+                    (4, 1) => self.join_samples::<4, 1>(samples, big_endian, plain),
+                    (4, _) => self.join_samples::<4, 2>(samples, big_endian, plain),
+                    (_, 1) => self.join_samples::<2, 1>(samples, big_endian, plain),
+                    (_, _) => self.join_samples::<2, 2>(samples, big_endian, plain),
+                }
+            }
+        }
+    }
+
+    fn join_samples<const CHANNELS: usize, const BYTES: usize>(
+        &self,
+        samples: &[u16],
+        big_endian: bool,
+        plain: &mut [u8],
+    ) {
+        let mut planes: [&[u16]; CHANNELS] = [&[]; CHANNELS];
+        for (slot, part) in planes.iter_mut().zip(samples.chunks_exact(self.units.max(1))) {
+            *slot = part;
+        }
+        for (i, unit) in plain.chunks_exact_mut(CHANNELS * BYTES).enumerate() {
+            for (c, plane) in planes.iter().enumerate() {
+                if let Some(x) = plane.get(i) {
+                    put(unit, place(CHANNELS, c), BYTES as u8, big_endian, *x); // 1 or 2
+                }
+            }
+        }
+    }
+}
+
+/// Which sample of a pixel a plane holds: the middle one of three colours comes first, since the others lean on it.
+#[inline(always)]
+fn place(channels: usize, plane: usize) -> usize {
+    match (channels, plane) {
+        (3 | 4, 0) => 1,
+        (3 | 4, 1) => 0,
+        (_, plane) => plane,
+    }
+}
+
+/// The `i`-th sample of a unit, which has so many.
+#[inline(always)]
+fn sample(unit: &[u8], i: usize, bytes: u8, big_endian: bool) -> u16 {
+    match (bytes, big_endian) {
+        (1, _) => u16::from(unit[i]),
+        (_, true) => u16::from_be_bytes([unit[2 * i], unit[2 * i + 1]]),
+        (_, false) => u16::from_le_bytes([unit[2 * i], unit[2 * i + 1]]),
+    }
+}
+
+#[inline(always)]
+fn put(unit: &mut [u8], i: usize, bytes: u8, big_endian: bool, x: u16) {
+    match (bytes, big_endian) {
+        (1, _) => unit[i] = x as u8, // samples of 8 bits
+        (_, true) => unit[2 * i..2 * i + 2].copy_from_slice(&x.to_be_bytes()),
+        (_, false) => unit[2 * i..2 * i + 2].copy_from_slice(&x.to_le_bytes()),
+    }
+}

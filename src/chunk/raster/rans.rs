@@ -1,0 +1,594 @@
+//! The fast coder: tokens by static ANS in a few contexts, the bits below them as they are.
+//!
+//! Owns the section that holds a chunk's residuals:
+//!
+//! ```text
+//!  per class   4 bytes   bit k: level k + 1 has another context than level k (bit 31 zero)
+//!  tables      bytes of them (u16), then bits, lowest first: per context, in order of class and level, its last
+//!              token (6 bits), then for each token up to it its frequency plus one as a gamma code: as many zero
+//!              bits as it has bits below its first, then its bits from the first on, highest first
+//!  states      4 bytes for each lane: where the decoder begins
+//!  words       their number (u32), then 2 bytes each, in the order of decoding
+//!  bits        bytes of them (u32), then bits, lowest first, in the order of decoding; 8 zero bytes at the end
+//! ```
+//!
+//! Frequencies of a context sum up to 2^[`FREQUENCY_BITS`]. Decoding goes place by place, lane by lane: the low bits
+//! of the lane's state name the token, the state becomes `frequency * (state >> FREQUENCY_BITS) + (low bits - sum of
+//! the frequencies before it)`, and if it is below 2^16 the next word comes in below it. Then the token's bits are read.
+//!
+//! # Invariants
+//!
+//! 1. A decoder reads nothing beyond its section, and ends with all words, and each state at 2^16.
+//! 2. All numbers are whole.
+
+use super::lanes::{LANES, Lanes, PAD, STRETCH};
+use super::tokens::{LEVELS, MEANING, TOKENS, token};
+use super::wide;
+
+/// Frequencies of a context sum up to 2 to this.
+pub const FREQUENCY_BITS: u32 = 11;
+const SLOTS: usize = 1 << FREQUENCY_BITS;
+/// Contexts of a class at most.
+const CONTEXTS: usize = 8;
+const STATE_MIN: u32 = 1 << 16;
+/// Zero bytes behind the bits, so that eight bytes can be read at any bit.
+const SLACK: usize = 8;
+
+type Counts = [u32; 64];
+
+/// Bits a context's choice saves and costs, in 256ths.
+fn log2_256(n: u32) -> u64 {
+    if n == 0 {
+        return 0;
+    }
+    let k = n.ilog2();
+    let m = (u64::from(n) << 32 >> k) as u32; // 32 bits behind the point
+    // Four squarings' worth would be exact to 1/16; a parabola is exact to 1/100 and enough for a choice.
+    let f = u64::from(m) >> 16;
+    let bend = (f * (65536 - f)) >> 16;
+    (u64::from(k) << 8) + ((f + bend * 88 / 256) >> 8)
+}
+
+/// 256ths of a bit that the tokens cost in a context of their own, and the context itself.
+fn cost(counts: &Counts) -> u64 {
+    let n: u32 = counts.iter().sum();
+    let all = log2_256(n);
+    let mut sum = 6 << 8;
+    for &c in counts.iter().take(TOKENS) {
+        if c > 0 {
+            sum += u64::from(c) * all.saturating_sub(log2_256(c));
+            let f = (u64::from(c) << FREQUENCY_BITS) / u64::from(n);
+            sum += (2 * (f + 2).ilog2() as u64 + 1) << 8;
+        } else {
+            sum += 1 << 7;
+        }
+    }
+    sum
+}
+
+/// Joins neighbouring levels as long as that is cheaper. Returns bit k where level k + 1 begins a context.
+fn divide(levels: &[Counts; LEVELS]) -> (u32, Vec<Counts>) {
+    let mut parts: Vec<(Counts, u64, usize)> = Vec::new();
+    for (k, counts) in levels.iter().enumerate() {
+        if counts.iter().any(|&c| c > 0) {
+            parts.push((*counts, cost(counts), k));
+        }
+    }
+    if parts.is_empty() {
+        return (0, vec![levels[0]]);
+    }
+    let join = |a: &Counts, b: &Counts| -> Counts { std::array::from_fn(|i| a[i] + b[i]) };
+    let gain = |a: &(Counts, u64, usize), b: &(Counts, u64, usize)| (a.1 + b.1) as i64 - cost(&join(&a.0, &b.0)) as i64;
+    let mut gains: Vec<i64> = parts.windows(2).map(|w| gain(&w[0], &w[1])).collect();
+    while let Some((i, &best)) = gains.iter().enumerate().max_by_key(|(i, g)| (**g, usize::MAX - i)) {
+        if best < 0 && parts.len() <= CONTEXTS {
+            break;
+        }
+        let counts = join(&parts[i].0, &parts[i + 1].0);
+        parts[i] = (counts, cost(&counts), parts[i].2);
+        parts.remove(i + 1);
+        gains.remove(i);
+        if i > 0 {
+            gains[i - 1] = gain(&parts[i - 1], &parts[i]);
+        }
+        if i < gains.len() {
+            gains[i] = gain(&parts[i], &parts[i + 1]);
+        }
+    }
+    let bits = parts[1..].iter().fold(0, |bits, p| bits | 1 << (p.2 - 1)); // the first part is at a lower level
+    (bits, parts.into_iter().map(|p| p.0).collect())
+}
+
+/// Frequencies that sum up to [`SLOTS`]; every token that comes has one.
+fn frequencies(counts: &Counts) -> [u16; 64] {
+    let n: u64 = counts.iter().map(|&c| u64::from(c)).sum();
+    let mut f = [0u16; 64];
+    if n == 0 {
+        f[0] = SLOTS as u16;
+        return f;
+    }
+    let mut sum = 0i32;
+    for (f, &c) in f.iter_mut().zip(counts) {
+        if c > 0 {
+            *f = ((u64::from(c) * SLOTS as u64 + n / 2) / n).max(1) as u16; // at most SLOTS
+            sum += i32::from(*f);
+        }
+    }
+    // The largest ones bear what rounding left.
+    let mut over = sum - SLOTS as i32;
+    while over != 0 {
+        let Some(big) = f.iter_mut().max_by_key(|f| **f) else { break };
+        let step = over.clamp(-i32::from(*big), i32::from(*big) / 4 + i32::from(*big > 1 && *big < 4));
+        if step == 0 {
+            break; // cannot be: at most 64 tokens share 2^11
+        }
+        *big = (i32::from(*big) - step) as u16; // within 0..=2 * SLOTS
+        over -= step;
+    }
+    f
+}
+
+/// Bits, lowest first.
+#[derive(Default)]
+pub struct BitWriter {
+    bytes: Vec<u8>,
+    hold: u64,
+    held: u32,
+}
+
+impl BitWriter {
+    /// Writes the low `n` bits of `value`, which has no others; `n` is at most 32.
+    #[inline(always)]
+    pub fn put(&mut self, value: u32, n: u32) {
+        self.hold |= u64::from(value) << self.held; // fewer than 32 are held
+        self.held += n;
+        if self.held >= 32 {
+            self.bytes.extend_from_slice(&(self.hold as u32).to_le_bytes());
+            self.hold >>= 32;
+            self.held -= 32;
+        }
+    }
+
+    fn gamma(&mut self, value: u32) {
+        let k = value.ilog2();
+        self.put(0, k);
+        for i in (0..=k).rev() {
+            self.put(value >> i & 1, 1);
+        }
+    }
+
+    pub fn finish(mut self) -> Vec<u8> {
+        let n = self.held.div_ceil(8) as usize;
+        self.bytes.extend_from_slice(&(self.hold as u32).to_le_bytes()[..n]); // at most 31 bits are held
+        self.bytes
+    }
+}
+
+/// Reads what [`BitWriter`] wrote; zero bits behind the end.
+pub struct BitReader<'a> {
+    bytes: &'a [u8],
+    at: usize,
+}
+
+impl<'a> BitReader<'a> {
+    pub fn new(bytes: &'a [u8]) -> Self {
+        BitReader { bytes, at: 0 }
+    }
+
+    fn bit(&mut self) -> u32 {
+        let byte = self.bytes.get(self.at / 8).copied().unwrap_or(0);
+        self.at += 1;
+        u32::from(byte >> ((self.at - 1) % 8) & 1)
+    }
+
+    pub fn get(&mut self, n: u32) -> u32 {
+        (0..n).fold(0, |v, i| v | self.bit() << i)
+    }
+
+    fn gamma(&mut self) -> Option<u32> {
+        let mut k = 0;
+        while self.bit() == 0 {
+            k += 1;
+            if k > FREQUENCY_BITS + 1 {
+                return None;
+            }
+        }
+        Some((0..k).fold(1, |v, _| v << 1 | self.bit()))
+    }
+}
+
+fn put_u32(out: &mut Vec<u8>, n: usize) {
+    out.extend_from_slice(&(n as u32).to_le_bytes()); // lengths within a chunk
+}
+
+/// What a coder needs, kept from chunk to chunk.
+#[derive(Default)]
+pub struct Coder {
+    tokens: Vec<u8>,
+    levels: Vec<u8>,
+    counts: Vec<Counts>,
+    words: Vec<u16>,
+    tables: Vec<u32>,
+}
+
+/// How a token is coded in a context.
+#[derive(Clone, Copy, Default)]
+struct Symbol {
+    frequency: u32,
+    start: u32,
+}
+
+impl Coder {
+    /// Appends the section of these residuals, lane behind lane.
+    pub fn encode(&mut self, lanes: &Lanes, u: &[u16], out: &mut Vec<u8>) {
+        let stride = lanes.stride();
+        self.tokens.clear();
+        self.tokens.resize(stride * lanes.count, 0);
+        self.levels.clear();
+        self.levels.resize(stride * lanes.count, 0);
+        self.counts.clear();
+        self.counts.resize(LEVELS * lanes.classes, [0; 64]);
+        survey(lanes, u, &mut self.tokens, &mut self.levels, &mut self.counts);
+
+        let mut symbols: Vec<[Symbol; 64]> = Vec::new();
+        let mut context_of = [[0u8; LEVELS]; LANES];
+        let mut tables = BitWriter::default();
+        for (class, of) in self.counts.as_chunks::<LEVELS>().0.iter().zip(&mut context_of) {
+            let (borders, contexts) = divide(class);
+            out.extend_from_slice(&borders.to_le_bytes());
+            let mut context = symbols.len() as u8; // at most 8 contexts for each of 4 classes
+            for (k, of) in of.iter_mut().enumerate() {
+                context += u8::from(k > 0 && borders >> (k - 1) & 1 == 1);
+                *of = context;
+            }
+            for counts in &contexts {
+                let f = frequencies(counts);
+                let last = f.iter().rposition(|&f| f > 0).unwrap_or(0);
+                tables.put(last as u32, 6);
+                let mut start = 0;
+                let mut row = [Symbol::default(); 64];
+                for (symbol, &f) in row.iter_mut().zip(&f[..=last]) {
+                    tables.gamma(u32::from(f) + 1);
+                    *symbol = Symbol { frequency: f.into(), start };
+                    start += u32::from(f);
+                }
+                symbols.push(row);
+            }
+        }
+        let tables = tables.finish();
+        out.extend_from_slice(&(tables.len() as u16).to_le_bytes()); // 32 contexts of 60 tokens of 25 bits
+        out.extend_from_slice(&tables);
+
+        self.words.clear();
+        self.words.resize(lanes.len * lanes.count + 1, 0);
+        let mut states = [STATE_MIN; LANES];
+        let context_of: [&[u8; LEVELS]; LANES] = std::array::from_fn(|j| &context_of[lanes.lanes[j].class]);
+        let n = write_tokens(lanes, &self.tokens, &self.levels, &context_of, &symbols, &mut states, &mut self.words);
+        for state in &states[..lanes.count] {
+            out.extend_from_slice(&state.to_le_bytes());
+        }
+        put_u32(out, n);
+        for word in self.words[..n].iter().rev() {
+            out.extend_from_slice(&word.to_le_bytes());
+        }
+        let at = out.len();
+        put_u32(out, 0);
+        write_bits(lanes, &self.tokens, u, out);
+        let n = out.len() - at - 4 + SLACK;
+        out[at..at + 4].copy_from_slice(&(n as u32).to_le_bytes()); // below two bytes a sample
+        out.extend_from_slice(&[0; SLACK]);
+    }
+
+    /// Reads a section into `u`, lane behind lane. Returns what is behind it.
+    pub fn decode<'a>(&mut self, lanes: &Lanes, payload: &'a [u8], u: &mut [u16]) -> Result<&'a [u8], &'static str> {
+        self.decode_as(lanes, payload, u, read_all)
+    }
+
+    fn decode_as<'a>(
+        &mut self,
+        lanes: &Lanes,
+        mut payload: &'a [u8],
+        u: &mut [u16],
+        read_all: ReadAll,
+    ) -> Result<&'a [u8], &'static str> {
+        const SHORT: &str = "it is cut short";
+        let mut take = |n: usize| payload.split_off(..n).ok_or(SHORT);
+        let mut borders = [0u32; LANES];
+        for b in &mut borders[..lanes.classes] {
+            *b = le32(take(4)?);
+            if *b >> 31 != 0 || b.count_ones() as usize >= CONTEXTS {
+                return Err("it has more contexts than there are");
+            }
+        }
+        let n = u16::from_le_bytes(take(2)?.try_into().map_err(|_| SHORT)?);
+        let mut bits = BitReader::new(take(n.into())?);
+        self.tables.clear();
+        let mut context_of = [[0u8; LEVELS]; LANES];
+        let mut context = 0u8;
+        for (borders, of) in borders.iter().zip(&mut context_of).take(lanes.classes) {
+            for (k, of) in of.iter_mut().enumerate() {
+                if k == 0 || borders >> (k - 1) & 1 == 1 {
+                    self.read_table(&mut bits)?;
+                    context += 1; // at most 8 for each of 4 classes
+                }
+                *of = context - 1;
+            }
+        }
+        let mut states = [0u32; LANES];
+        for state in &mut states[..lanes.count] {
+            *state = le32(take(4)?);
+        }
+        let n = le32(take(4)?) as usize;
+        let words = take(n.checked_mul(2).ok_or(SHORT)?)?;
+        let n = le32(take(4)?) as usize;
+        let bits = take(n)?;
+        if bits.len() < SLACK {
+            return Err(SHORT);
+        }
+        self.tokens.clear();
+        self.tokens.resize(lanes.stride() * lanes.count, 0);
+        let by_sum: [[u8; 512]; LANES] = std::array::from_fn(|j| {
+            let of = &context_of[lanes.lanes[j].class];
+            std::array::from_fn(|s| of[usize::from(super::tokens::LEVEL[s])])
+        });
+        let read = Reading { words, bits, tables: &self.tables, by_sum: &by_sum };
+        let whole = read_all(lanes, &read, &mut states, &mut self.tokens, u);
+        whole.then_some(payload).ok_or("its words do not end where its samples do")
+    }
+
+    /// Adds a context's table: for each slot the token (6 bits), its frequency (13), and the slot's number in it (12).
+    fn read_table(&mut self, bits: &mut BitReader<'_>) -> Result<(), &'static str> {
+        const WRONG: &str = "its frequencies do not sum up";
+        let end = self.tables.len() + SLOTS;
+        let last = bits.get(6);
+        for token in 0..=last {
+            let f = bits.gamma().ok_or(WRONG)? - 1; // a gamma code is at least 1
+            if self.tables.len() + f as usize > end || token as usize >= TOKENS {
+                return Err(WRONG);
+            }
+            self.tables.extend((0..f).map(|k| token | f << 6 | k << 19));
+        }
+        if self.tables.len() == end { Ok(()) } else { Err(WRONG) }
+    }
+}
+
+fn le32(bytes: &[u8]) -> u32 {
+    bytes.first_chunk().map_or(0, |b| u32::from_le_bytes(*b))
+}
+
+#[inline(always)]
+fn survey_body(lanes: &Lanes, u: &[u16], tokens: &mut [u8], levels: &mut [u8], counts: &mut [Counts]) {
+    let stride = lanes.stride();
+    for (t, u) in tokens.chunks_exact_mut(stride).zip(u.chunks_exact(lanes.len.max(1))) {
+        for (t, &u) in t[PAD..].iter_mut().zip(u) {
+            *t = token(u);
+        }
+    }
+    lanes.levels(tokens, levels);
+    for (j, (t, l)) in tokens.chunks_exact(stride).zip(levels.chunks_exact(stride)).enumerate() {
+        let Some((counts, _)) = counts[lanes.lanes[j].class * LEVELS..].split_first_chunk_mut::<LEVELS>() else {
+            return;
+        };
+        for (&t, &l) in t[PAD..].iter().zip(&l[PAD..]) {
+            counts[usize::from(l) % LEVELS][usize::from(t) % 64] += 1; // fewer than 2^32 samples
+        }
+    }
+}
+wide! {
+    fn survey(lanes: &Lanes, u: &[u16], tokens: &mut [u8], levels: &mut [u8], counts: &mut [Counts]) = survey_body
+}
+
+/// Writes tokens from the last to the first, so that a decoder meets them from the first on. `words` has room for one
+/// a token; returns how many there are.
+fn write_tokens(
+    lanes: &Lanes,
+    tokens: &[u8],
+    levels: &[u8],
+    context_of: &[&[u8; LEVELS]; LANES],
+    symbols: &[[Symbol; 64]],
+    states: &mut [u32; LANES],
+    words: &mut [u16],
+) -> usize {
+    let mut at = 0;
+    let stride = lanes.stride();
+    for i in (0..lanes.len).rev() {
+        for j in (0..lanes.count).rev() {
+            let place = j * stride + PAD + i;
+            let context = context_of[j][usize::from(levels[place]) % LEVELS];
+            let s = symbols[usize::from(context)][usize::from(tokens[place]) % 64];
+            let x = states[j];
+            // No branch: whether a word leaves is as good as random.
+            let leaves = u64::from(x) >= u64::from(s.frequency) << (32 - FREQUENCY_BITS);
+            words[at] = x as u16; // the low half
+            at += usize::from(leaves);
+            let x = x >> (16 * u32::from(leaves));
+            // Every token that comes has a frequency; the state stays below 2^32.
+            let f = s.frequency.max(1);
+            states[j] = ((x / f) << FREQUENCY_BITS).wrapping_add(s.start).wrapping_add(x % f);
+        }
+    }
+    at
+}
+
+#[inline(always)]
+fn write_bits_body(lanes: &Lanes, tokens: &[u8], u: &[u16], out: &mut Vec<u8>) {
+    let stride = lanes.stride();
+    let (mut hold, mut held) = (0u64, 0u32);
+    for i in 0..lanes.len {
+        for j in 0..lanes.count {
+            let (base, n) = MEANING[usize::from(tokens[j * stride + PAD + i]) % 64];
+            hold |= u64::from(u[j * lanes.len + i].wrapping_sub(base)) << held;
+            held += u32::from(n); // at most 7 and four times 13
+        }
+        out.extend_from_slice(&hold.to_le_bytes());
+        out.truncate(out.len() - 8 + (held / 8) as usize); // as many as are full
+        hold >>= held & !7;
+        held &= 7;
+    }
+    out.extend_from_slice(&hold.to_le_bytes()[..held.div_ceil(8) as usize]);
+}
+wide! {
+    /// Writes the bits below the tokens.
+    fn write_bits(lanes: &Lanes, tokens: &[u8], u: &[u16], out: &mut Vec<u8>) = write_bits_body
+}
+
+/// What a decoder reads from.
+struct Reading<'a> {
+    words: &'a [u8],
+    bits: &'a [u8],
+    tables: &'a [u32],
+    by_sum: &'a [[u8; 512]; LANES],
+}
+
+type ReadAll = fn(&Lanes, &Reading<'_>, &mut [u32; LANES], &mut [u8], &mut [u16]) -> bool;
+
+/// `NEAR`: the left neighbour is the token before, in all lanes.
+#[inline(always)]
+fn read_body<const N: usize, const NEAR: bool>(
+    lanes: &Lanes,
+    from: &Reading<'_>,
+    states: &mut [u32; LANES],
+    tokens: &mut [u8],
+    u: &mut [u16],
+) -> bool {
+    let stride = lanes.stride();
+    let (words, tables) = (from.words.as_chunks::<2>().0, from.tables.as_chunks::<SLOTS>().0);
+    let (mut word_at, mut bit_at) = (0usize, 0usize);
+    let mut sums = [[0u16; STRETCH]; N];
+    let mut found = [[0u8; STRETCH]; N];
+    let mut values = [[0u16; STRETCH]; N];
+    let mut x: [u32; N] = std::array::from_fn(|j| states[j]);
+    let (mut l, mut ll) = ([0u16; N], [0u16; N]);
+    let cross: [usize; N] = std::array::from_fn(|j| lanes.lanes[j].cross.unwrap_or(0));
+    let mut i = 0;
+    while i < lanes.len {
+        let n = lanes.reach(i).min(STRETCH);
+        let mut weights = [[0u16; 3]; N];
+        for j in 0..N {
+            let lane = &lanes.lanes[j];
+            lane.above(&tokens[j * stride..][..stride], i, &mut sums[j][..n]);
+            weights[j] = lane.weights(i);
+        }
+        for k in 0..n {
+            // Four lanes take at most 52 bits, 57 are there.
+            let Some(&eight) = from.bits.get(bit_at / 8..).and_then(|b| b.first_chunk::<8>()) else { return false };
+            let mut hold = u64::from_le_bytes(eight) >> (bit_at % 8);
+            let mut now = [0u8; N];
+            for j in 0..N {
+                if !NEAR {
+                    let lane = &lanes.lanes[j];
+                    let at = |back: usize| match k.checked_sub(back) {
+                        Some(k) => found[j][k],
+                        None => tokens[j * stride + PAD + i + k - back],
+                    };
+                    (l[j], ll[j]) = (at(lane.left).into(), at(2 * lane.left).into());
+                }
+                let [a, b, c] = weights[j];
+                let sum = sums[j][k]
+                    .wrapping_add(a.wrapping_mul(l[j]))
+                    .wrapping_add(b.wrapping_mul(ll[j]))
+                    .wrapping_add(c.wrapping_mul(now[cross[j] % N].into()));
+                let context = usize::from(from.by_sum[j][usize::from(sum & 511)]);
+                let Some(table) = tables.get(context) else { return false };
+                let entry = table[x[j] as usize % SLOTS];
+                let token = entry & 63;
+                let state = (entry >> 6 & 0x1fff).wrapping_mul(x[j] >> FREQUENCY_BITS).wrapping_add(entry >> 19);
+                // No branch: whether a word comes in is as good as random.
+                let word = words.get(word_at).map_or(0, |w| u32::from(u16::from_le_bytes(*w)));
+                let comes = state < STATE_MIN;
+                x[j] = if comes { state << 16 | word } else { state };
+                word_at += usize::from(comes);
+                let (base, bits) = MEANING[token as usize];
+                values[j][k] = base.wrapping_add(hold as u16 & ((1 << bits) - 1));
+                hold >>= bits;
+                bit_at += usize::from(bits);
+                found[j][k] = token as u8;
+                now[j] = token as u8;
+                (ll[j], l[j]) = (l[j], token as u16);
+            }
+        }
+        for j in 0..N {
+            tokens[j * stride + PAD + i..][..n].copy_from_slice(&found[j][..n]);
+            u[j * lanes.len + i..][..n].copy_from_slice(&values[j][..n]);
+        }
+        i += n;
+    }
+    word_at == words.len() && x == [STATE_MIN; N]
+}
+
+#[inline(always)]
+fn read_all_body(l: &Lanes, r: &Reading<'_>, s: &mut [u32; LANES], t: &mut [u8], u: &mut [u16]) -> bool {
+    match (l.count, l.lanes.iter().all(|l| l.left <= 1)) {
+        (3, _) => read_body::<3, true>(l, r, s, t, u),
+        (_, true) => read_body::<4, true>(l, r, s, t, u),
+        (_, false) => read_body::<4, false>(l, r, s, t, u),
+    }
+}
+wide! { fn read_all(l: &Lanes, r: &Reading<'_>, s: &mut [u32; LANES], t: &mut [u8], u: &mut [u16]) -> bool = read_all_body }
+
+#[cfg(test)]
+mod tests {
+    use super::super::planes::Layout;
+    use super::*;
+    use crate::chunk::form::{Packing, Raster};
+    use proptest::prelude::*;
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+
+        #[test]
+        fn both_compilations_agree_and_residuals_come_back(
+            channels in 1..5u8,
+            row_bytes in 0..900u32,
+            seed in prop::collection::vec(prop_oneof![0..4u16, 0..300u16, any::<u16>()], 1..50),
+            n in 1..9000usize,
+        ) {
+            let packing = Packing::Samples { bytes: 2, channels, big_endian: false };
+            let layout = Layout::new(Raster { packing, row_bytes }, n * 2).unwrap();
+            let lanes = Lanes::new(&layout);
+            let u: Vec<u16> = seed.iter().cycle().take(lanes.len * lanes.count).copied().collect();
+            let (mut coder, mut section) = (Coder::default(), Vec::new());
+            coder.encode(&lanes, &u, &mut section);
+            let (tokens, levels, counts) = (coder.tokens.clone(), coder.levels.clone(), coder.counts.clone());
+            coder.tokens.fill(0);
+            coder.levels.fill(0);
+            coder.counts.fill([0; 64]);
+            survey_body(&lanes, &u, &mut coder.tokens, &mut coder.levels, &mut coder.counts);
+            prop_assert!(tokens == coder.tokens && levels == coder.levels && counts == coder.counts);
+            let (mut bits, mut twin) = (Vec::new(), Vec::new());
+            write_bits(&lanes, &tokens, &u, &mut bits);
+            write_bits_body(&lanes, &tokens, &u, &mut twin);
+            prop_assert_eq!(bits, twin);
+            let mut back = vec![0; u.len()];
+            prop_assert_eq!(coder.decode(&lanes, &section, &mut back), Ok(&[][..]));
+            prop_assert_eq!(&back, &u);
+            back.fill(0);
+            prop_assert_eq!(coder.decode_as(&lanes, &section, &mut back, read_all_body), Ok(&[][..]));
+            prop_assert_eq!(&back, &u);
+        }
+
+        #[test]
+        fn frequencies_sum_up_and_leave_no_token_out(counts in prop::collection::vec(prop_oneof![Just(0u32), 1..3u32, 0..1_000_000u32], TOKENS)) {
+            let counts: Counts = std::array::from_fn(|i| counts.get(i).copied().unwrap_or(0));
+            let f = frequencies(&counts);
+            prop_assert_eq!(f.iter().map(|&f| usize::from(f)).sum::<usize>(), SLOTS);
+            prop_assert!(counts.iter().zip(&f).all(|(&c, &f)| c == 0 || f > 0));
+        }
+    }
+
+    #[test]
+    fn tokens_and_bits_tell_every_residual() {
+        for u in 0..=u16::MAX {
+            let (base, bits) = MEANING[usize::from(token(u))];
+            assert!(u >= base && u32::from(u - base) < 1 << bits && usize::from(token(u)) < TOKENS, "{u}");
+        }
+    }
+
+    #[test]
+    fn logarithms_are_near_enough_for_a_choice() {
+        for n in (1..5000).chain([1 << 20, u32::MAX]) {
+            let error = log2_256(n) as f64 / 256.0 - f64::from(n).log2();
+            assert!(error.abs() < 0.02, "{n}: {error}");
+        }
+    }
+}

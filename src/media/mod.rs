@@ -13,8 +13,11 @@
 //! 3. A restore never needs a splitter: what it did stands in the recipe.
 //! 4. A splitter's memory does not grow with the file, and it never looks further than its window.
 
+pub mod deflate;
 pub mod flac;
+pub mod gzip;
 pub mod mp3;
+mod nested;
 pub mod ogg;
 pub mod opaque;
 mod patience;
@@ -22,9 +25,11 @@ pub mod permute;
 mod runs;
 mod signed;
 pub mod tags;
+pub mod tar;
 #[cfg(test)]
 pub(crate) mod testing;
 pub mod ts;
+pub mod zip;
 
 use crate::chunk::Form;
 use crate::error::{Error, Result};
@@ -153,9 +158,17 @@ pub const MP3: SplitterId = SplitterId { number: 2, version: 1 };
 pub const OGG: SplitterId = SplitterId { number: 3, version: 1 };
 /// MPEG-TS, M2TS: elementary streams apart from packets.
 pub const TS: SplitterId = SplitterId { number: 4, version: 1 };
+/// tar: members apart from headers, each by its own splitter.
+pub const TAR: SplitterId = SplitterId { number: 16, version: 1 };
+/// ZIP: the same.
+pub const ZIP: SplitterId = SplitterId { number: 17, version: 1 };
+/// gzip: the text apart from headers, by its own splitter.
+pub const GZIP: SplitterId = SplitterId { number: 18, version: 1 };
 
 /// Not a splitter, but a way back that several use: bytes of streams put in another order, see [`permute`].
 pub const PERMUTE: SplitterId = SplitterId { number: 0x100, version: 1 };
+/// Not a splitter: the way back of [`deflate`], for whichever wrapper stands around it.
+pub const DEFLATE: SplitterId = SplitterId { number: 0x104, version: 1 };
 
 /// Rebuilds the `bytes` bytes of the file that a mapped segment stands for. `parts` are the bytes that it takes of
 /// its streams, range by range.
@@ -168,6 +181,7 @@ pub fn inverse(how: SplitterId, parameters: &[u8], parts: &[&[u8]], bytes: usize
         OGG => ogg::inverse(parameters, parts, bytes)?,
         TS => ts::inverse(parameters, parts, bytes)?,
         PERMUTE => permute::inverse(parameters, parts, bytes)?,
+        DEFLATE => deflate::inverse(parameters, parts, bytes)?,
         _ => {
             return Err(Error::Malformed {
                 what: "a recipe",
@@ -183,8 +197,43 @@ pub fn inverse(how: SplitterId, parameters: &[u8], parts: &[&[u8]], bytes: usize
     }
 }
 
-/// Chooses the splitter by the file's own bytes, never by its name.
+/// When deflate is undone: it costs far more than any other splitter.
+#[derive(Clone, Copy, Default)]
+pub enum Deflate<'a> {
+    #[default]
+    Never,
+    Always,
+    /// Where the answer is yes: it is shown the first bytes of a stream's text, up to 2 MiB, once a stream.
+    Ask(&'a (dyn Fn(&[u8]) -> bool + Sync)),
+}
+
+/// What a splitter may do.
+#[derive(Clone, Copy, Default)]
+pub struct Options<'a> {
+    pub deflate: Deflate<'a>,
+}
+
+/// As [`open_with`], with what is cheap.
 pub fn open(hints: Hints<'_>) -> Box<dyn Splitter> {
+    open_with(hints, Options::default())
+}
+
+/// Chooses the splitter by the file's own bytes, never by its name.
+pub fn open_with<'a>(hints: Hints<'_>, options: Options<'a>) -> Box<dyn Splitter + 'a> {
+    if let Some(s) = tar::open(hints, open_member) {
+        return s;
+    }
+    if let Some(s) = zip::open(hints, options) {
+        return s;
+    }
+    if let Some(s) = gzip::open(hints, options) {
+        return s;
+    }
+    open_member(hints)
+}
+
+/// As [`open`], for a member of an archive: no other archive.
+fn open_member<'a>(hints: Hints<'_>) -> Box<dyn Splitter + 'a> {
     if let Some(s) = flac::open(hints) {
         return s;
     }

@@ -8,7 +8,8 @@
 //! measured over a whole corpus of masters.
 
 use super::pcm::{self, Effort};
-use super::{Form, Pcm};
+use super::raster;
+use super::{Form, Pcm, Raster};
 use crate::error::{Error, Result};
 use crate::format::limits;
 use crate::format::record::Codec;
@@ -67,6 +68,8 @@ pub struct Squeezer {
     probe: CCtx<'static>,
     pcm: pcm::Encoder,
     pcm_back: pcm::Decoder,
+    raster: raster::Encoder,
+    raster_back: raster::Decoder,
     scratch: Vec<u8>,
 }
 
@@ -93,6 +96,8 @@ impl Squeezer {
             probe,
             pcm: pcm::Encoder::default(),
             pcm_back: pcm::Decoder::default(),
+            raster: raster::Encoder::default(),
+            raster_back: raster::Decoder::default(),
             scratch: Vec::new(),
         }
     }
@@ -108,7 +113,8 @@ impl Squeezer {
         }
         let media = match form {
             Form::Pcm(form) => self.pcm(plain, form),
-            Form::Bytes | Form::Raster(_) => None,
+            Form::Raster(form) => self.raster(plain, form),
+            Form::Bytes => None,
         };
         // Constant and repeated samples are zstd's; what a media codec leaves below a quarter may be such.
         match media {
@@ -132,6 +138,14 @@ impl Squeezer {
         self.scratch.clear();
         self.pcm_back.decode(&bytes, plain.len(), &mut self.scratch).ok()?;
         (self.scratch == plain).then_some(Payload::Coded { codec: Codec::PCM, parameters: Vec::new(), bytes })
+    }
+
+    /// As samples of a picture, likewise.
+    fn raster(&mut self, plain: &[u8], form: Raster) -> Option<Payload> {
+        let bytes = self.raster.encode(plain, form, self.tier == Tier::Dense)?;
+        self.scratch.clear();
+        self.raster_back.decode(&bytes, plain.len(), &mut self.scratch).ok()?;
+        (self.scratch == plain).then_some(Payload::Coded { codec: Codec::RASTER, parameters: Vec::new(), bytes })
     }
 
     fn zstd(&mut self, plain: &[u8]) -> Payload {
@@ -241,11 +255,12 @@ fn undelta(
 pub struct Unsqueezer {
     zstd: DCtx<'static>,
     pcm: pcm::Decoder,
+    raster: raster::Decoder,
 }
 
 impl Default for Unsqueezer {
     fn default() -> Self {
-        Unsqueezer { zstd: DCtx::create(), pcm: pcm::Decoder::default() }
+        Unsqueezer { zstd: DCtx::create(), pcm: pcm::Decoder::default(), raster: raster::Decoder::default() }
     }
 }
 
@@ -289,6 +304,7 @@ impl Unsqueezer {
                 undelta(prefix, payload, want, out).map_err(bad)?;
             }
             Codec::PCM => self.pcm.decode(payload, want, out).map_err(bad)?,
+            Codec::RASTER => self.raster.decode(payload, want, out).map_err(bad)?,
             Codec::RAW if payload.len() == want => out.extend_from_slice(payload),
             Codec::RAW => return Err(bad("it is not as long as its header says")),
             Codec::ZSTD => {

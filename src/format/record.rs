@@ -54,6 +54,8 @@ impl Codec {
     pub const DELTA: Codec = Codec { number: 2, version: 1 };
     /// Samples of sound, see `chunk::pcm`.
     pub const PCM: Codec = Codec { number: 3, version: 1 };
+    /// Samples of a picture, see `chunk::raster`.
+    pub const RASTER: Codec = Codec { number: 4, version: 1 };
 }
 
 /// What stands before a payload.

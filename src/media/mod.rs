@@ -18,14 +18,17 @@ mod au;
 mod caf;
 #[cfg(test)]
 mod containers;
+pub mod deflate;
 mod demux;
 #[cfg(test)]
 mod film;
 pub mod flac;
+pub mod gzip;
 pub mod isobmff;
 pub mod matroska;
 pub mod mp3;
 mod nal;
+mod nested;
 pub mod ogg;
 pub mod opaque;
 mod patience;
@@ -35,10 +38,12 @@ mod runs;
 mod signed;
 mod sound;
 pub mod tags;
+pub mod tar;
 #[cfg(test)]
 pub(crate) mod testing;
 pub mod ts;
 pub mod words;
+pub mod zip;
 
 use crate::chunk::Form;
 use crate::error::{Error, Result};
@@ -177,6 +182,13 @@ pub const CAF: SplitterId = SplitterId { number: 7, version: 1 };
 /// AU, likewise.
 pub const AU: SplitterId = SplitterId { number: 8, version: 1 };
 
+/// tar: members apart from headers, each by its own splitter.
+pub const TAR: SplitterId = SplitterId { number: 0x20, version: 1 };
+/// ZIP: the same.
+pub const ZIP: SplitterId = SplitterId { number: 0x21, version: 1 };
+/// gzip: the text apart from headers, by its own splitter.
+pub const GZIP: SplitterId = SplitterId { number: 0x22, version: 1 };
+
 /// FLAC: samples and the encoder's decisions back to frames. [`FLAC`] gives such segments.
 pub const FLAC_FRAMES: SplitterId = SplitterId { number: 0x101, version: 1 };
 
@@ -191,6 +203,8 @@ pub const PERMUTE: SplitterId = SplitterId { number: 0x100, version: 1 };
 pub const WORDS: SplitterId = SplitterId { number: 0x102, version: 1 };
 /// As [`PERMUTE`], with the order as the first part.
 pub const INTERLEAVE: SplitterId = SplitterId { number: 0x103, version: 1 };
+/// Not a splitter: the way back of [`deflate`], for whichever wrapper stands around it.
+pub const DEFLATE: SplitterId = SplitterId { number: 0x104, version: 1 };
 
 /// Rebuilds the `bytes` bytes of the file that a mapped segment stands for. `parts` are the bytes that it takes of
 /// its streams, range by range.
@@ -206,6 +220,7 @@ pub fn inverse(how: SplitterId, parameters: &[u8], parts: &[&[u8]], bytes: usize
         FLAC_FRAMES => flac::inverse(parameters, parts, bytes)?,
         WORDS => words::inverse(parameters, parts, bytes)?,
         INTERLEAVE => permute::inverse_by_part(parameters, parts, bytes)?,
+        DEFLATE => deflate::inverse(parameters, parts, bytes)?,
         _ => {
             return Err(Error::Malformed {
                 what: "a recipe",
@@ -221,8 +236,43 @@ pub fn inverse(how: SplitterId, parameters: &[u8], parts: &[&[u8]], bytes: usize
     }
 }
 
-/// Chooses the splitter by the file's own bytes, never by its name.
+/// When deflate is undone: it costs far more than any other splitter.
+#[derive(Clone, Copy, Default)]
+pub enum Deflate<'a> {
+    #[default]
+    Never,
+    Always,
+    /// Where the answer is yes: it is shown the first bytes of a stream's text, up to 2 MiB, once a stream.
+    Ask(&'a (dyn Fn(&[u8]) -> bool + Sync)),
+}
+
+/// What a splitter may do.
+#[derive(Clone, Copy, Default)]
+pub struct Options<'a> {
+    pub deflate: Deflate<'a>,
+}
+
+/// As [`open_with`], with what is cheap.
 pub fn open(hints: Hints<'_>) -> Box<dyn Splitter> {
+    open_with(hints, Options::default())
+}
+
+/// Chooses the splitter by the file's own bytes, never by its name.
+pub fn open_with<'a>(hints: Hints<'_>, options: Options<'a>) -> Box<dyn Splitter + 'a> {
+    if let Some(s) = tar::open(hints, open_member) {
+        return s;
+    }
+    if let Some(s) = zip::open(hints, options) {
+        return s;
+    }
+    if let Some(s) = gzip::open(hints, options) {
+        return s;
+    }
+    open_member(hints)
+}
+
+/// As [`open`], for a member of an archive: no other archive.
+fn open_member<'a>(hints: Hints<'_>) -> Box<dyn Splitter + 'a> {
     if let Some(s) = flac::open(hints) {
         return s;
     }

@@ -46,6 +46,15 @@ impl<'w, 'r> Walk<'w, 'r> {
         self.used == 0
     }
 
+    /// Does something that must not see more than the next `bytes` bytes.
+    pub fn within<T>(&mut self, bytes: usize, act: impl FnOnce(&mut Self) -> T) -> T {
+        let whole = self.window;
+        self.window = whole.get(..self.used.saturating_add(bytes)).unwrap_or(whole);
+        let done = act(self);
+        self.window = whole;
+        done
+    }
+
     /// Asks for a border before the next byte.
     pub fn cut(&mut self) {
         self.before.cut = true;
@@ -78,6 +87,14 @@ impl<'w, 'r> Walk<'w, 'r> {
         debug_assert!(mapped.bytes as usize <= self.rest().len() && mapped.bytes > 0);
         self.used += mapped.bytes as usize; // within the window
         self.runs.push(Part::Mapped(mapped));
+        *self.before = Last::default();
+    }
+
+    /// Passes on what another splitter said of the next bytes, which must all be there. A run behind it begins with a cut.
+    pub fn part(&mut self, part: Part) {
+        debug_assert!(part.bytes() as usize <= self.rest().len());
+        self.used += part.bytes() as usize; // within the window
+        self.runs.push(part);
         *self.before = Last::default();
     }
 

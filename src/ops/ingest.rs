@@ -366,6 +366,18 @@ impl<'s> Ingest<'s> {
         if self.failed.load(Ordering::Relaxed) { Err(Error::Interrupted) } else { self.control.proceed() }
     }
 
+    pub fn tier(&self) -> Tier {
+        self.tier
+    }
+
+    /// Whether a chunk is stored or on its way, or resembles one that is. A guess: nothing is proven.
+    pub fn knows_of(&self, plain: &[u8], samples: &[u32]) -> bool {
+        let id = self.store.keys().chunk_id(ChunkKind::Data, plain);
+        self.claims.holds(&id)
+            || self.store.locate(&[id]).is_ok_and(|at| at.iter().any(Option::is_some))
+            || self.resemblance.knows_of(self.store, plain, samples)
+    }
+
     /// What new data chunks are coded with. One a thread.
     pub fn squeezer(&self) -> Squeezer {
         Squeezer::new(self.tier)

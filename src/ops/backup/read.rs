@@ -7,13 +7,13 @@
 
 use super::walk::{entry_of, reason, witness_of};
 use crate::catalog::recipe::RecipeBuilder;
-use crate::chunk::{Form, Samples, Scanner, Squeezer};
+use crate::chunk::{Form, Samples, Scanner, Squeezer, Tier};
 use crate::error::{Error, Result};
 use crate::format::entry::{Attributes, Content, Entry, EntryKind, Witness, encode_attributes};
 use crate::format::recipe::{self, Range, Reference, Stream};
 use crate::format::{ChunkId, ChunkKind, limits};
 use crate::io::source::{Names, SourceFile};
-use crate::media::{self, Hints, Mapped, Part, Run, Splitter};
+use crate::media::{self, Deflate, Hints, Mapped, Part, Run, Splitter};
 use crate::ops::Notice;
 use crate::ops::ingest::resemble::{Asked, Resembler};
 use crate::ops::ingest::{Ingest, Sink};
@@ -231,6 +231,32 @@ impl<'a, 's> Readers<'a, 's> {
     }
 }
 
+impl Readers<'_, '_> {
+    /// Whether the text of a deflate stream is worth what undoing it costs: a chunk of it is stored, or resembles one that
+    /// is, or a media codec takes it. `text` is its beginning.
+    fn resembles(&self, text: &[u8]) -> bool {
+        let store = self.ingest.store();
+        let head = &text[..text.len().min(media::HINT_BYTES)];
+        let mut parts = Vec::new();
+        media::open(Hints { head, tail: None }).split(text, true, &mut parts);
+        if parts.iter().any(|p| matches!(p, Part::Run(run) if run.form != Form::Bytes)) {
+            return true;
+        }
+        // What the text's own splitter maps is taken as it stands, as when a stream is undone.
+        let mut runs: VecDeque<Part> = VecDeque::new();
+        for part in parts {
+            let plain = Run { stream: media::ESSENCE, bytes: part.bytes(), cut: true, form: Form::Bytes };
+            runs.push_back(Part::Run(if let Part::Run(run) = part { run } else { plain }));
+        }
+        let mut scanner = Scanner::new(store.cutter());
+        let (pieces, done) = cut(&mut scanner, text, &mut runs, true);
+        let chunks: Vec<Cut> = pieces.iter().filter_map(Piece::chunk).collect();
+        let samples = scanner.advance(text, chunks.iter().map(|c| c.from..c.to), done);
+        let known = |(i, c): (usize, &Cut)| self.ingest.knows_of(&text[c.from..c.to], samples.chunk(i)); // cuts lie in it
+        chunks.iter().enumerate().any(known)
+    }
+}
+
 /// Either the source could not be read (reported, the run goes on), or the run itself fails.
 type Read<T> = Result<std::io::Result<T>>;
 
@@ -427,7 +453,14 @@ impl<'r, 'a, 's> Reader<'r, 'a, 's> {
             return Ok(Ok(Reading { bytes: n as u64, content: Content::Inline(first.bytes[..n].to_vec()) }));
         }
         let head = &first.bytes[..n.min(media::HINT_BYTES)];
-        let mut splitter = media::open(Hints { head, tail: None });
+        let shared = self.shared;
+        let ask = |text: &[u8]| shared.resembles(text);
+        let deflate = match shared.ingest.tier() {
+            Tier::None => Deflate::Never,
+            Tier::Fast => Deflate::Ask(&ask),
+            Tier::Dense => Deflate::Always,
+        };
+        let mut splitter = media::open_with(Hints { head, tail: None }, media::Options { deflate });
         let mut recipe = RecipeBuilder::new((splitter.id().number, splitter.id().version));
         let bytes = match self.stream_into(&mut recipe, read, &mut *splitter, first, lane)? {
             Ok(bytes) => bytes,

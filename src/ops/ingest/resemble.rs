@@ -21,7 +21,7 @@ use crate::io::File;
 use crate::pack::payload::Payload as Bytes;
 use crate::pack::read;
 use crate::pack::write::NewRecord;
-use crate::store::Located;
+use crate::store::{Located, Store};
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -129,6 +129,18 @@ impl Resemblance {
         for base in bases {
             *fresh.deltas.entry(*base).or_default() += 1;
         }
+    }
+
+    /// Whether a chunk shares a feature with one that is stored or on its way.
+    pub(super) fn knows_of(&self, store: &Store, plain: &[u8], samples: &[u32]) -> bool {
+        let Some(features) = Sketcher::new(store.keys()).sketch(plain, samples).features else { return false };
+        {
+            let fresh = self.fresh.lock().unwrap_or_else(PoisonError::into_inner);
+            if features.iter().any(|f| fresh.by_feature.contains_key(f)) {
+                return true;
+            }
+        }
+        store.resembling(&features).is_ok_and(|at| at.iter().any(Option::is_some))
     }
 
     fn fresh(&self, id: &ChunkId) -> Option<Fresh> {

@@ -251,4 +251,4 @@ impl Splitter for Tar<'_> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

@@ -214,7 +214,7 @@ proptest! {
         if let Some(cut) = cut {
             file.truncate(cut.index(file.len()) + 1);
         }
-        let splitter = || Box::new(Tar::new(super::super::open_member));
+        let splitter = || Box::new(Tar::new(super::super::open_member, super::super::WINDOW_MIN));
         let whole = collect_parts(splitter(), &file, &[]);
         prop_assert_eq!(collect_parts(splitter(), &file, &windows), whole);
     }

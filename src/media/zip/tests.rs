@@ -1,7 +1,7 @@
 //! Archives made here: stored and deflated members, with and without sizes in front, 64-bit ones, and broken ones.
 
 use super::super::deflate::tests::{KNOWN, deflate, text_of, words};
-use super::super::testing::{collect_parts, flac_file, head, mp3_file, noise, real, without_tail};
+use super::super::testing::{collect_parts, flac_file, head, mp3_file, noise, real, streams, without_tail};
 use super::super::{Part, Run, open, open_with};
 use super::*;
 use proptest::prelude::*;
@@ -105,13 +105,31 @@ fn a_stored_member_is_split_as_a_file_of_its_own() {
 #[test]
 fn deflated_members_are_undone_however_their_sizes_are_told() {
     for sizes in [Sizes::Front, Sizes::Front64, Sizes::Behind, Sizes::Behind64, Sizes::BehindBare] {
-        let (a, b) = (words(400_000), flac_file(90_000, &[], false));
+        let (a, b) = (words(100_000), flac_file(90_000, &[], false));
         let [x, y] = [&a, &b].map(|t| deflate(t, KNOWN[0], 9_000, false));
         let file = archive(&[member(&x, DEFLATED, sizes), member(&y, DEFLATED, sizes)]);
         let (found, doubt) = parts(&file, ALWAYS);
         assert_eq!((text_of(&found), doubt), ([a, b].concat(), None), "{sizes:?}");
         assert_eq!(found.iter().filter(|p| matches!(p, Part::Mapped(_))).count(), 2);
     }
+}
+
+#[test]
+fn a_long_text_has_the_essence_that_its_file_has() {
+    let sound = flac_file(3 << 20, &[(4, 300), (6, 200_000)], false);
+    let data = deflate(&sound, KNOWN[1], 9_000, false);
+    let file = archive(&[member(&data, DEFLATED, Sizes::Front), member(&data, DEFLATED, Sizes::Behind)]);
+    let (found, doubt) = parts(&file, ALWAYS);
+    assert_eq!(doubt, None);
+    let own = streams(&sound, &collect_parts(open(head(&sound)), &sound, &[]).0);
+    assert!(streams(&file, &found)[&ESSENCE] == [&own[&ESSENCE][..], &own[&ESSENCE]].concat());
+    let borders: Vec<usize> = found
+        .iter()
+        .filter_map(|p| if let Part::Mapped(m) = p { Some(&m.parts) } else { None })
+        .map(|parts| parts.iter().filter(|p| p.stream == ESSENCE && p.cut).count())
+        .collect();
+    assert!(borders.len() > 6);
+    assert_eq!(borders.iter().sum::<usize>(), 2, "one for each member");
 }
 
 #[test]

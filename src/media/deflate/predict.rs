@@ -151,6 +151,18 @@ fn common(text: &[u8], a: usize, b: usize, most: usize) -> usize {
     n + a.iter().skip(n).zip(b.iter().skip(n)).take_while(|(x, y)| x == y).count()
 }
 
+/// The four bytes that end `longest` behind a place, or those that there are before.
+#[inline]
+fn probe(text: &[u8], at: usize, longest: usize) -> Option<u32> {
+    match longest.checked_sub(3) {
+        Some(n) => text.get(at + n..)?.first_chunk().map(|b| u32::from_le_bytes(*b)),
+        None => text.get(at..)?.first_chunk().map(|b: &[u8; 3]| {
+            let &[a, b, c] = b;
+            u32::from_le_bytes([a, b, c, 0])
+        }),
+    }
+}
+
 impl<'t> Predictor<'t> {
     pub fn new(text: &'t [u8], settings: Settings, first: bool) -> Predictor<'t> {
         Predictor {
@@ -211,19 +223,18 @@ impl<'t> Predictor<'t> {
         let mut chain = if longest >= usize::from(s.good) { s.chain >> 2 } else { s.chain };
         let nice = usize::from(s.nice).min(most);
         let mut best = Match { length: longest, distance: 0 };
-        loop {
+        let mut wanted = probe(self.text, at, longest);
+        while best.length < most {
             self.steps += 1;
-            if best.length >= most {
-                break;
-            }
-            // A longer match has this byte too.
-            if self.text.get(place + best.length) == self.text.get(at + best.length) {
+            // A longer match has the same bytes there.
+            if probe(self.text, place, best.length) == wanted {
                 let length = common(self.text, place, at, most);
                 if length > best.length {
                     best = Match { length, distance: at - place };
                     if length >= nice {
                         break;
                     }
+                    wanted = probe(self.text, at, length);
                 }
             }
             chain = chain.saturating_sub(1);

@@ -211,7 +211,7 @@ impl<'a> Undo<'a> {
         if corrections.len() > file.len() / 2 + 64 {
             return Step::Stop("deflate: an encoder that is not known");
         }
-        let did_well = corrections.len() <= file.len() / 128;
+        let did_well = corrections.len() <= file.len() / 32;
         let phase = (read.bits & 7) as u32; // 0 to 7
         let end = file.last().copied().unwrap_or_default();
         let mut parameters = vec![0, u8::from(self.first) | (self.phase as u8) << 1]; // at most 15
@@ -297,4 +297,4 @@ pub fn inverse(parameters: &[u8], parts: &[&[u8]], bytes: usize) -> Result<Vec<u
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

@@ -16,7 +16,9 @@
 use super::deflate::{Step, Undo};
 use super::nested::Text;
 use super::runs::{Last, Walk};
-use super::{Deflate, ESSENCE, GZIP, Hints, Options, Part, Splitter, SplitterId, WRAPPER, open_member, tar};
+use super::{
+    Deflate, ESSENCE, GZIP, HINT_BYTES, Hints, Options, Part, Splitter, SplitterId, WRAPPER, open_member, tar,
+};
 
 /// Bytes of a header that are looked at.
 const HEADER_MAX: usize = 128 << 10;
@@ -44,7 +46,7 @@ fn header(bytes: &[u8]) -> Option<usize> {
 
 /// A member's text may be a tar.
 fn inner<'a>(hints: Hints<'_>) -> Box<dyn Splitter + 'a> {
-    tar::open(hints, open_member).unwrap_or_else(|| open_member(hints))
+    tar::open(hints, open_member, HINT_BYTES).unwrap_or_else(|| open_member(hints))
 }
 
 /// Opens a gzip file: a whole header at its start.

@@ -259,7 +259,7 @@ pub fn open(hints: Hints<'_>) -> Box<dyn Splitter> {
 
 /// Chooses the splitter by the file's own bytes, never by its name.
 pub fn open_with<'a>(hints: Hints<'_>, options: Options<'a>) -> Box<dyn Splitter + 'a> {
-    if let Some(s) = tar::open(hints, open_member) {
+    if let Some(s) = tar::open(hints, open_member, WINDOW_MIN) {
         return s;
     }
     if let Some(s) = zip::open(hints, options) {

@@ -10,9 +10,11 @@
 //! 2. What an inner splitter says is not believed: too much, too little or nothing at all ends in opaque runs.
 //! 3. Depth is bounded: an archive in an archive is opaque, but for a tar in a gzip file.
 
+#[cfg(doc)]
+use super::WINDOW_MIN;
 use super::opaque::Opaque;
 use super::runs::Walk;
-use super::{ESSENCE, Form, HINT_BYTES, Hints, Part, Run, Splitter, StreamNumber, WINDOW_MIN};
+use super::{ESSENCE, Form, HINT_BYTES, Hints, Part, Run, Splitter, StreamNumber, WRAPPER};
 
 /// Members below are not worth borders of their own: they join what stands around them.
 pub(super) const ALONE: u64 = 64 << 10;
@@ -26,15 +28,18 @@ pub(super) type Open<'a> = fn(Hints<'_>) -> Box<dyn Splitter + 'a>;
 /// The bytes of a member that stand in the archive as they are.
 pub(super) struct Member<'a> {
     open: Open<'a>,
+    /// Bytes that its splitter is shown at least, unless the member ends.
+    window: usize,
     splitter: Option<Box<dyn Splitter + 'a>>,
     left: u64,
     parts: Vec<Part>,
 }
 
 impl<'a> Member<'a> {
-    /// The next `bytes` bytes.
-    pub fn new(bytes: u64, open: Open<'a>) -> Member<'a> {
-        Member { open, splitter: None, left: bytes, parts: Vec::new() }
+    /// The next `bytes` bytes. `window` is [`WINDOW_MIN`], or [`HINT_BYTES`] in a [`Text`]: its windows are small, and what
+    /// is held back there is taken for what came before.
+    pub fn new(bytes: u64, open: Open<'a>, window: usize) -> Member<'a> {
+        Member { open, window, splitter: None, left: bytes, parts: Vec::new() }
     }
 
     /// Bytes not given yet.
@@ -43,12 +48,14 @@ impl<'a> Member<'a> {
     }
 
     /// Gives what the window shows. False if the next one is needed.
+    ///
+    /// Where the window is smaller than promised, its splitter sees less.
     pub fn step(&mut self, walk: &mut Walk<'_, '_>, last: bool) -> bool {
         let rest = walk.rest();
         let shown = usize::try_from(self.left).unwrap_or(usize::MAX).min(rest.len());
         let rest = rest.get(..shown).unwrap_or_default();
         let ends = last || shown as u64 == self.left;
-        if shown < WINDOW_MIN && !ends && !walk.is_fresh() {
+        if shown < self.window && !ends && !walk.is_fresh() {
             return false;
         }
         let head = rest.get(..HINT_BYTES).unwrap_or(rest);
@@ -134,7 +141,11 @@ impl<'a> Text<'a> {
         }
         let untold = window.len() as u64 - at.max(told).min(window.len() as u64);
         if untold > 0 {
-            let (stream, form) = out.before.unwrap_or((ESSENCE, Form::Bytes));
+            let (stream, form) = match out.before {
+                Some(before) if before.0 != WRAPPER || untold < ALONE => before,
+                // So much is held back for the tags that may end an essence, which begins here.
+                _ => (ESSENCE, Form::Bytes),
+            };
             out.push(stream, form, untold, false);
         }
         self.before = out.before;

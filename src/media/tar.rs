@@ -97,9 +97,11 @@ fn pax_size(mut text: &[u8]) -> Option<u64> {
 }
 
 /// Opens a tar: a header with "ustar" and a right checksum at its start.
-pub(super) fn open<'a>(hints: Hints<'_>, inner: Open<'a>) -> Option<Box<dyn Splitter + 'a>> {
+///
+/// Members are shown `window` bytes at least, see [`Member::new`].
+pub(super) fn open<'a>(hints: Hints<'_>, inner: Open<'a>, window: usize) -> Option<Box<dyn Splitter + 'a>> {
     let is_tar = hints.head.get(257..262) == Some(b"ustar") && Header::read(hints.head).is_some();
-    is_tar.then(|| Box::new(Tar::new(inner)) as Box<dyn Splitter + 'a>)
+    is_tar.then(|| Box::new(Tar::new(inner, window)) as Box<dyn Splitter + 'a>)
 }
 
 enum State<'a> {
@@ -116,6 +118,7 @@ enum State<'a> {
 /// The splitter of one tar.
 struct Tar<'a> {
     inner: Open<'a>,
+    window: usize,
     state: State<'a>,
     /// Bytes of the wrapper still to pass before `state` holds.
     left: u64,
@@ -132,8 +135,9 @@ fn padding(bytes: u64) -> u64 {
 }
 
 impl<'a> Tar<'a> {
-    fn new(inner: Open<'a>) -> Tar<'a> {
+    fn new(inner: Open<'a>, window: usize) -> Tar<'a> {
         Tar {
+            window,
             inner,
             state: State::Header,
             left: 0,
@@ -155,7 +159,7 @@ impl<'a> Tar<'a> {
             self.left += bytes + padding(bytes); // below 2^62
             self.state = State::Header;
         } else {
-            self.state = State::Data(Member::new(bytes, self.inner), bytes);
+            self.state = State::Data(Member::new(bytes, self.inner, self.window), bytes);
         }
     }
 
@@ -251,4 +255,4 @@ impl Splitter for Tar<'_> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

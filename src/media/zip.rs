@@ -20,7 +20,7 @@
 use super::deflate::{Step, Undo};
 use super::nested::{ALONE, Member, Text};
 use super::runs::{Last, Walk};
-use super::{Deflate, ESSENCE, Hints, Options, Part, Splitter, SplitterId, WRAPPER, ZIP, open_member};
+use super::{Deflate, ESSENCE, Hints, Options, Part, Splitter, SplitterId, WINDOW_MIN, WRAPPER, ZIP, open_member};
 
 const LOCAL: &[u8] = b"PK\x03\x04";
 const DESCRIPTOR: &[u8] = b"PK\x07\x08";
@@ -172,7 +172,7 @@ impl Zip<'_> {
         self.state = match header.bytes {
             Some(bytes) if header.method == STORED && !header.encrypted && bytes >= ALONE => {
                 self.joins = false;
-                State::Stored(Member::new(bytes, open_member), header)
+                State::Stored(Member::new(bytes, open_member, WINDOW_MIN), header)
             }
             Some(bytes) if bytes < ALONE && !(undone && bytes >= UNDONE_MIN) => {
                 self.left += bytes;

@@ -44,8 +44,13 @@ const fn zlib(lazy: bool, good: u16, longest_lazy: u16, nice: u16, chain: u16) -
     Settings { lazy, good, longest_lazy, nice, chain, far: 4096, window: 32_768 - 262 }
 }
 
-/// What is tried: zlib's levels 6, 1 to 5 and 7 to 9, then what resembles others.
-pub const KNOWN: [Settings; 13] = [
+const fn other(lazy: bool, longest_lazy: u16, nice: u16, chain: u16, far: u16) -> Settings {
+    Settings { lazy, good: 258, longest_lazy, nice, chain, far, window: 32_768 }
+}
+
+/// What is tried, in this order: zlib's levels 6, 1 to 5 and 7 to 9, then what resembles others. Settings stand in each
+/// segment: this list may grow.
+pub const KNOWN: [Settings; 16] = [
     zlib(true, 8, 16, 128, 128),
     zlib(false, 4, 4, 8, 4),
     zlib(false, 4, 5, 16, 8),
@@ -55,10 +60,15 @@ pub const KNOWN: [Settings; 13] = [
     zlib(true, 8, 32, 128, 256),
     zlib(true, 32, 128, 258, 1024),
     zlib(true, 32, 258, 258, 4096),
-    Settings { lazy: true, good: 258, longest_lazy: 258, nice: 258, chain: 64, far: 32_768, window: 32_768 },
-    Settings { lazy: true, good: 258, longest_lazy: 258, nice: 258, chain: 1024, far: 32_768, window: 32_768 },
-    Settings { lazy: true, good: 258, longest_lazy: 2, nice: 258, chain: 256, far: 32_768, window: 32_768 },
-    Settings { lazy: false, good: 258, longest_lazy: 258, nice: 258, chain: 32, far: 32_768, window: 32_768 },
+    // libdeflate's lazy levels, about.
+    other(true, 258, 65, 35, 8192),
+    other(true, 258, 258, 150, 8192),
+    // What weighs each token by its bits: 7-Zip, Zopfli, libdeflate's highest levels.
+    other(true, 258, 258, 256, 512),
+    other(true, 258, 258, 256, 2048),
+    other(true, 258, 258, 1024, 32_768),
+    other(true, 2, 258, 256, 32_768),
+    other(false, 258, 258, 32, 32_768),
 ];
 
 impl Settings {
@@ -141,6 +151,18 @@ fn common(text: &[u8], a: usize, b: usize, most: usize) -> usize {
     n + a.iter().skip(n).zip(b.iter().skip(n)).take_while(|(x, y)| x == y).count()
 }
 
+/// The four bytes that end `longest` behind a place, or those that there are before.
+#[inline]
+fn probe(text: &[u8], at: usize, longest: usize) -> Option<u32> {
+    match longest.checked_sub(3) {
+        Some(n) => text.get(at + n..)?.first_chunk().map(|b| u32::from_le_bytes(*b)),
+        None => text.get(at..)?.first_chunk().map(|b: &[u8; 3]| {
+            let &[a, b, c] = b;
+            u32::from_le_bytes([a, b, c, 0])
+        }),
+    }
+}
+
 impl<'t> Predictor<'t> {
     pub fn new(text: &'t [u8], settings: Settings, first: bool) -> Predictor<'t> {
         Predictor {
@@ -201,19 +223,18 @@ impl<'t> Predictor<'t> {
         let mut chain = if longest >= usize::from(s.good) { s.chain >> 2 } else { s.chain };
         let nice = usize::from(s.nice).min(most);
         let mut best = Match { length: longest, distance: 0 };
-        loop {
+        let mut wanted = probe(self.text, at, longest);
+        while best.length < most {
             self.steps += 1;
-            if best.length >= most {
-                break;
-            }
-            // A longer match has this byte too.
-            if self.text.get(place + best.length) == self.text.get(at + best.length) {
+            // A longer match has the same bytes there.
+            if probe(self.text, place, best.length) == wanted {
                 let length = common(self.text, place, at, most);
                 if length > best.length {
                     best = Match { length, distance: at - place };
                     if length >= nice {
                         break;
                     }
+                    wanted = probe(self.text, at, length);
                 }
             }
             chain = chain.saturating_sub(1);

@@ -477,6 +477,28 @@ fn long_silence_stays_as_it_is() {
     assert_eq!(mapped_bytes(&parts), 0);
 }
 
+#[test]
+fn packets_are_taken_apart_like_a_file() {
+    let file = real("kaligari/Hums/02 Glass Hum.flac");
+    let front = 4 + 4 + 34 + 4 + 18 + 4 + 40 + 4 + 8192;
+    let bits = sample_bits(&file[8..]);
+    let (mut packets, mut rest, mut frame) = (Vec::new(), &file[front..], Frame::default());
+    while !rest.is_empty() {
+        let (packet, after) = rest.split_at(frame.read(rest, bits).expect("a frame"));
+        packets.push(packet);
+        rest = after;
+    }
+    let taken = take_apart(packets.iter().copied(), bits).expect("frames");
+    let of = streams(&file, &all(&file, &[]).0);
+    assert!(taken.samples == of[&ESSENCE] && taken.decisions == of[&DECISIONS]);
+    let parts = [&taken.samples[..], &taken.decisions];
+    let back = any_inverse(FLAC_FRAMES, &taken.parameters, &parts, file.len() - front).expect("a way back");
+    assert!(back == file[front..]);
+    packets[3] = &packets[3][..100];
+    assert_eq!(take_apart(packets, bits), None);
+    assert_eq!(take_apart([], bits), None);
+}
+
 /// Decisions once written are read for ever.
 #[test]
 fn decisions_of_a_real_file_are_what_they_were() {

@@ -41,7 +41,7 @@ use super::runs::{Last, Walk};
 use super::tags::{ID3V2_HEADER, TRAILING_MAX, give_sound, id3v2_bytes, trailing_bytes};
 use super::{ESSENCE, FLAC, FLAC_FRAMES, Hints, Mapped, MappedPart, Part, Splitter, SplitterId, StreamNumber};
 use super::{WINDOW_MIN, WRAPPER};
-use crate::chunk::{Form, Pcm};
+use crate::chunk::Form;
 use crate::format::limits;
 use frame::{FRAME_MAX, Frame, Header, NoFrame};
 use segment::Segment;
@@ -113,6 +113,50 @@ pub fn open(hints: Hints<'_>) -> Option<Box<dyn Splitter>> {
         rest = rest.get(usize::try_from(bytes).ok()?..)?;
     }
     rest.starts_with(MARKER).then(|| Box::new(Flac::new(Last::default())) as Box<dyn Splitter>)
+}
+
+/// Frames of packets, taken apart.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TakenApart {
+    /// With samples and decisions as parts, [`inverse`] gives the packets one after the other.
+    pub parameters: Vec<u8>,
+    pub samples: Vec<u8>,
+    /// Of the samples.
+    pub form: Form,
+    pub decisions: Vec<u8>,
+}
+
+/// Takes packets apart that are a frame each, as Ogg and Matroska hold them. `bits` are those of a sample in
+/// STREAMINFO ([`sample_bits`]).
+///
+/// `None` where one is anything else, where they differ in channels or bits of a sample, and where they hold more samples
+/// than a segment may: then they are better left as they are.
+pub fn take_apart<'a>(packets: impl IntoIterator<Item = &'a [u8]>, bits: Option<u8>) -> Option<TakenApart> {
+    let mut frame = Frame::default();
+    let (mut segment, mut bytes) = (None::<Segment>, 0_usize);
+    for packet in packets {
+        let length = frame.read(packet.get(..FRAME_MAX).unwrap_or(packet), bits).ok()?;
+        if length != packet.len() {
+            return None;
+        }
+        bytes += length;
+        let of = segment.get_or_insert_with(|| Segment::new(frame.header, frame.header.bits(bits).unwrap_or_default()));
+        let takes = of.takes(frame.header, frame.header.bits(bits)?);
+        if !takes || of.pcm.len() + of.pcm_bytes(frame.header) > SAMPLES_MAX || !of.add(&mut frame) {
+            return None;
+        }
+    }
+    let segment = segment.filter(|of| of.pcm.len() <= RATIO_MAX.saturating_mul(bytes))?;
+    let form = segment.form();
+    let (parameters, samples, decisions) = segment.finish();
+    Some(TakenApart { parameters, samples, form, decisions })
+}
+
+/// Reads the bits of a sample out of the 34 bytes of STREAMINFO.
+pub fn sample_bits(info: &[u8]) -> Option<u8> {
+    // 80 bits of sizes, 20 of the rate, 3 of channels, 5 of bits - 1.
+    let &[a, b] = info.get(12..)?.first_chunk::<2>()?;
+    Some(((a & 1) << 4 | b >> 4) + 1)
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -229,10 +273,7 @@ impl Flac {
             if (header.kind, header.bytes) != (STREAMINFO, STREAMINFO_BYTES) {
                 return self.give_up(State::Opaque, "flac: STREAMINFO is not first");
             }
-            // 80 bits of sizes, 20 of the rate, 3 of channels, 5 of bits - 1.
-            if let Some(&[a, b]) = rest.get(BLOCK_HEADER + 12..).and_then(<[u8]>::first_chunk::<2>) {
-                self.bits = Some(((a & 1) << 4 | b >> 4) + 1);
-            }
+            self.bits = rest.get(BLOCK_HEADER..).and_then(sample_bits);
         }
         self.left = BLOCK_HEADER as u64 + u64::from(header.bytes);
         self.alone = header.kind == PICTURE && header.bytes >= PICTURE_ALONE;
@@ -304,8 +345,7 @@ impl Flac {
         if segment.pcm.len() > RATIO_MAX * bytes {
             self.give_plain(walk, bytes);
         } else {
-            let (sample_bytes, channels) = (segment.sample_bytes(), segment.channels());
-            let form = Form::Pcm(Pcm { sample_bytes, channels, coded: true });
+            let form = segment.form();
             let (parameters, pcm, decisions) = segment.finish();
             let parts = vec![
                 MappedPart { stream: ESSENCE, cut: self.form != Some(form), form, bytes: pcm },

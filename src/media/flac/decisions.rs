@@ -48,7 +48,7 @@ pub(super) struct Decisions {
     /// Bits of a coefficient's size, by its place.
     size: [[[Bit; 16]; ORDER_MAX]; 2],
     sign: [[Bit; ORDER_MAX]; 2],
-    second: [Bit; 16],
+    second: [[[Bit; 4]; 16]; ORDER_MAX],
     five_bits: [Bit; 2],
     /// The finest partition order so far.
     finest: u32,
@@ -240,7 +240,8 @@ impl Decisions {
         if C::DECODES {
             subframe.coefficients = [0; ORDER_MAX];
         }
-        for ((coefficient, sizes), sign) in subframe.coefficients.iter_mut().zip(sizes).zip(signs).take(subframe.order)
+        let models = sizes.iter_mut().zip(signs).zip(&mut self.second);
+        for (coefficient, ((sizes, sign), seconds)) in subframe.coefficients.iter_mut().zip(models).take(subframe.order)
         {
             let magnitude = coefficient.unsigned_abs();
             let size = c.tree(sizes, 4, 32 - magnitude.leading_zeros()); // of 15 bits at most
@@ -250,9 +251,10 @@ impl Decisions {
             }
             let negative = c.bit(sign, *coefficient < 0);
             let mut value = 1;
-            if let (true, Some(second)) = (size > 1, self.second.get_mut(size as usize)) {
-                value = 2 | u32::from(c.bit(second, magnitude >> (size - 2) & 1 == 1));
-                let rest = size - 2;
+            if let (true, Some(second)) = (size > 1, seconds.get_mut(size as usize)) {
+                let top = if size > 2 { 2 } else { 1 };
+                let rest = size - 1 - top;
+                value = 1 << top | c.tree(second, top, magnitude >> rest & ((1 << top) - 1));
                 value = value << rest | c.raw(rest, magnitude & ((1 << rest) - 1));
             }
             let value = value.cast_signed(); // below 2^15

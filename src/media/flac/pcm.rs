@@ -135,8 +135,8 @@ fn put_both<const B: usize>(
     all
 }
 
-/// Takes a frame's samples of `bits` bits out of PCM, as its header says that they were coded. False where some bits below
-/// a sample's are not 0.
+/// Takes a frame's samples of `bits` bits out of PCM, as its header says that they were coded. False where some bits
+/// below a sample's are not 0.
 pub(super) fn split(pcm: &[u8], bits: u32, frame: &mut Frame) -> bool {
     let (channels, bytes) = (frame.header.channels(), sample_bytes(bits));
     let shift = 8 * bytes as u32 - bits;

@@ -20,6 +20,8 @@ pub(super) struct Predictor {
     pub shift: u32,
     /// The first belongs to the sample just before. Those beyond the order are 0.
     pub coefficients: [i32; ORDER_MAX],
+    /// One of the fixed ones.
+    fixed: bool,
     /// 32 bits are enough for the sum.
     narrow: bool,
 }
@@ -39,13 +41,14 @@ impl Predictor {
             *to = from;
         }
         // Nothing is shifted: it is exact modulo 2^32.
-        Predictor { order: order.min(4), shift: 0, coefficients, narrow: true }
+        Predictor { order: order.min(4), shift: 0, coefficients, fixed: true, narrow: true }
     }
 
     /// A predictor of `order` coefficients, each of `precision` bits, for samples of `bits` bits.
     pub fn linear(order: usize, shift: u32, coefficients: [i32; ORDER_MAX], precision: u32, bits: u32) -> Predictor {
         let sum = usize::BITS - order.saturating_sub(1).leading_zeros();
-        Predictor { order: order.min(ORDER_MAX), shift, coefficients, narrow: bits + precision + sum <= 32 }
+        let narrow = bits + precision + sum <= 32;
+        Predictor { order: order.min(ORDER_MAX), shift, coefficients, fixed: false, narrow }
     }
 }
 
@@ -94,25 +97,18 @@ fn predict<T: Copy + Into<i64>>(history: &[T], p: &Predictor) -> i64 {
 
 /// Runs a loop that is made for as many coefficients as are there, or some more that are 0.
 macro_rules! by_order {
-    ($order:expr, $narrow:expr, $run:ident ( $($arg:expr),* )) => {
-        match ($order, $narrow) {
-            (0..=1, true) => $run::<1, true>($($arg),*),
-            (2, true) => $run::<2, true>($($arg),*),
-            (3..=4, true) => $run::<4, true>($($arg),*),
-            (5..=6, true) => $run::<6, true>($($arg),*),
-            (7..=8, true) => $run::<8, true>($($arg),*),
-            (9..=10, true) => $run::<10, true>($($arg),*),
-            (11..=12, true) => $run::<12, true>($($arg),*),
-            (13..=16, true) => $run::<16, true>($($arg),*),
-            (17..=24, true) => $run::<24, true>($($arg),*),
-            (_, true) => $run::<32, true>($($arg),*),
-            (0..=2, false) => $run::<2, false>($($arg),*),
-            (3..=4, false) => $run::<4, false>($($arg),*),
-            (5..=8, false) => $run::<8, false>($($arg),*),
-            (9..=12, false) => $run::<12, false>($($arg),*),
-            (13..=16, false) => $run::<16, false>($($arg),*),
-            (17..=24, false) => $run::<24, false>($($arg),*),
-            (_, false) => $run::<32, false>($($arg),*),
+    ($order:expr, $run:ident $(, $narrow:literal)? ( $($arg:expr),* )) => {
+        match $order {
+            0..=1 => $run::<1 $(, $narrow)?>($($arg),*),
+            2 => $run::<2 $(, $narrow)?>($($arg),*),
+            3..=4 => $run::<4 $(, $narrow)?>($($arg),*),
+            5..=6 => $run::<6 $(, $narrow)?>($($arg),*),
+            7..=8 => $run::<8 $(, $narrow)?>($($arg),*),
+            9..=10 => $run::<10 $(, $narrow)?>($($arg),*),
+            11..=12 => $run::<12 $(, $narrow)?>($($arg),*),
+            13..=16 => $run::<16 $(, $narrow)?>($($arg),*),
+            17..=24 => $run::<24 $(, $narrow)?>($($arg),*),
+            _ => $run::<32 $(, $narrow)?>($($arg),*),
         }
     };
 }
@@ -123,11 +119,22 @@ impl Sample for i32 {
     }
 
     fn restore(samples: &mut [i32], residual: &[i32], p: &Predictor) {
-        by_order!(p.order, p.narrow, restore(samples, residual, p));
+        match (p.fixed, p.order) {
+            (true, 0) => add_up::<0>(samples, residual),
+            (true, 1) => add_up::<1>(samples, residual),
+            (true, 2) => add_up::<2>(samples, residual),
+            (true, 3) => add_up::<3>(samples, residual),
+            (true, _) => add_up::<4>(samples, residual),
+            (false, _) => by_order!(p.order, restore(samples, residual, p)),
+        }
     }
 
     fn residual(samples: &[i32], residual: &mut [i32], p: &Predictor) -> bool {
-        by_order!(p.order, p.narrow, residual_of(samples, residual, p));
+        if p.narrow {
+            by_order!(p.order, residual_of, true(samples, residual, p));
+        } else {
+            by_order!(p.order, residual_of, false(samples, residual, p));
+        }
         true
     }
 }
@@ -153,7 +160,28 @@ fn sum<const N: usize, const NARROW: bool>(coefficients: &[i32; N], history: &[i
     }
 }
 
-fn restore<const N: usize, const NARROW: bool>(samples: &mut [i32], residual: &[i32], p: &Predictor) {
+/// Restores what the fixed predictor of order `N` left: the residual is the Nth difference.
+fn add_up<const N: usize>(samples: &mut [i32], residual: &[i32]) {
+    let Some((first, rest)) = samples.split_first_chunk_mut::<N>() else { return };
+    // Of each order, the last difference.
+    let (mut differences, mut last) = (*first, [0; N]);
+    for (order, last) in last.iter_mut().enumerate() {
+        *last = differences[N - 1]; // N is at least 1, if there is a `last`
+        for i in (order + 1..N).rev() {
+            differences[i] = differences[i].wrapping_sub(differences[i - 1]); // i is 1 at least, below N
+        }
+    }
+    for (sample, &r) in rest.iter_mut().zip(residual) {
+        let mut sum = r;
+        for difference in last.iter_mut().rev() {
+            sum = sum.wrapping_add(*difference);
+            *difference = sum;
+        }
+        *sample = sum;
+    }
+}
+
+fn restore<const N: usize>(samples: &mut [i32], residual: &[i32], p: &Predictor) {
     // Samples that have fewer than `N` before them.
     let slow = (N - p.order.min(N)).min(residual.len());
     let (first, residual) = residual.split_at(slow); // at most its length
@@ -165,7 +193,8 @@ fn restore<const N: usize, const NARROW: bool>(samples: &mut [i32], residual: &[
     for (i, &r) in residual.iter().enumerate() {
         let rest = samples.get_mut(i..).and_then(<[i32]>::split_first_chunk_mut::<N>);
         let Some((history, [sample, ..])) = rest else { return };
-        *sample = r.wrapping_add(sum::<N, NARROW>(&coefficients, history, p.shift));
+        // Sums of 64 bits also where 32 are enough: the compiler would load vectors, which wait for the stores before.
+        *sample = r.wrapping_add(sum::<N, false>(&coefficients, history, p.shift));
     }
 }
 

@@ -8,8 +8,8 @@
 //!   (range >> 16) * p,  p = 16 bits' probability of a one: a one takes the part below
 //! a model counts up to LIMIT bits it has seen:  p += or -= its distance to the bit / (count + 1.5)
 //! raw bits halve range, highest first; a one takes the upper half
-//! a byte leaves when range is below 2^24. The end: so many bytes that any continuation decodes alike, zeros cut off but for
-//!   a first byte.
+//! a byte leaves when range is below 2^24. The end: bytes of a number within the range,
+//!   zeros cut off but for a first byte.
 //! ```
 //!
 //! # Invariants

@@ -20,6 +20,7 @@ use super::decisions::Decisions;
 use super::frame::{Frame, Header};
 use super::pcm;
 use super::range::{Decoder, Encoder};
+use crate::chunk::{Form, Pcm};
 use crate::error::Result;
 use crate::format::limits;
 use crate::format::wire::{Put, Reader};
@@ -52,17 +53,15 @@ impl Segment {
         (self.first.channels(), self.bits) == (header.channels(), bits)
     }
 
-    pub fn channels(&self) -> u8 {
-        self.first.channels() as u8 // at most 8
-    }
-
-    pub fn sample_bytes(&self) -> u8 {
-        pcm::sample_bytes(self.bits.into()) as u8 // at most 4
+    /// What its samples are.
+    pub fn form(&self) -> Form {
+        let sample_bytes = pcm::sample_bytes(self.bits.into()) as u8; // at most 4
+        Form::Pcm(Pcm { sample_bytes, channels: self.first.channels() as u8, coded: true }) // at most 8
     }
 
     /// Bytes that a frame's samples take.
     pub fn pcm_bytes(&self, header: Header) -> usize {
-        header.block_samples().unwrap_or_default() * usize::from(self.channels()) * usize::from(self.sample_bytes())
+        header.block_samples().unwrap_or_default() * header.channels() * pcm::sample_bytes(self.bits.into())
     }
 
     /// Adds a frame that was read. False, and nothing is added, where its samples are beyond their bits.

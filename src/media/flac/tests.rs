@@ -3,7 +3,11 @@
 use super::super::testing::{
     ape, collect_counting, collect_parts, flac_file, flac_frames, head, id3v1, id3v2, noise, real, streams,
 };
+use super::super::{inverse as any_inverse, testing::without_tail};
+use super::frame::{Kind, LEFT_SIDE, MIDDLE_SIDE, RAW, Subframe};
+use super::predict::{ORDER_MAX, Sample};
 use super::*;
+use proptest::prelude::*;
 
 /// The doubt of what is no frame.
 const NOISE: Option<&str> = Some("flac: no frame where one should be");
@@ -136,4 +140,376 @@ fn only_the_marker_opens_a_file() {
     for bytes in [&b""[..], b"fLa", b"OggS", &id3v2(3, 100), &[id3v2(3, 9), b"fLaX".to_vec()].concat()] {
         assert!(open(head(bytes)).is_none());
     }
+}
+
+/// Random numbers, the same for a seed.
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0.wrapping_mul(0x2545_f491_4f6c_dd1d)
+    }
+
+    fn below(&mut self, n: usize) -> usize {
+        ((self.next() >> 33) as usize) % n
+    }
+
+    fn one_in(&mut self, n: usize) -> bool {
+        self.below(n) == 0
+    }
+}
+
+/// Samples of some kind of sound, `bits` wide.
+fn sound(random: &mut Random, samples: usize, bits: u32) -> Vec<i32> {
+    let (kind, step, wasted) = (random.below(6), random.below(1000) as i64 - 500, random.below(bits as usize) as u32);
+    let mut level = 0_i64;
+    let each = |_| {
+        let noise = i64::from((random.next() >> 32) as u32 as i32);
+        let value = match kind {
+            0 => 0,
+            1 => step >> 1,
+            2 => noise,
+            3 => noise >> 20,
+            _ => {
+                level = (level + step + (noise >> 24)).clamp(-1 << 31, (1 << 31) - 1);
+                level
+            }
+        };
+        let value = (value << (64 - bits)) >> (64 - bits);
+        (if kind == 5 { value >> wasted << wasted } else { value }) as i32
+    };
+    (0..samples).map(each).collect()
+}
+
+/// Chooses how to code a channel whose samples stand in the frame, by chance.
+fn choose<T: Sample>(random: &mut Random, subframe: &mut Subframe, samples: &[T], residual: &mut Vec<i32>, bits: u32) {
+    let first: i64 = samples[0].into();
+    let all = samples.iter().fold(0_i64, |all, &s| all | s.into());
+    let constant = samples.iter().all(|&s| s == samples[0]);
+    subframe.wasted = match random.below(3) {
+        0 => 0,
+        _ if all == 0 => random.below(bits as usize) as u32,
+        1 => all.trailing_zeros(),
+        _ => random.below(all.trailing_zeros() as usize + 1) as u32,
+    };
+    let bits = bits - subframe.wasted;
+    subframe.kind = match random.below(8) {
+        0..4 if constant => Kind::Constant,
+        0 => Kind::Verbatim,
+        1..4 => Kind::Fixed,
+        _ => Kind::Linear,
+    };
+    subframe.order = match subframe.kind {
+        Kind::Fixed => random.below(5).min(samples.len()),
+        Kind::Linear if samples.len() >= 2 => 1 + random.below(ORDER_MAX.min(samples.len())),
+        Kind::Linear => 1,
+        _ => 0,
+    };
+    subframe.precision = 1 + random.below(15) as u32;
+    subframe.shift = random.below(16) as u32;
+    subframe.coefficients = [0; ORDER_MAX];
+    for c in subframe.coefficients.iter_mut().take(subframe.order) {
+        *c = random.next() as i32 >> (32 - subframe.precision) >> random.below(4);
+    }
+    assert!(subframe.kind != Kind::Constant || samples.iter().all(|&s| s.into() == first));
+    if !subframe.has_residual() {
+        return;
+    }
+    let shifted: Vec<T> = samples.iter().map(|&s| T::wrap(s.into() >> subframe.wasted)).collect();
+    residual.resize(samples.len() - subframe.order, 0);
+    if !T::residual(&shifted, residual, &subframe.predictor(bits)) {
+        subframe.kind = Kind::Verbatim;
+        subframe.order = 0;
+        return;
+    }
+    // Small parameters of large residuals would make frames of some megabytes.
+    subframe.five_bits = random.one_in(2) || residual.iter().any(|r| r.unsigned_abs() >> 20 > 0);
+    subframe.partition_order = random.below(9) as u32;
+    while !subframe.may_partition(subframe.partition_order, samples.len()) {
+        subframe.partition_order -= 1;
+    }
+    subframe.parameters.clear();
+    let (max, each) = (if subframe.five_bits { 30 } else { 14 }, samples.len() >> subframe.partition_order);
+    for i in 0..1 << subframe.partition_order {
+        let from = (i * each).saturating_sub(subframe.order);
+        let values = &residual[from..(i + 1) * each - subframe.order];
+        let sum: u64 = values.iter().map(|v| u64::from(v.unsigned_abs())).sum();
+        let mean = sum / (values.len() as u64).max(1);
+        let width = values.iter().map(|&v| 33 - (v ^ (v >> 31)).leading_zeros()).max().unwrap_or(0);
+        let width = if sum == 0 { 0 } else { width };
+        let k = (64 - mean.leading_zeros() as u64 + random.below(3) as u64).saturating_sub(random.below(2) as u64);
+        if width <= 31 && (k > max + 8 || random.one_in(6)) {
+            subframe.parameters.push(RAW | (width + random.below(32 - width as usize) as u32) as u8);
+        } else {
+            subframe.parameters.push(k.min(max) as u8);
+        }
+    }
+}
+
+/// A frame of random sound, coded at random: valid, but as no encoder would. Also its PCM.
+fn a_frame(random: &mut Random, header: Header, bits: u32) -> (Vec<u8>, Vec<u8>) {
+    let mut frame = Frame::default();
+    let (channels, samples) = (header.channels(), header.block_samples().unwrap());
+    let sound: Vec<Vec<i32>> = (0..channels).map(|_| sound(random, samples, bits)).collect();
+    let bytes = bits.div_ceil(8) as usize;
+    let mut pcm = Vec::new();
+    for i in 0..samples {
+        for channel in &sound {
+            pcm.extend(&((i64::from(channel[i]) << (8 * bytes as u32 - bits)) as i32).to_le_bytes()[..bytes]);
+        }
+    }
+    frame.begin(header);
+    assert!(pcm::split(&pcm, bits, &mut frame));
+    for i in 0..channels {
+        let bits = bits + u32::from(header.is_side(i));
+        let (subframe, residual) = (&mut frame.subframes[i], &mut frame.residuals[i]);
+        if bits > 32 {
+            choose(random, subframe, &frame.wide, residual, bits);
+        } else {
+            choose(random, subframe, &frame.samples[i], residual, bits);
+        }
+    }
+    let mut out = Vec::new();
+    assert!(frame.write(bits, &mut out, FRAME_MAX));
+    (out, pcm)
+}
+
+/// What stands in front of frames of so many bits a sample.
+fn front(bits: u32) -> Vec<u8> {
+    let mut file = flac_file(0, &[(4, 40)], false);
+    file[8 + 12] = 0x42 & 0xfe | ((bits - 1) >> 4) as u8;
+    file[8 + 13] = (((bits - 1) & 15) << 4) as u8;
+    file
+}
+
+/// A header whose numbers follow on `before`.
+fn a_header(random: &mut Random, before: Option<Header>, bits: u32, channels: usize, steady: bool) -> Header {
+    let mut header = before.unwrap_or(Header {
+        variable: random.one_in(2),
+        block_code: 1 + random.below(4) as u8,
+        rate_code: random.below(12) as u8,
+        number: random.next() >> (29 + random.below(35)),
+        ..Header::default()
+    });
+    if before.is_some() {
+        let step = if header.variable { header.block_samples().unwrap() as u64 } else { 1 };
+        header.number = (header.number + step) % (1 << 36);
+    }
+    if !steady && random.one_in(3) {
+        header.block_code = [1, 2, 6, 7, 8, 9][random.below(6)];
+        header.block_extra = match header.block_code {
+            6 => random.below(256) as u16,
+            7 => random.below(3000) as u16,
+            _ => 0,
+        };
+        header.rate_code = random.below(15) as u8;
+        header.rate_extra = match header.rate_code {
+            12 => 77,
+            13 | 14 => 7777,
+            _ => 0,
+        };
+        header.variable ^= random.one_in(5);
+        header.number = random.next() >> (28 + random.below(36));
+    }
+    let code = [(8, 1), (12, 2), (16, 4), (20, 5), (24, 6), (32, 7)].into_iter().find(|c| c.0 == bits);
+    header.size_code = code.filter(|_| !random.one_in(3)).map_or(0, |c| c.1);
+    header.assignment = channels as u8 - 1;
+    if channels == 2 && !random.one_in(3) {
+        header.assignment = LEFT_SIDE + random.below(3) as u8;
+        assert!(header.assignment <= MIDDLE_SIDE);
+    }
+    header
+}
+
+/// A file of random frames, and its PCM.
+fn a_file(seed: u64, bits: u32, channels: usize, frames: usize, steady: bool) -> (Vec<u8>, Vec<u8>) {
+    let mut random = Random(seed | 1);
+    let (mut file, mut pcm, mut before) = (front(bits), Vec::new(), None);
+    for _ in 0..frames {
+        let header = a_header(&mut random, before, bits, channels, steady);
+        before = Some(header);
+        let (bytes, samples) = a_frame(&mut random, header, bits);
+        file.extend(bytes);
+        pcm.extend(samples);
+    }
+    (file, pcm)
+}
+
+fn all(file: &[u8], windows: &[usize]) -> (Vec<Part>, Option<&'static str>) {
+    collect_parts(open(head(file)).expect("FLAC"), file, windows)
+}
+
+fn mapped_bytes(parts: &[Part]) -> u64 {
+    parts.iter().filter(|p| matches!(p, Part::Mapped(_))).map(Part::bytes).sum()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+
+    #[test]
+    fn frames_coded_in_any_way_are_their_samples(
+        seed: u64,
+        bits in prop_oneof![4..=32_u32, Just(16), Just(24), Just(32)],
+        channels in prop_oneof![1..=8_usize, Just(2)],
+        frames in 1..12_usize,
+        steady: bool,
+    ) {
+        let (file, pcm) = a_file(seed, bits, channels, frames, steady);
+        let (parts, doubt) = all(&file, &[]);
+        prop_assert_eq!(doubt, None);
+        prop_assert!(mapped_bytes(&parts) > 0 || pcm.len() > RATIO_MAX * (file.len() - 86));
+        if mapped_bytes(&parts) > 0 {
+            prop_assert!(streams(&file, &parts).remove(&ESSENCE) == Some(pcm));
+        }
+    }
+
+    /// What is lost is covered and what is mapped comes back: `collect_parts` looks at it.
+    #[test]
+    fn flipped_bits_cost_their_frame_alone(
+        seed: u64,
+        bits in 4..=32_u32,
+        channels in 1..=3_usize,
+        flips in prop::collection::vec((any::<prop::sample::Index>(), 0..8_u32), 1..4),
+        cut_short in prop::option::of(any::<prop::sample::Index>()),
+        tail: bool,
+    ) {
+        let (mut file, _) = a_file(seed, bits, channels, 10, true);
+        for (at, bit) in &flips {
+            let at = 86 + at.index(file.len() - 86);
+            file[at] ^= 1 << bit;
+        }
+        if let Some(index) = cut_short {
+            file.truncate(86 + index.index(file.len() - 86));
+        }
+        if tail {
+            file.extend(id3v1("x"));
+        }
+        let (parts, doubt) = all(&file, &[]);
+        let (again, doubt_again) = collect_parts(open(without_tail(&file)).expect("FLAC"), &file, &[1]);
+        prop_assert_eq!(doubt, doubt_again);
+        prop_assert!(parts == again);
+    }
+
+    #[test]
+    fn hostile_parts_never_panic(
+        seed: u64,
+        bits in 0..40_u8,
+        parameters in prop::collection::vec(any::<u8>(), 0..8),
+        decisions in prop::collection::vec(any::<u8>(), 0..300),
+        size in 0..40_000_usize,
+        sound: bool,
+    ) {
+        let parameters = if sound { vec![bits, 0x10, 0x12, 5] } else { [&[bits][..], &parameters].concat() };
+        let mut pcm = noise(size);
+        if seed % 2 == 0 {
+            pcm.fill(0);
+        }
+        let _ = any_inverse(FLAC_FRAMES, &parameters, &[&pcm, &decisions], 5000);
+        let (file, _) = a_file(seed, 16, 2, 2, true);
+        if let Some(Part::Mapped(m)) = all(&file, &[]).0.pop() {
+            let parts = [&m.parts[0].bytes[..], &m.parts[1].bytes[..]];
+            let n = m.bytes as usize;
+            prop_assert!(any_inverse(FLAC_FRAMES, &m.parameters, &parts, n - 1).is_err());
+            let changed = [parts[0], &decisions];
+            let _ = any_inverse(FLAC_FRAMES, &m.parameters, &changed, n);
+            let short = [&parts[0][..parts[0].len() - 1], parts[1]];
+            prop_assert!(any_inverse(FLAC_FRAMES, &m.parameters, &short, n).is_err());
+        }
+    }
+}
+
+#[test]
+fn windows_of_any_size_give_the_same_parts() {
+    let mut random = Random(99);
+    let (mut file, mut before) = (front(16), None);
+    while file.len() < 5 << 20 {
+        let channels = if random.one_in(15) { 3 } else { 2 };
+        let mut header = a_header(&mut random, before, 16, channels, true);
+        header.block_code = 12;
+        before = Some(header);
+        file.extend(a_frame(&mut random, header, 16).0);
+        if random.one_in(12) {
+            file.extend(noise(random.below(9) * 50_000));
+        }
+    }
+    file.extend(ape(2000, 70_000));
+    let (parts, doubt) = all(&file, &[]);
+    assert!(doubt.is_some() && mapped_bytes(&parts) > 2 << 20, "{doubt:?} {} of {}", mapped_bytes(&parts), file.len());
+    for windows in [&[0][..], &[1], &[700_001, 5], &[2 << 20]] {
+        let (again, doubt_again) = all(&file, windows);
+        assert!(parts == again, "{windows:?}");
+        assert_eq!(doubt, doubt_again);
+    }
+}
+
+#[test]
+fn a_broken_frame_costs_that_frame() {
+    let (file, pcm) = a_file(5, 16, 2, 30, true);
+    let mut random = Random(6);
+    for _ in 0..20 {
+        let mut broken = file.clone();
+        let at = 86 + random.below(file.len() - 86);
+        broken[at] ^= 0x10;
+        let (parts, doubt) = all(&broken, &[]);
+        assert!(doubt.is_some());
+        let lost: u64 = broken.len() as u64 - 86 - mapped_bytes(&parts);
+        assert!(lost > 0 && lost < 40_000, "{lost} bytes for one frame");
+    }
+    assert!(pcm.len() > 20_000);
+}
+
+#[test]
+fn long_silence_stays_as_it_is() {
+    let header = Header { block_code: 15, size_code: 4, assignment: 7, ..Header::default() };
+    let mut file = front(16);
+    for number in 0..3000 {
+        let mut frame = Frame::default();
+        frame.begin(Header { number, ..header });
+        assert!(frame.write(16, &mut file, 1000));
+    }
+    let (parts, doubt) = all(&file, &[0]);
+    assert_eq!((mapped_bytes(&parts), doubt), (0, Some("flac: too much silence")));
+    file.truncate(86 + 17 * 100);
+    let (parts, _) = all(&file, &[0]);
+    assert_eq!(mapped_bytes(&parts), 0);
+}
+
+#[test]
+fn packets_are_taken_apart_like_a_file() {
+    let file = real("kaligari/Hums/02 Glass Hum.flac");
+    let front = 4 + 4 + 34 + 4 + 18 + 4 + 40 + 4 + 8192;
+    let bits = sample_bits(&file[8..]);
+    let (mut packets, mut rest, mut frame) = (Vec::new(), &file[front..], Frame::default());
+    while !rest.is_empty() {
+        let (packet, after) = rest.split_at(frame.read(rest, bits).expect("a frame"));
+        packets.push(packet);
+        rest = after;
+    }
+    let taken = take_apart(packets.iter().copied(), bits).expect("frames");
+    let of = streams(&file, &all(&file, &[]).0);
+    assert!(taken.samples == of[&ESSENCE] && taken.decisions == of[&DECISIONS]);
+    let parts = [&taken.samples[..], &taken.decisions];
+    let back = any_inverse(FLAC_FRAMES, &taken.parameters, &parts, file.len() - front).expect("a way back");
+    assert!(back == file[front..]);
+    packets[3] = &packets[3][..100];
+    assert_eq!(take_apart(packets, bits), None);
+    assert_eq!(take_apart([], bits), None);
+}
+
+/// Decisions once written are read for ever.
+#[test]
+fn decisions_of_a_real_file_are_what_they_were() {
+    let file = real("kaligari/Hums/02 Glass Hum.flac");
+    let (parts, _) = all(&file, &[]);
+    let of = streams(&file, &parts);
+    let hash =
+        |bytes: &[u8]| crate::format::Keys::new([0; 32], 3).keyed_check(bytes).map(|b| format!("{b:02x}")).concat();
+    let (samples, decisions) = (&of[&ESSENCE], &of[&DECISIONS]);
+    assert_eq!((samples.len(), decisions.len()), (1_764_000, 1781));
+    // These samples were compared with what `flac -d` 1.4.2 writes.
+    assert_eq!(hash(samples), "b8ddb436105c9187a99134a4ab233581743e508388ccb2362b46f2772e7183b6");
+    assert_eq!(hash(decisions), "729cf1ea8374e6ca111f03263516e21103c877aea83f193b4dce2e06984cda3e");
 }

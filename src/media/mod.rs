@@ -14,6 +14,7 @@
 //! 4. A splitter's memory does not grow with the file, and it never looks further than its window.
 
 pub mod flac;
+pub mod image;
 pub mod mp3;
 pub mod ogg;
 pub mod opaque;
@@ -25,6 +26,7 @@ pub mod tags;
 #[cfg(test)]
 pub(crate) mod testing;
 pub mod ts;
+pub mod y4m;
 
 use crate::chunk::Form;
 use crate::error::{Error, Result};
@@ -153,6 +155,16 @@ pub const MP3: SplitterId = SplitterId { number: 2, version: 1 };
 pub const OGG: SplitterId = SplitterId { number: 3, version: 1 };
 /// MPEG-TS, M2TS: elementary streams apart from packets.
 pub const TS: SplitterId = SplitterId { number: 4, version: 1 };
+/// DPX: the picture apart from its header.
+pub const DPX: SplitterId = SplitterId { number: 0x20, version: 1 };
+/// TIFF, BigTIFF: pictures apart from tags.
+pub const TIFF: SplitterId = SplitterId { number: 0x21, version: 1 };
+/// BMP: the picture apart from its header.
+pub const BMP: SplitterId = SplitterId { number: 0x22, version: 1 };
+/// PGM, PPM, PAM: pictures apart from headers.
+pub const PNM: SplitterId = SplitterId { number: 0x23, version: 1 };
+/// YUV4MPEG2: planes apart from frame headers.
+pub const Y4M: SplitterId = SplitterId { number: 0x24, version: 1 };
 
 /// Not a splitter, but a way back that several use: bytes of streams put in another order, see [`permute`].
 pub const PERMUTE: SplitterId = SplitterId { number: 0x100, version: 1 };
@@ -192,6 +204,12 @@ pub fn open(hints: Hints<'_>) -> Box<dyn Splitter> {
         return s;
     }
     if let Some(s) = ts::open(hints) {
+        return s;
+    }
+    if let Some(s) = image::open(hints) {
+        return s;
+    }
+    if let Some(s) = y4m::open(hints) {
         return s;
     }
     if let Some(s) = mp3::open(hints) {

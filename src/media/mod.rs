@@ -24,6 +24,7 @@ mod demux;
 mod film;
 pub mod flac;
 pub mod gzip;
+pub mod image;
 pub mod isobmff;
 pub mod matroska;
 pub mod mp3;
@@ -43,6 +44,7 @@ pub mod tar;
 pub(crate) mod testing;
 pub mod ts;
 pub mod words;
+pub mod y4m;
 pub mod zip;
 
 use crate::chunk::Form;
@@ -196,6 +198,16 @@ pub const FLAC_FRAMES: SplitterId = SplitterId { number: 0x101, version: 1 };
 pub const ISOBMFF: SplitterId = SplitterId { number: 0x10, version: 1 };
 /// Matroska, WebM: tracks apart from elements.
 pub const MATROSKA: SplitterId = SplitterId { number: 0x11, version: 1 };
+/// DPX: the picture apart from its header.
+pub const DPX: SplitterId = SplitterId { number: 0x30, version: 1 };
+/// TIFF, BigTIFF: pictures apart from tags.
+pub const TIFF: SplitterId = SplitterId { number: 0x31, version: 1 };
+/// BMP: the picture apart from its header.
+pub const BMP: SplitterId = SplitterId { number: 0x32, version: 1 };
+/// PGM, PPM, PAM: pictures apart from headers.
+pub const PNM: SplitterId = SplitterId { number: 0x33, version: 1 };
+/// YUV4MPEG2: planes apart from frame headers.
+pub const Y4M: SplitterId = SplitterId { number: 0x34, version: 1 };
 
 /// Not a splitter, but a way back that several use: bytes of streams put in another order, see [`permute`].
 pub const PERMUTE: SplitterId = SplitterId { number: 0x100, version: 1 };
@@ -289,6 +301,12 @@ fn open_member<'a>(hints: Hints<'_>) -> Box<dyn Splitter + 'a> {
         return s;
     }
     if let Some(s) = matroska::open(hints) {
+        return s;
+    }
+    if let Some(s) = image::open(hints) {
+        return s;
+    }
+    if let Some(s) = y4m::open(hints) {
         return s;
     }
     if let Some(s) = mp3::open(hints) {

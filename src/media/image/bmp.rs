@@ -1,0 +1,31 @@
+//! BMP: a file header of 14 bytes, a picture header, perhaps a palette, rows padded to four bytes.
+
+use super::{Numbers, Piece, Plan, TO_THE_END, samples};
+use crate::chunk::Form;
+
+/// Bytes of the file header and of the picture header that is known least.
+const HEADER_MIN: u64 = 14 + 40;
+
+pub fn read(bytes: &[u8]) -> Result<Plan, &'static str> {
+    const NONE: &str = "bmp: a header that is none";
+    let n = Numbers { bytes, big_endian: false };
+    let get = |at, bytes| n.get(at, bytes).ok_or(NONE);
+    let (offset, header) = (get(10, 4)?, get(14, 4)?);
+    let (width, height) = (get(18, 4)?, get(22, 4)? as u32); // four bytes
+    let (planes, bits, compression) = (get(26, 2)?, get(28, 2)?, get(30, 4)?);
+    if get(6, 4)? != 0 || !(40..=124).contains(&header) || offset < HEADER_MIN || offset > 1 << 20 || planes != 1 {
+        return Err(NONE);
+    }
+    // Rows may go downwards: a negative height.
+    let height = u64::from(height.cast_signed().unsigned_abs());
+    if width == 0 || width >= 1 << 31 || height == 0 || !matches!(bits, 1 | 4 | 8 | 16 | 24 | 32) {
+        return Err(NONE);
+    }
+    let row = (width * bits).div_ceil(32) * 4; // below 2^36
+    let plain = compression == 0 || (compression == 3 && bits == 32);
+    if !plain {
+        return Ok(vec![Piece::wrapper(offset), Piece::picture(Form::Bytes, TO_THE_END)]);
+    }
+    let form = if bits >= 8 && bits != 16 { samples(1, bits / 8, false, row) } else { Form::Bytes };
+    Ok(vec![Piece::wrapper(offset), Piece::picture(form, row.saturating_mul(height))])
+}

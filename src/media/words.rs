@@ -29,7 +29,7 @@
 //! # Invariants
 //!
 //! 1. What [`apart`] gives, [`inverse`] puts together; anything else is refused or gives bytes of the asked length.
-//! 2. Every step between an integer and a float is exact: its result does not depend on rounding, so not on the machine.
+//! 2. Every step between an integer and a float is exact: its result depends neither on rounding nor on the machine.
 //! 3. Samples of one recording are the same bytes from any word that can hold them.
 //! 4. Memory is that of the segment; work is linear in it.
 
@@ -140,8 +140,8 @@ impl Word {
 
 /// Says how the samples of one file come into the stream, segment by segment.
 ///
-/// Begins as narrow as the first segment is and widens for good at the first that does not fit: so silence within a file
-/// of 24 bits changes nothing, and what is decided depends on the bytes before alone. In bytes, 2 or more.
+/// Begins as narrow as the first segment is (2 bytes at least) and widens for good at the first that does not fit: so
+/// silence within a file of 24 bits changes nothing, and what is decided depends on the bytes so far alone.
 #[derive(Clone, Debug)]
 pub struct Track {
     word: Word,

@@ -36,7 +36,7 @@ fn integer_of(bits: u64, exponent_bits: u32, fraction_bits: u32, width: u32) -> 
     };
     let n = if negative { -n } else { n };
     let most = 1_i128 << (width - 1);
-    (-most..most).contains(&n).then(|| n as i32)
+    (-most..most).contains(&n).then_some(n as i32)
 }
 
 #[test]
@@ -177,7 +177,8 @@ proptest! {
             // Integers with so many bytes set, floats of such, or any.
             let mut file = noise(frames * track.frame_bytes());
             for place in file.chunks_mut(n) {
-                let i = i32::from_le_bytes([place[0], place[1 % n], place[2 % n], place[3 % n]]) & (-1 << (32 - 8 * kept));
+                let any = i32::from_le_bytes([place[0], place[1 % n], place[2 % n], place[3 % n]]);
+                let i = any & (-1 << (32 - 8 * kept));
                 let x = f64::from(i) / 2_147_483_648.0;
                 match (word.kind, kind) {
                     (_, 0) => {}

@@ -22,7 +22,7 @@
 
 use super::runs::{Last, Walk};
 use super::tags::id3v2_bytes;
-use super::words::{Track, Word};
+use super::words::{Taken, Track, Word};
 use super::{ESSENCE, Hints, Part, Splitter, SplitterId, WINDOW_MIN, WRAPPER};
 use crate::chunk::Form;
 
@@ -173,10 +173,7 @@ impl<H: Header> Sound<H> {
                     Coding::Words(word, channels) => Track::new(word, channels),
                     Coding::Other => None,
                 };
-                let plain = match &track {
-                    Some(track) => track.is_plain().then(|| track.form()),
-                    None => Some(Form::Bytes),
-                };
+                let plain = track.as_ref().map_or(Some(Form::Bytes), Track::plain);
                 let bytes = samples.bytes.unwrap_or(u64::MAX);
                 self.state = State::Samples(Essence { left: bytes, odd: bytes % 2 == 1, track, plain });
             }
@@ -229,15 +226,14 @@ impl Essence {
                     return Given::Wait;
                 }
                 let file = rest.get(..segment.min(seen)).unwrap_or_default();
-                if file.is_empty() {
-                    0
-                } else if let Some(mapped) = track.take(ESSENCE, file) {
-                    walk.map(mapped);
-                    file.len()
-                } else {
-                    self.plain = Some(track.form());
-                    return Given::Some;
+                if !file.is_empty() {
+                    match track.take(ESSENCE, file) {
+                        Taken::Mapped(mapped) => walk.map(mapped),
+                        Taken::Plain(form) => walk.give_as(ESSENCE, form, file.len()),
+                    }
+                    self.plain = track.plain();
                 }
+                file.len()
             }
             (None, None) => 0, // what has no track is plain
         };

@@ -155,6 +155,32 @@ fn silence_within_a_wide_file_changes_nothing() {
 }
 
 #[test]
+fn silence_at_the_start_of_a_file_of_24_bits_has_no_border_behind_it() {
+    let mut samples: Vec<i32> = tune(150_000, 2).iter().map(|n| (n << 8) | 1).collect();
+    samples[..250_000].fill(0);
+    let native = words(&samples, 24, word(3, false, Kind::Signed));
+    for (name, file) in everywhere(&samples, 24, 2) {
+        let (pieces, corrections, _) = split(&file);
+        assert!(corrections.is_empty());
+        // Unsigned silence is not zero: rare enough.
+        assert!(name.contains("Unsigned") || pieces == [(pcm(3, 2), native.clone())], "{name}");
+    }
+    // What is narrower has one, and silence alone has the same form everywhere.
+    for narrow in [true, false] {
+        let samples: Vec<i32> = samples.iter().map(|n| if narrow { n & !0xff } else { 0 }).collect();
+        let silence = if narrow { 240 << 10 } else { samples.len() };
+        let mut expected = vec![(pcm(3, 2), vec![0; silence * 3])];
+        if narrow {
+            let sound: Vec<i32> = samples[silence..].iter().map(|n| n >> 8).collect();
+            expected.push((pcm(2, 2), words(&sound, 16, word(2, false, Kind::Signed))));
+        }
+        for (name, file) in everywhere(&samples, 24, 2).into_iter().filter(|(n, _)| !n.contains("Unsigned")) {
+            assert!(split(&file).0 == expected, "{name}");
+        }
+    }
+}
+
+#[test]
 fn floats_that_are_no_integers_stay_and_rare_ones_are_corrected() {
     let samples = tune(100_000, 2);
     let native = words(&samples, 16, word(2, false, Kind::Signed));

@@ -193,12 +193,16 @@ proptest! {
             if kind == 1 && !file.is_empty() {
                 file[0] ^= 1;
             }
-            let Some(mapped) = track.take(1, &file) else {
-                prop_assert!(track.is_plain() && track.width == word.bytes);
-                break;
+            let (before, was) = (track.width, track.before);
+            let Taken::Mapped(mapped) = track.take(1, &file) else {
+                prop_assert!(word.is_native() && track.before == Some(word.bytes));
+                continue;
             };
+            prop_assert!(track.width >= before);
+            let width = track.before.unwrap();
+            prop_assert_eq!(mapped.parts[0].cut, was != Some(width));
             let parts: Vec<&[u8]> = mapped.parts.iter().map(|p| &p.bytes[..]).collect();
-            prop_assert_eq!(parts[0].len(), frames * channels as usize * usize::from(track.width));
+            prop_assert_eq!(parts[0].len(), frames * channels as usize * usize::from(width));
             prop_assert!(inverse(&mapped.parameters, &parts, file.len()).unwrap() == file);
         }
     }

@@ -22,8 +22,8 @@
 
 use super::runs::{Last, Walk};
 use super::tags::id3v2_bytes;
-use super::words::{Track, Word};
-use super::{ESSENCE, Hints, Part, Splitter, SplitterId, WRAPPER};
+use super::words::{Taken, Track, Word};
+use super::{ESSENCE, Hints, Part, Splitter, SplitterId, WINDOW_MIN, WRAPPER};
 use crate::chunk::Form;
 
 /// Bytes that a header is shown at least, unless the file ends.
@@ -173,10 +173,7 @@ impl<H: Header> Sound<H> {
                     Coding::Words(word, channels) => Track::new(word, channels),
                     Coding::Other => None,
                 };
-                let plain = match &track {
-                    Some(track) => track.is_plain().then(|| track.form()),
-                    None => Some(Form::Bytes),
-                };
+                let plain = track.as_ref().map_or(Some(Form::Bytes), Track::plain);
                 let bytes = samples.bytes.unwrap_or(u64::MAX);
                 self.state = State::Samples(Essence { left: bytes, odd: bytes % 2 == 1, track, plain });
             }
@@ -197,10 +194,12 @@ enum Given {
 impl Essence {
     fn give<H: Header>(&mut self, header: &H, walk: &mut Walk<'_, '_>, last: bool) -> Given {
         let rest = walk.rest();
+        // Than was promised.
+        let too_small = walk.is_fresh() && rest.len() < WINDOW_MIN;
         // Whether it is known that they end.
         let mut ends = last;
         if let Some(behind) = usize::try_from(self.left).ok().and_then(|left| rest.get(left..))
-            && (last || behind.len() >= BEHIND || walk.is_fresh())
+            && (last || behind.len() >= BEHIND || too_small)
         {
             if header.goes_on(behind, self.odd) {
                 self.left += LOST; // it was at most the window
@@ -222,28 +221,26 @@ impl Essence {
             }
             (Some(track), None) => {
                 let segment = track.segment_bytes();
-                // One that is shorter than it could be is the last, or the window is smaller than promised.
-                if seen < segment && !ends && !walk.is_fresh() {
+                // One that is shorter than it could be is the last, unless the window is too small.
+                if seen < segment && !ends && !too_small {
                     return Given::Wait;
                 }
                 let file = rest.get(..segment.min(seen)).unwrap_or_default();
-                if file.is_empty() {
-                    0
-                } else if let Some(mapped) = track.take(ESSENCE, file) {
-                    walk.map(mapped);
-                    file.len()
-                } else {
-                    self.plain = Some(track.form());
-                    return Given::Some;
+                if !file.is_empty() {
+                    match track.take(ESSENCE, file) {
+                        Taken::Mapped(mapped) => walk.map(mapped),
+                        Taken::Plain(form) => walk.give_as(ESSENCE, form, file.len()),
+                    }
+                    self.plain = track.plain();
                 }
+                file.len()
             }
             (None, None) => 0, // what has no track is plain
         };
         self.left -= bytes as u64; // at most `left`
         match bytes {
             0 if ends => Given::End(self.left),
-            0 if walk.is_fresh() => {
-                // The window is smaller than promised.
+            0 if too_small => {
                 let bytes = rest.len().min(left);
                 walk.give(ESSENCE, bytes);
                 self.left -= bytes as u64;
@@ -304,5 +301,7 @@ impl<H: Header> Splitter for Sound<H> {
     }
 }
 
+#[cfg(test)]
+mod files;
 #[cfg(test)]
 mod tests;

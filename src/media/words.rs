@@ -29,7 +29,7 @@
 //! # Invariants
 //!
 //! 1. What [`apart`] gives, [`inverse`] puts together; anything else is refused or gives bytes of the asked length.
-//! 2. Every step between an integer and a float is exact: its result does not depend on rounding, so not on the machine.
+//! 2. Every step between an integer and a float is exact: its result depends neither on rounding nor on the machine.
 //! 3. Samples of one recording are the same bytes from any word that can hold them.
 //! 4. Memory is that of the segment; work is linear in it.
 
@@ -138,15 +138,28 @@ impl Word {
     }
 }
 
+/// What a width is presumed of silence at a file's start: what is wider than 16 bits mostly has 24.
+const PRESUMED: u8 = 3;
+
+/// What a segment of a track is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Taken {
+    /// It stands in the file as it does in the stream.
+    Plain(Form),
+    Mapped(super::Mapped),
+}
+
 /// Says how the samples of one file come into the stream, segment by segment.
 ///
-/// Begins as narrow as the first segment is and widens for good at the first that does not fit: so silence within a file
-/// of 24 bits changes nothing, and what is decided depends on the bytes before alone. In bytes, 2 or more.
+/// Begins as narrow as the first segment with any sound is (2 bytes at least) and widens for good at the first that
+/// does not fit: so silence within a file of 24 bits changes nothing, and what is decided depends on the bytes so far
+/// alone. Silence before all sound has the width that most files have, so that these have no border behind it.
 #[derive(Clone, Debug)]
 pub struct Track {
     word: Word,
     /// 1 to [`CHANNELS_MAX`].
     channels: u8,
+    /// 0 before any sound, unless it can be told without.
     width: u8,
     /// The width of the last segment.
     before: Option<u8>,
@@ -162,7 +175,7 @@ impl Track {
         if !(1..=CHANNELS_MAX).contains(&channels) {
             return None;
         }
-        let width = word.bytes.min(NARROWEST);
+        let width = if word.bytes <= NARROWEST { word.bytes } else { 0 };
         Some(Track {
             word,
             channels: channels as u8,
@@ -185,55 +198,68 @@ impl Track {
         samples / usize::from(self.channels) * self.frame_bytes()
     }
 
-    /// The form of samples of the present width.
-    pub fn form(&self) -> Form {
-        let is_float = self.word.kind == Kind::Float && self.width == self.word.bytes;
-        if is_float || self.width > 4 || self.channels > 32 {
+    /// The form of samples of a width.
+    fn form(&self, width: u8) -> Form {
+        let is_float = self.word.kind == Kind::Float && width == self.word.bytes;
+        if is_float || width > 4 || self.channels > 32 {
             return Form::Bytes;
         }
-        Form::Pcm(Pcm { sample_bytes: self.width, channels: self.channels, coded: false })
+        Form::Pcm(Pcm { sample_bytes: width, channels: self.channels, coded: false })
     }
 
-    /// Whether all that comes stands in the file as it will in the stream.
-    pub fn is_plain(&self) -> bool {
-        self.width == self.word.bytes && self.word.is_native()
+    fn is_plain(&self, width: u8) -> bool {
+        width == self.word.bytes && self.word.is_native()
     }
 
-    /// Takes the next segment apart: whole frames. `None` if it, and all that follows, is plain.
-    pub fn take(&mut self, essence: StreamNumber, file: &[u8]) -> Option<super::Mapped> {
-        if self.width < self.word.bytes {
-            self.width = self.width.max(self.needed(file));
+    /// The form of all that comes, if it stands in the file as it will in the stream.
+    pub fn plain(&self) -> Option<Form> {
+        self.is_plain(self.width).then(|| self.form(self.width))
+    }
+
+    /// Takes the next segment: whole frames.
+    pub fn take(&mut self, essence: StreamNumber, file: &[u8]) -> Taken {
+        let mut width = self.width;
+        if width < self.word.bytes {
+            match self.needed(file) {
+                0 if width == 0 => width = PRESUMED.min(self.word.bytes), // and it stays open
+                needed => {
+                    width = width.max(needed).max(NARROWEST);
+                    self.width = width;
+                }
+            }
         }
-        if self.is_plain() {
-            return None;
+        let cut = self.before != Some(width);
+        self.before = Some(width);
+        if self.is_plain(width) {
+            return Taken::Plain(self.form(width));
         }
-        let (samples, corrections) = apart(self.word, self.width, file, &mut self.integers);
-        let cut = self.before != Some(self.width);
-        self.before = Some(self.width);
-        let mut parts = vec![MappedPart { stream: essence, cut, form: self.form(), bytes: samples }];
+        let (samples, corrections) = apart(self.word, width, file, &mut self.integers);
+        let mut parts = vec![MappedPart { stream: essence, cut, form: self.form(width), bytes: samples }];
         if !corrections.is_empty() {
             let cut = !std::mem::replace(&mut self.corrected, true);
             parts.push(MappedPart { stream: CORRECTIONS, cut, form: Form::Bytes, bytes: corrections });
         }
+        let parameters = vec![self.word.code(), width];
         // A usize is at most 64 bits wide.
-        Some(super::Mapped { bytes: file.len() as u64, how: WORDS, parts, parameters: self.parameters() })
+        Taken::Mapped(super::Mapped { bytes: file.len() as u64, how: WORDS, parts, parameters })
     }
 
-    fn parameters(&self) -> Vec<u8> {
-        vec![self.word.code(), self.width]
-    }
-
-    /// The bytes that samples of this segment need. Those of floats stand in `self.integers` then.
+    /// The bytes that samples of this segment need; 0 for silence. Those of floats stand in `self.integers` then.
     fn needed(&mut self, file: &[u8]) -> u8 {
-        let bytes = match self.word.kind {
-            Kind::Signed | Kind::Unsigned => kernels::used_bytes(file, self.word.bytes, self.word.big_endian),
+        match self.word.kind {
+            Kind::Signed => kernels::used_bytes(file, self.word.bytes, self.word.big_endian),
+            // Its silence is not zero.
+            Kind::Unsigned => kernels::used_bytes(file, self.word.bytes, self.word.big_endian).max(NARROWEST),
             Kind::Float => {
                 let most = file.len() / usize::from(self.word.bytes) / CORRECTED_SHARE;
                 let fits = kernels::integers(file, self.word.bytes, self.word.big_endian, most, &mut self.integers);
-                if fits { self.integers.used_bytes() } else { self.word.bytes }
+                match (fits, self.integers.corrections.is_empty()) {
+                    (false, _) => self.word.bytes,
+                    (true, true) => self.integers.used_bytes(),
+                    (true, false) => self.integers.used_bytes().max(NARROWEST),
+                }
             }
-        };
-        bytes.max(NARROWEST)
+        }
     }
 }
 

@@ -72,14 +72,14 @@ fn used_of<const N: usize, const L: usize>(file: &[u8], big_endian: bool) -> u8 
     N as u8 - used.iter().position(|&b| b != 0).unwrap_or(N) as u8
 }
 
-/// Integers in words of `bytes` to signed ones of `width` bytes, the highest of them. `flip` goes into the highest byte.
+/// Integers in words of `bytes` to signed ones of `width` bytes, the highest of them. `flip` turns bits of the highest.
 pub fn narrow(file: &[u8], bytes: u8, big_endian: bool, width: u8, flip: u8) -> Vec<u8> {
     let go = match (bytes, width, big_endian) {
         (1, 1, _) => narrow_of::<1, 1, false>,
         (2, 1, false) => narrow_of::<2, 1, false>,
         (2, 1, true) => narrow_of::<2, 1, true>,
         (2, 2, false) => narrow_of::<2, 2, false>,
-        (2, 2, true) => narrow_of::<2, 2, true>,
+        (2, 2, true) => narrow_of_two,
         (3, 1, false) => narrow_of::<3, 1, false>,
         (3, 1, true) => narrow_of::<3, 1, true>,
         (3, 2, false) => narrow_of::<3, 2, false>,
@@ -112,6 +112,26 @@ fn narrow_of<const N: usize, const W: usize, const BIG: bool>(file: &[u8], flip:
     out
 }
 
+/// As the general case, which the compiler makes no such vectors of: half as fast again.
+fn narrow_of_two(file: &[u8], flip: u8) -> Vec<u8> {
+    let (words, _) = file.as_chunks::<2>();
+    let mut out = vec![0; words.len() * 2];
+    for (word, sample) in words.iter().zip(out.as_chunks_mut::<2>().0) {
+        *sample = (u16::from_be_bytes(*word) ^ u16::from(flip) << 8).to_le_bytes();
+    }
+    out
+}
+
+/// The way back of [`narrow_of_two`].
+fn spread_of_two(samples: &[u8], flip: u8) -> Vec<u8> {
+    let (samples, _) = samples.as_chunks::<2>();
+    let mut out = vec![0; samples.len() * 2];
+    for (sample, word) in samples.iter().zip(out.as_chunks_mut::<2>().0) {
+        *word = (u16::from_le_bytes(*sample) ^ u16::from(flip) << 8).to_be_bytes();
+    }
+    out
+}
+
 /// The way back of [`narrow`].
 pub fn spread(samples: &[u8], width: u8, flip: u8, bytes: u8, big_endian: bool) -> Vec<u8> {
     let go = match (bytes, width, big_endian) {
@@ -119,7 +139,7 @@ pub fn spread(samples: &[u8], width: u8, flip: u8, bytes: u8, big_endian: bool) 
         (2, 1, false) => spread_of::<2, 1, false>,
         (2, 1, true) => spread_of::<2, 1, true>,
         (2, 2, false) => spread_of::<2, 2, false>,
-        (2, 2, true) => spread_of::<2, 2, true>,
+        (2, 2, true) => spread_of_two,
         (3, 1, false) => spread_of::<3, 1, false>,
         (3, 1, true) => spread_of::<3, 1, true>,
         (3, 2, false) => spread_of::<3, 2, false>,
@@ -174,8 +194,7 @@ fn look<const N: usize, const BIG: bool>(
 ) -> bool {
     let (words, _) = file.as_chunks::<N>();
     into.corrections.clear();
-    into.values.clear();
-    into.values.resize(words.len(), 0);
+    into.values.resize(words.len(), 0); // all of them are written below
     into.used = 0;
     let (mut count, mut skip) = (0, 0_u64);
     for (words, values) in words.chunks(GO).zip(into.values.chunks_mut(GO)) {

@@ -36,7 +36,7 @@ fn integer_of(bits: u64, exponent_bits: u32, fraction_bits: u32, width: u32) -> 
     };
     let n = if negative { -n } else { n };
     let most = 1_i128 << (width - 1);
-    (-most..most).contains(&n).then(|| n as i32)
+    (-most..most).contains(&n).then_some(n as i32)
 }
 
 #[test]
@@ -177,7 +177,8 @@ proptest! {
             // Integers with so many bytes set, floats of such, or any.
             let mut file = noise(frames * track.frame_bytes());
             for place in file.chunks_mut(n) {
-                let i = i32::from_le_bytes([place[0], place[1 % n], place[2 % n], place[3 % n]]) & (-1 << (32 - 8 * kept));
+                let any = i32::from_le_bytes([place[0], place[1 % n], place[2 % n], place[3 % n]]);
+                let i = any & (-1 << (32 - 8 * kept));
                 let x = f64::from(i) / 2_147_483_648.0;
                 match (word.kind, kind) {
                     (_, 0) => {}
@@ -192,12 +193,16 @@ proptest! {
             if kind == 1 && !file.is_empty() {
                 file[0] ^= 1;
             }
-            let Some(mapped) = track.take(1, &file) else {
-                prop_assert!(track.is_plain() && track.width == word.bytes);
-                break;
+            let (before, was) = (track.width, track.before);
+            let Taken::Mapped(mapped) = track.take(1, &file) else {
+                prop_assert!(word.is_native() && track.before == Some(word.bytes));
+                continue;
             };
+            prop_assert!(track.width >= before);
+            let width = track.before.unwrap();
+            prop_assert_eq!(mapped.parts[0].cut, was != Some(width));
             let parts: Vec<&[u8]> = mapped.parts.iter().map(|p| &p.bytes[..]).collect();
-            prop_assert_eq!(parts[0].len(), frames * channels as usize * usize::from(track.width));
+            prop_assert_eq!(parts[0].len(), frames * channels as usize * usize::from(width));
             prop_assert!(inverse(&mapped.parameters, &parts, file.len()).unwrap() == file);
         }
     }

@@ -22,7 +22,8 @@
 mod moov;
 
 use super::demux::{ALONE_BYTES, Border, Demux, Piece, Tracks, essence};
-use super::nal::{Chain, Finder, Found, detect};
+use super::nal::Chain;
+use super::nal::find::{Finder, Found, detect};
 use super::{ESSENCE, Hints, ISOBMFF, Splitter, SplitterId, StreamNumber};
 use crate::chunk::{Form, Packing, Raster};
 use moov::{MOOV_MAX, Movie, Place};

@@ -13,15 +13,19 @@
 //! 3. A restore never needs a splitter: what it did stands in the recipe.
 //! 4. A splitter's memory does not grow with the file, and it never looks further than its window.
 
+pub mod avi;
 #[cfg(test)]
 mod containers;
 mod demux;
 #[cfg(test)]
 mod film;
 pub mod flac;
+pub mod flv;
+mod fourcc;
 pub mod isobmff;
 pub mod matroska;
 pub mod mp3;
+pub mod mxf;
 mod nal;
 pub mod ogg;
 pub mod opaque;
@@ -166,6 +170,12 @@ pub const TS: SplitterId = SplitterId { number: 4, version: 1 };
 pub const ISOBMFF: SplitterId = SplitterId { number: 0x10, version: 1 };
 /// Matroska, WebM: tracks apart from elements.
 pub const MATROSKA: SplitterId = SplitterId { number: 0x11, version: 1 };
+/// AVI: tracks apart from chunks.
+pub const AVI: SplitterId = SplitterId { number: 0x12, version: 1 };
+/// FLV: tracks apart from tags.
+pub const FLV: SplitterId = SplitterId { number: 0x13, version: 1 };
+/// MXF: tracks apart from keys.
+pub const MXF: SplitterId = SplitterId { number: 0x14, version: 1 };
 
 /// Not a splitter, but a way back that several use: bytes of streams put in another order, see [`permute`].
 pub const PERMUTE: SplitterId = SplitterId { number: 0x100, version: 1 };
@@ -214,6 +224,15 @@ pub fn open(hints: Hints<'_>) -> Box<dyn Splitter> {
         return s;
     }
     if let Some(s) = matroska::open(hints) {
+        return s;
+    }
+    if let Some(s) = avi::open(hints) {
+        return s;
+    }
+    if let Some(s) = flv::open(hints) {
+        return s;
+    }
+    if let Some(s) = mxf::open(hints) {
         return s;
     }
     if let Some(s) = mp3::open(hints) {

@@ -166,11 +166,11 @@ impl Isobmff {
         if left < DATA_MIN {
             return none;
         }
+        if is_v210(content) {
+            return Inside::One(ESSENCE, Form::Raster(Raster { packing: Packing::V210, row_bytes: 0 }));
+        }
         match detect(content, left) {
             Some(codec) => Inside::Units(Box::new(Finder::new(codec))),
-            None if is_v210(content) => {
-                Inside::One(ESSENCE, Form::Raster(Raster { packing: Packing::V210, row_bytes: 0 }))
-            }
             None => none,
         }
     }

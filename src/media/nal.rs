@@ -11,6 +11,9 @@ pub mod find;
 
 /// Bytes of a unit, at most: more is taken as no unit.
 const UNIT_MAX: u64 = 4 << 20;
+/// Bytes of a message (SEI), and of a parameter set, that are believed without a unit before.
+const MESSAGE_MAX: u64 = 64 << 10;
+const PARAMETERS_MAX: u64 = 1 << 10;
 /// Bytes of a frame of ProRes, at most.
 const FRAME_MAX: u64 = 64 << 20;
 /// Units before a frame's first slice that are looked at.
@@ -160,7 +163,21 @@ fn is_plausible(codec: Codec, look: &[u8], unit: &Unit) -> bool {
                 _ => false,
             }
         }
-        (_, Kind::Before) => true,
+        // What may begin a picture: a message of a known type; a delimiter; the parameters of a known profile.
+        (Codec::Avc, Kind::Before) => match look.get(4).map(|h| h & 31) {
+            Some(6) => slice <= 47 && unit.bytes <= MESSAGE_MAX,
+            Some(7) => {
+                matches!(slice, 66 | 77 | 88 | 100 | 110 | 118 | 122 | 128 | 244) && unit.bytes <= PARAMETERS_MAX
+            }
+            Some(9) => unit.bytes == 6,
+            _ => false,
+        },
+        (Codec::Hevc, Kind::Before) => match look.get(4).map(|h| h >> 1) {
+            Some(32 | 33) => unit.bytes <= PARAMETERS_MAX,
+            Some(35) => unit.bytes == 7,
+            Some(39) => unit.bytes <= MESSAGE_MAX,
+            _ => false,
+        },
         (Codec::ProRes | Codec::Dnx, _) => true,
         (Codec::Hevc, Kind::Key | Kind::First) => true,
         _ => false,

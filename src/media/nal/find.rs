@@ -203,7 +203,11 @@ pub fn detect(look: &[u8], left: u64) -> Option<Codec> {
         let found = all.into_iter().filter_map(|codec| {
             let gap = if codec.is_named() { FAR_NAMED } else { gap };
             let mut sight = Sight { codec, look, left, heads: None, leads: None, gap, steps: &mut STEPS_MAX.clone() };
-            Some((sight.search(SEARCH, if codec.is_named() { 1 } else { more })?, codec))
+            let at = sight.search(SEARCH, if codec.is_named() { 1 } else { more })?;
+            // A track begins with a key frame.
+            let rest = look.get(at..)?;
+            let (_, key) = Chain::new(codec).unit(rest, left.checked_sub(at as u64)?)?;
+            (key || codec.is_named()).then_some((at, codec))
         });
         found.min_by_key(|(at, _)| *at).map(|(_, codec)| codec)
     })

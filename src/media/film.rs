@@ -235,3 +235,80 @@ pub fn mkv(video: Video, film: &[Frame], live: bool, attached: &[u8]) -> Vec<u8>
         [header, element(&[0x18, 0x53, 0x80, 0x67], &segment)].concat()
     }
 }
+
+/// A chunk of RIFF.
+fn riff(name: &[u8], content: &[u8]) -> Vec<u8> {
+    let fill = vec![0; content.len() % 2];
+    [name, &(content.len() as u32).to_le_bytes(), content, &fill].concat()
+}
+
+/// An AVI file whose sound is PCM of 16 bits and two channels, if that is asked for.
+pub fn avi(film: &[Frame], pcm: bool) -> Vec<u8> {
+    let list = |kind: &[u8], content: &[u8]| riff(b"LIST", &[kind, content].concat());
+    let mut picture = vec![0; 40];
+    picture[16..20].copy_from_slice(b"H264");
+    let sound = [[u8::from(pcm), 0, 2, 0].as_slice(), &[0; 10], &[16, 0]].concat();
+    let track = |kind: &[u8], format: &[u8]| {
+        list(b"strl", &[riff(b"strh", &[kind, &[0; 52]].concat()), riff(b"strf", format)].concat())
+    };
+    let hdrl = list(b"hdrl", &[riff(b"avih", &[0; 56]), track(b"vids", &picture), track(b"auds", &sound)].concat());
+    let mut movi = Vec::new();
+    for (i, frames) in film.chunks(30).enumerate() {
+        let mut chunks = Vec::new();
+        for frame in frames {
+            chunks.extend(riff(if frame.track == 0 { b"00dc" } else { b"01wb" }, &frame.bytes));
+        }
+        movi.extend(if i % 2 == 0 { chunks } else { list(b"rec ", &chunks) });
+    }
+    let index = riff(b"idx1", &noise(16 * film.len()));
+    riff(b"RIFF", &[&b"AVI "[..], &hdrl, &riff(b"JUNK", &[0; 301]), &list(b"movi", &movi), &index].concat())
+}
+
+/// An FLV file of H.264 and AAC, or of HEVC with its four-character code.
+pub fn flv(video: Video, film: &[Frame]) -> Vec<u8> {
+    let mut file = b"FLV\x01\x05\0\0\0\x09\0\0\0\0".to_vec();
+    let mut tag = |kind: u8, body: &[u8]| {
+        let size = (body.len() as u32).to_be_bytes();
+        file.extend([&[kind][..], &size[1..], &[0, 0, 7, 0, 0, 0, 0], body].concat());
+        file.extend((body.len() as u32 + 11).to_be_bytes());
+    };
+    tag(18, &noise(200));
+    match video {
+        Video::Hevc => tag(9, &[&b"\x90hvc1"[..], &[0xff; 23]].concat()),
+        _ => tag(9, &[0x17, 0, 0, 0, 0, 1, 66, 0, 30, 0xff]),
+    }
+    tag(8, &[0xaf, 0, 0x12, 0x10]);
+    for frame in film {
+        let front: &[u8] = match (frame.track, video) {
+            (0, Video::Hevc) => b"\xa1hvc1\0\0\0",
+            (0, _) => &[0x27, 1, 0, 0, 80],
+            _ => &[0xaf, 1],
+        };
+        tag(if frame.track == 0 { 9 } else { 8 }, &[front, &frame.bytes].concat());
+    }
+    file
+}
+
+/// A key, a length and a value of MXF.
+fn klv(key: &[u8], value: &[u8]) -> Vec<u8> {
+    let key = [&[6, 0x0e, 0x2b, 0x34][..], key].concat();
+    assert_eq!(key.len(), 16);
+    [&key[..], &[0x83], &(value.len() as u32).to_be_bytes()[1..], value].concat()
+}
+
+/// An MXF file, a frame an element, with fill.
+pub fn mxf(film: &[Frame], pcm: bool) -> Vec<u8> {
+    let fill = |n| klv(&[1, 1, 1, 2, 3, 1, 2, 0x10, 1, 0, 0, 0], &vec![0; n]);
+    let set = |kind| [2, 0x53, 1, 1, 0x0d, 1, 1, 1, 1, 1, kind, 0];
+    let mut file = klv(&[2, 5, 1, 1, 0x0d, 1, 2, 1, 1, 2, 4, 0], &[0; 88]);
+    if pcm {
+        file.extend(klv(&set(0x48), &[0x3c, 1, 0, 2, 9, 9, 0x3d, 1, 0, 4, 0, 0, 0, 16, 0x3d, 7, 0, 4, 0, 0, 0, 2]));
+    }
+    for frame in film {
+        let (item, element) = if frame.track == 0 { (0x15, 5) } else { (0x16, 1) };
+        file.extend(klv(&[1, 2, 1, 1, 0x0d, 1, 3, 1, item, 1, element, 0], &frame.bytes));
+        file.extend(fill(40));
+    }
+    file.extend(klv(&[2, 5, 1, 1, 0x0d, 1, 2, 1, 1, 4, 4, 0], &[0; 88]));
+    file
+}

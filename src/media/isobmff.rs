@@ -22,7 +22,8 @@
 mod moov;
 
 use super::demux::{ALONE_BYTES, Border, Demux, Piece, Tracks, essence};
-use super::nal::{Chain, Finder, Found, detect};
+use super::nal::Chain;
+use super::nal::find::{Finder, Found, detect};
 use super::{ESSENCE, Hints, ISOBMFF, Splitter, SplitterId, StreamNumber};
 use crate::chunk::{Form, Packing, Raster};
 use moov::{MOOV_MAX, Movie, Place};
@@ -165,11 +166,11 @@ impl Isobmff {
         if left < DATA_MIN {
             return none;
         }
+        if is_v210(content) {
+            return Inside::One(ESSENCE, Form::Raster(Raster { packing: Packing::V210, row_bytes: 0 }));
+        }
         match detect(content, left) {
             Some(codec) => Inside::Units(Box::new(Finder::new(codec))),
-            None if is_v210(content) => {
-                Inside::One(ESSENCE, Form::Raster(Raster { packing: Packing::V210, row_bytes: 0 }))
-            }
             None => none,
         }
     }

@@ -17,9 +17,10 @@
 //! 2. State: what [`TRACKS_MAX`] tracks are.
 
 use super::demux::{ALONE_BYTES, Border, Demux, Piece, Tracks, essence};
+use super::fourcc::{pcm, raster};
 use super::nal::{Chain, Codec, is_key_frame};
 use super::{Hints, MATROSKA, Splitter, SplitterId, StreamNumber};
-use crate::chunk::{Form, Packing, Pcm, Raster};
+use crate::chunk::Form;
 
 /// Tracks that are told apart.
 const TRACKS_MAX: usize = 64;
@@ -228,11 +229,7 @@ fn track(entry: &[u8], stream: StreamNumber) -> Option<Track> {
         b"A_PCM/INT/LIT" => {
             let bits = uint(entry, &[0xe1, 0x6264])?;
             let channels = uint(entry, &[0xe1, 0x9f]).unwrap_or(1);
-            let (sample_bytes, channels) = (u8::try_from(bits / 8).ok()?, u8::try_from(channels).ok()?);
-            // 8 bits are unsigned.
-            if bits % 8 == 0 && (2..=4).contains(&sample_bytes) && (1..=32).contains(&channels) {
-                track.form = Form::Pcm(Pcm { sample_bytes, channels, coded: false });
-            }
+            track.form = pcm(bits, channels).unwrap_or_default();
         }
         b"V_UNCOMPRESSED" | b"V_QUICKTIME" | b"V_MS/VFW/FOURCC" => {
             let fourcc = match codec {
@@ -246,17 +243,4 @@ fn track(entry: &[u8], stream: StreamNumber) -> Option<Track> {
         _ => {}
     }
     Some(track)
-}
-
-/// The form of pictures that are not coded.
-pub(super) fn raster(fourcc: &[u8], width: u32) -> Option<Form> {
-    let width = if width < 1 << 16 { width } else { 0 };
-    let samples = |channels| Packing::Samples { bytes: 1, channels, big_endian: false };
-    let (packing, row_bytes) = match fourcc {
-        // Rows are filled up to 48 pixels, of 128 bytes.
-        b"v210" => (Packing::V210, width.div_ceil(48) * 128),
-        b"UYVY" | b"YUY2" | b"2vuy" | b"yuvs" | b"HDYC" => (samples(4), width.div_ceil(2) * 4),
-        _ => return None,
-    };
-    Some(Form::Raster(Raster { packing, row_bytes }))
 }

@@ -15,6 +15,7 @@
 
 mod aiff;
 mod au;
+pub mod avi;
 mod caf;
 #[cfg(test)]
 mod containers;
@@ -23,11 +24,14 @@ mod demux;
 #[cfg(test)]
 mod film;
 pub mod flac;
+pub mod flv;
+mod fourcc;
 pub mod gzip;
 pub mod image;
 pub mod isobmff;
 pub mod matroska;
 pub mod mp3;
+pub mod mxf;
 mod nal;
 mod nested;
 pub mod ogg;
@@ -208,6 +212,12 @@ pub const BMP: SplitterId = SplitterId { number: 0x32, version: 1 };
 pub const PNM: SplitterId = SplitterId { number: 0x33, version: 1 };
 /// YUV4MPEG2: planes apart from frame headers.
 pub const Y4M: SplitterId = SplitterId { number: 0x34, version: 1 };
+/// AVI: tracks apart from chunks.
+pub const AVI: SplitterId = SplitterId { number: 0x12, version: 1 };
+/// FLV: tracks apart from tags.
+pub const FLV: SplitterId = SplitterId { number: 0x13, version: 1 };
+/// MXF: tracks apart from keys.
+pub const MXF: SplitterId = SplitterId { number: 0x14, version: 1 };
 
 /// Not a splitter, but a way back that several use: bytes of streams put in another order, see [`permute`].
 pub const PERMUTE: SplitterId = SplitterId { number: 0x100, version: 1 };
@@ -307,6 +317,15 @@ fn open_member<'a>(hints: Hints<'_>) -> Box<dyn Splitter + 'a> {
         return s;
     }
     if let Some(s) = y4m::open(hints) {
+        return s;
+    }
+    if let Some(s) = avi::open(hints) {
+        return s;
+    }
+    if let Some(s) = flv::open(hints) {
+        return s;
+    }
+    if let Some(s) = mxf::open(hints) {
         return s;
     }
     if let Some(s) = mp3::open(hints) {

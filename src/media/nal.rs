@@ -1,28 +1,21 @@
 //! Units of coded video that carry their own length, as MP4, Matroska and FLV keep them: network abstraction layer (NAL) units of
-//! H.264 and HEVC behind four bytes of length, frames of ProRes.
+//! H.264 and HEVC behind four bytes of length, frames of ProRes and VC-3.
 //!
-//! Owns what tells a unit from other bytes, where a key frame begins, and the search for units in an `mdat` whose tables
-//! have not come yet: what lies between them is sound, mostly.
+//! Owns what tells a unit from other bytes, and where a key frame begins. [`find`] looks for units among other bytes.
 //!
 //! # Invariants
 //!
-//! 1. Nothing is believed but sizes within what is left; a wrong guess puts bytes into another stream and costs space only.
-//! 2. A search looks at [`SEARCH`] bytes, and tries [`TRIES`] candidates with [`BETWEEN`] bytes each, at most.
+//! Nothing is believed but sizes within what is left; a wrong guess puts bytes into another stream and costs space only.
+
+pub mod find;
 
 /// Bytes of a unit, at most: more is taken as no unit.
 const UNIT_MAX: u64 = 4 << 20;
+/// Bytes of a message (SEI), and of a parameter set, that are believed without a unit before.
+const MESSAGE_MAX: u64 = 64 << 10;
+const PARAMETERS_MAX: u64 = 1 << 10;
 /// Bytes of a frame of ProRes, at most.
 const FRAME_MAX: u64 = 64 << 20;
-/// Bytes that lie between two units, mostly fewer: sound.
-const BETWEEN: usize = 4 << 10;
-/// Bytes that a search looks at.
-pub const SEARCH: usize = 64 << 10;
-/// Candidates of a search.
-const TRIES: usize = 64;
-/// Units that must follow each other before a file's codec is believed.
-const CONFIRMED: usize = 4;
-/// The same within a file.
-const CHAINED: usize = 3;
 /// Units before a frame's first slice that are looked at.
 const BEFORE_SLICE: usize = 16;
 
@@ -32,6 +25,39 @@ pub enum Codec {
     Avc,
     Hevc,
     ProRes,
+    /// VC-3: its frames have a size by their kind.
+    Dnx,
+}
+
+impl Codec {
+    /// A frame has a name, which is proof enough where its end is out of sight.
+    fn is_named(self) -> bool {
+        matches!(self, Codec::ProRes | Codec::Dnx)
+    }
+}
+
+/// Bytes of the frame of VC-3 (SMPTE ST 2019-1) that starts `look`: those of HD by their compression id, others by their macroblocks.
+fn dnx_frame(look: &[u8]) -> Option<u64> {
+    let [0, 0, 2 | 3, 0x80, 1..=3] = look.first_chunk::<5>()? else { return None };
+    let number = |at: usize| Some(u64::from(u16::from_be_bytes(*look.get(at..)?.first_chunk()?)));
+    let blocks = number(0x18)?.div_ceil(16) * number(0x1a)?.div_ceil(16);
+    let by_blocks = |n: u64| Some(((blocks * n / 255 + 2048) / 4096 * 4096).max(8192));
+    let [0, 0, kind @ ..] = *look.get(0x28..)?.first_chunk::<4>()? else { return None };
+    match u16::from_be_bytes(kind) {
+        1235 | 1238 | 1241 | 1243 => Some(917_504),
+        1237 | 1242 => Some(606_208),
+        1250 | 1251 => Some(458_752),
+        1252 => Some(303_104),
+        1253 => Some(188_416),
+        1256 => Some(1_835_008),
+        1258 => Some(212_992),
+        1259 | 1260 => Some(417_792),
+        1270 => by_blocks(57_344),
+        1271 | 1272 => by_blocks(28_672),
+        1273 => by_blocks(18_944),
+        1274 => by_blocks(5888),
+        _ => None,
+    }
 }
 
 /// What a unit is to its frame.
@@ -62,6 +88,7 @@ fn unit(codec: Codec, look: &[u8], left: u64) -> Option<Unit> {
     let second = more.first().copied().unwrap_or(0);
     let (bytes, kind) = match codec {
         Codec::ProRes => (look.get(4..8) == Some(b"icpf")).then_some((size, Kind::Other))?,
+        Codec::Dnx => (dnx_frame(look)?, Kind::Other),
         Codec::Avc => {
             let (reference, kind) = (h >> 5, h & 31);
             let first = second & 0x80 != 0;
@@ -117,7 +144,7 @@ fn unit(codec: Codec, look: &[u8], left: u64) -> Option<Unit> {
             (size.checked_add(4)?, kind)
         }
     };
-    let (least, most) = if codec == Codec::ProRes { (16, FRAME_MAX) } else { (6, UNIT_MAX + 4) };
+    let (least, most) = if codec.is_named() { (16, FRAME_MAX) } else { (6, UNIT_MAX + 4) };
     (bytes >= least && bytes <= left.min(most)).then_some(Unit { bytes, kind })
 }
 
@@ -136,130 +163,25 @@ fn is_plausible(codec: Codec, look: &[u8], unit: &Unit) -> bool {
                 _ => false,
             }
         }
-        (_, Kind::Before) => true,
-        (Codec::ProRes, _) => true,
+        // What may begin a picture: a message of a known type; a delimiter; the parameters of a known profile.
+        (Codec::Avc, Kind::Before) => match look.get(4).map(|h| h & 31) {
+            Some(6) => slice <= 47 && unit.bytes <= MESSAGE_MAX,
+            Some(7) => {
+                matches!(slice, 66 | 77 | 88 | 100 | 110 | 118 | 122 | 128 | 244) && unit.bytes <= PARAMETERS_MAX
+            }
+            Some(9) => unit.bytes == 6,
+            _ => false,
+        },
+        (Codec::Hevc, Kind::Before) => match look.get(4).map(|h| h >> 1) {
+            Some(32 | 33) => unit.bytes <= PARAMETERS_MAX,
+            Some(35) => unit.bytes == 7,
+            Some(39) => unit.bytes <= MESSAGE_MAX,
+            _ => false,
+        },
+        (Codec::ProRes | Codec::Dnx, _) => true,
         (Codec::Hevc, Kind::Key | Kind::First) => true,
         _ => false,
     }
-}
-
-const NO_LEADS: Leads = Leads { counts: [0; 128], total: 0 };
-
-/// Bytes of which a track (or a box) has `left`, and how many more candidates may be tried.
-struct Sight<'l> {
-    codec: Codec,
-    look: &'l [u8],
-    left: u64,
-    tries: usize,
-    leads: Leads,
-}
-
-/// How what lies between units begins: packets of sound mostly begin alike (a stereo frame of AAC with 0x21, say), which
-/// tells a length that is none from one that is.
-#[derive(Clone, Copy, Debug)]
-struct Leads {
-    /// By the upper seven bits of the first byte.
-    counts: [u32; 128],
-    total: u32,
-}
-
-impl Leads {
-    /// Packets before which nothing is believed, and one in how many must begin like one that is.
-    const FEW: u32 = 16;
-
-    fn note(&mut self, first: u8) {
-        if let Some(count) = self.counts.get_mut(usize::from(first >> 1)) {
-            *count = count.saturating_add(1);
-            self.total = self.total.saturating_add(1);
-        }
-    }
-
-    fn is_known(&self, first: u8) -> bool {
-        let count = self.counts.get(usize::from(first >> 1)).copied().unwrap_or(0);
-        self.total < Self::FEW || count >= self.total / Self::FEW
-    }
-}
-
-impl Sight<'_> {
-    /// The unit at a place, and whether it looks like one without one before it.
-    fn unit(&self, at: usize) -> Option<(Unit, bool)> {
-        let rest = self.look.get(at..)?;
-        let unit = unit(self.codec, rest, self.left.checked_sub(at as u64)?)?;
-        Some((unit, is_plausible(self.codec, rest, &unit)))
-    }
-
-    /// Whether there is a unit at a place, and so many follow: at once, or within [`BETWEEN`] bytes.
-    fn is_chain(&mut self, at: usize, more: usize) -> bool {
-        let Some((unit, _)) = self.unit(at) else { return false };
-        let Some(end) = usize::try_from(unit.bytes).ok().and_then(|n| at.checked_add(n)) else { return false };
-        // At the end of the data there is nothing to follow.
-        if more == 0 || end as u64 + BETWEEN as u64 >= self.left {
-            return true;
-        }
-        if end >= self.look.len() {
-            // A frame of ProRes has a name, which is proof enough where its end is out of sight.
-            return self.codec == Codec::ProRes;
-        }
-        let goes_on = self.unit(end).is_some() || self.look.get(end).is_some_and(|&b| self.leads.is_known(b));
-        if !goes_on {
-            return false;
-        }
-        for next in end..self.look.len().min(end + BETWEEN) {
-            if (next == end || self.look.get(next) == Some(&0) || self.codec == Codec::ProRes)
-                && self.unit(next).is_some_and(|(_, plausible)| plausible || next == end)
-            {
-                if self.tries == 0 {
-                    return false;
-                }
-                self.tries -= 1;
-                if self.is_chain(next, more - 1) {
-                    return true;
-                }
-            }
-        }
-        false
-    }
-
-    /// The first place where a unit begins, within [`SEARCH`] bytes. Where several may, near each other, the shortest unit is
-    /// believed: a length that is none is a random number, so it is large.
-    fn search(&mut self, more: usize) -> Option<usize> {
-        let mut found: Option<(u64, usize)> = None;
-        let mut end = self.look.len().min(SEARCH);
-        let mut at = 0;
-        while at < end {
-            // Nearly all places are passed here.
-            if (self.look.get(at) == Some(&0) || self.codec == Codec::ProRes)
-                && let Some((unit, true)) = self.unit(at)
-                && found.is_none_or(|(bytes, _)| unit.bytes < bytes)
-            {
-                if self.is_chain(at, more) {
-                    // Others are looked for within its own bytes.
-                    end = end.min(at + BETWEEN.min(usize::try_from(unit.bytes).unwrap_or(BETWEEN)));
-                    found = Some((unit.bytes, at));
-                } else if let Some(tries) = self.tries.checked_sub(1) {
-                    self.tries = tries;
-                } else {
-                    break;
-                }
-            }
-            at += 1;
-        }
-        found.map(|(_, at)| at)
-    }
-}
-
-/// The codec of an `mdat` of which nothing else is known.
-pub fn detect(look: &[u8], left: u64) -> Option<Codec> {
-    // Pictures, groups and sequences of MPEG-1, 2 and 4: their start codes look like lengths.
-    let front = look.get(..SEARCH).unwrap_or(look);
-    if front.windows(4).any(|w| matches!(w, [0, 0, 1, 0xb0 | 0xb3 | 0xb6 | 0xb8])) {
-        return None;
-    }
-    let found = [Codec::ProRes, Codec::Hevc, Codec::Avc].into_iter();
-    let found = found.filter_map(|codec| {
-        Some((Sight { codec, look, left, tries: TRIES, leads: NO_LEADS }.search(CONFIRMED)?, codec))
-    });
-    found.min_by_key(|(at, _)| *at).map(|(_, codec)| codec)
 }
 
 /// Units one behind the other.
@@ -268,22 +190,6 @@ pub struct Chain {
     codec: Codec,
     /// The unit before was a slice (or there was none).
     behind_slice: bool,
-}
-
-/// Units, and what lies between them, in an `mdat` whose tables have not come.
-#[derive(Clone, Debug)]
-pub struct Finder {
-    chain: Chain,
-    /// The bytes before were a unit.
-    in_row: bool,
-    leads: Leads,
-}
-
-/// What comes next in an `mdat`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Found {
-    Unit { bytes: u64, key: bool },
-    Other { bytes: u64 },
 }
 
 impl Chain {
@@ -321,36 +227,6 @@ impl Chain {
             }
         }
         false
-    }
-}
-
-impl Finder {
-    pub fn new(codec: Codec) -> Finder {
-        Finder { chain: Chain::new(codec), in_row: false, leads: NO_LEADS }
-    }
-
-    /// What starts `look`: a unit, or bytes up to one.
-    pub fn next(&mut self, look: &[u8], left: u64) -> Found {
-        if self.in_row
-            && let Some((bytes, key)) = self.chain.unit(look, left)
-        {
-            return Found::Unit { bytes, key };
-        }
-        if self.in_row
-            && let Some(first) = look.first()
-        {
-            self.leads.note(*first);
-        }
-        let found = Sight { codec: self.chain.codec, look, left, tries: TRIES, leads: self.leads }.search(CHAINED);
-        if found == Some(0)
-            && let Some((bytes, key)) = self.chain.unit(look, left)
-        {
-            self.in_row = true;
-            return Found::Unit { bytes, key };
-        }
-        self.in_row = found.is_some();
-        let bytes = found.unwrap_or(look.len().min(SEARCH));
-        Found::Other { bytes: (bytes as u64).min(left).max(1) }
     }
 }
 

@@ -10,9 +10,10 @@
 
 use super::super::StreamNumber;
 use super::super::demux::essence;
+use super::super::fourcc::{self, samples};
 use super::super::nal::Codec;
 use super::header;
-use crate::chunk::{Form, Packing, Pcm, Raster};
+use crate::chunk::{Form, Pcm};
 
 /// Bytes of a `moov` that is read.
 pub const MOOV_MAX: u64 = 8 << 20;
@@ -160,17 +161,11 @@ fn sample_entry(entry: &[u8], stream: StreamNumber, is_video: bool) -> (What, u6
 /// The form of pictures that are not coded.
 fn raster(kind: &[u8], entry: &[u8]) -> Option<Form> {
     let width = u32::from(u16_at(entry, 32)?);
-    let samples = |channels| Packing::Samples { bytes: 1, channels, big_endian: false };
-    let (packing, row_bytes) = match (kind, u16_at(entry, 82)?) {
-        // Rows are filled up to 48 pixels, of 128 bytes.
-        (b"v210", _) => (Packing::V210, width.div_ceil(48) * 128),
-        (b"R10k", _) => (Packing::Rgb10 { big_endian: true }, width * 4),
-        (b"2vuy" | b"yuvs", _) => (samples(4), width.div_ceil(2) * 4),
-        (b"raw ", 24) => (samples(3), 0),
-        (b"raw " | b"BGRA" | b"RGBA", 32) => (samples(4), width * 4),
-        _ => return None,
-    };
-    Some(Form::Raster(Raster { packing, row_bytes }))
+    match (kind, u16_at(entry, 82)?) {
+        (b"raw ", 24) => Some(samples(3, 0)),
+        (b"raw ", 32) => Some(samples(4, width * 4)),
+        _ => fourcc::raster(kind, width),
+    }
 }
 
 /// The form of PCM, where it is one that has a form, and the bytes of a frame.

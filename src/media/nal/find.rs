@@ -1,0 +1,305 @@
+//! Units of video among other bytes: an `mdat` whose tables have not come yet. What lies between the units is sound, mostly.
+//!
+//! ```text
+//!  [length unit][length unit]  sound  [length unit]  sound  ...
+//!                              ^ no length: the next place is searched from which units go on
+//! ```
+//! Four bytes of sound look like a length and a unit's first bytes now and then, and behind a length that is none the units go on
+//! somewhere too. So what was sure is learned from: how units begin, how large they are, how packets of sound begin, how much
+//! of it lies between. Where nothing fits what was learned, the search is repeated without.
+//!
+//! # Invariants
+//!
+//! 1. A search looks at [`SEARCH`] bytes at most, and what it costs was earned: [`EARNED`] steps for each byte passed.
+//! 2. State: some KiB of counts.
+
+use super::{Chain, Codec, Unit, is_plausible, unit};
+
+/// Bytes that a search looks at.
+const SEARCH: usize = 64 << 10;
+/// Bytes that lie between two units: mostly fewer than the first, never more than the second.
+const NEAR: usize = 4 << 10;
+const FAR: usize = 64 << 10;
+/// The same where a frame has a name.
+const FAR_NAMED: usize = 512 << 10;
+/// Units that must follow a place where one may begin.
+const CHAINED: usize = 3;
+/// The same before a file's codec is believed, if the units lie far from each other.
+const CONFIRMED: usize = 5;
+/// Steps that any file may take, those that a byte earns, and those of one search.
+const STEPS: u64 = 1 << 20;
+const EARNED: u64 = 4;
+const STEPS_MAX: u64 = 1 << 16;
+/// Bytes that are passed in a step where there is nothing to look at.
+const STEP_BYTES: u64 = 16;
+
+/// What was seen so often is common.
+#[derive(Clone, Debug)]
+struct Counts {
+    counts: [u32; 256],
+    total: u32,
+}
+
+impl Counts {
+    /// As many must have been seen before anything is said.
+    const FEW: u32 = 16;
+
+    fn new() -> Counts {
+        Counts { counts: [0; 256], total: 0 }
+    }
+
+    fn note(&mut self, what: u8) {
+        if let Some(count) = self.counts.get_mut(usize::from(what)) {
+            *count = count.saturating_add(1);
+            self.total = self.total.saturating_add(1);
+        }
+    }
+
+    /// At least one in `share` was so.
+    fn is_common(&self, what: u8, share: u32) -> bool {
+        let count = self.counts.get(usize::from(what)).copied().unwrap_or(0);
+        count > 0 && count >= self.total / share
+    }
+}
+
+/// What was learned of a file.
+#[derive(Clone, Debug)]
+struct Learned {
+    /// How units begin.
+    heads: Counts,
+    /// How packets of sound begin (a stereo frame of AAC with 0x21, say).
+    leads: Counts,
+    /// Most of the packets began as others did.
+    leads_tell: bool,
+    /// Bytes of the largest unit, and of the most that lay between two.
+    largest: u64,
+    gap: usize,
+}
+
+/// The first bytes of a unit, behind its length.
+fn head(unit: &[u8]) -> u8 {
+    let at = |i: usize| unit.get(i).copied().unwrap_or(0);
+    // H.264: type, slice type; HEVC: type, first slice.
+    at(4).wrapping_mul(0x9d) ^ at(5) >> 3 ^ (at(6) & 0x80) >> 1
+}
+
+impl Learned {
+    fn new() -> Learned {
+        Learned { heads: Counts::new(), leads: Counts::new(), leads_tell: false, largest: 0, gap: 0 }
+    }
+
+    fn note_unit(&mut self, look: &[u8], bytes: u64) {
+        self.heads.note(head(look));
+        self.largest = self.largest.max(bytes);
+    }
+
+    fn note_lead(&mut self, look: &[u8]) {
+        let Some(first) = look.first() else { return };
+        self.leads.note(first >> 1);
+        let total = self.leads.total;
+        let usual = self.leads.counts.iter().filter(|n| **n > 0 && **n >= total / Counts::FEW);
+        self.leads_tell = total >= Counts::FEW && 4 * usual.map(|n| u64::from(*n)).sum::<u64>() >= 3 * u64::from(total);
+    }
+
+    fn is_unit(&self, look: &[u8], unit: &Unit) -> bool {
+        self.heads.total < Counts::FEW
+            || self.heads.is_common(head(look), 256) && unit.bytes <= self.largest.saturating_mul(4)
+    }
+
+    fn is_lead(&self, first: u8) -> bool {
+        !self.leads_tell || self.leads.is_common(first >> 1, Counts::FEW)
+    }
+}
+
+/// Bytes of which a box has `left`, and how they are looked at.
+struct Sight<'l> {
+    codec: Codec,
+    look: &'l [u8],
+    left: u64,
+    /// What units must fit, and sound.
+    heads: Option<&'l Learned>,
+    leads: Option<&'l Learned>,
+    gap: usize,
+    steps: &'l mut u64,
+}
+
+impl Sight<'_> {
+    /// The unit at a place, and whether it looks like one without one before it.
+    fn unit(&self, at: usize) -> Option<(Unit, bool)> {
+        let rest = self.look.get(at..)?;
+        let unit = unit(self.codec, rest, self.left.checked_sub(at as u64)?)?;
+        let fits = self.heads.is_none_or(|l| l.is_unit(rest, &unit));
+        Some((unit, fits && is_plausible(self.codec, rest, &unit)))
+    }
+
+    /// Whether there is a unit at a place, and so many follow: at once, or behind a gap.
+    fn is_chain(&mut self, at: usize, more: usize) -> bool {
+        let Some((unit, _)) = self.unit(at) else { return false };
+        let Some(end) = usize::try_from(unit.bytes).ok().and_then(|n| at.checked_add(n)) else { return false };
+        // At the end of the data there is nothing to follow.
+        if more == 0 || end as u64 + self.gap as u64 >= self.left {
+            return true;
+        }
+        if end >= self.look.len() {
+            return self.codec.is_named();
+        }
+        if self.unit(end).is_some() {
+            return self.is_chain(end, more - 1);
+        }
+        if !self.look.get(end).is_some_and(|&b| self.leads.is_none_or(|l| l.is_lead(b))) {
+            return false;
+        }
+        let to = self.look.len().min(end + self.gap);
+        let mut next = self.candidate(end, to);
+        while let Some(at) = next {
+            if self.unit(at).is_some_and(|(_, fits)| fits) && self.is_chain(at, more - 1) {
+                return true;
+            }
+            next = self.candidate(at + 1, to);
+        }
+        false
+    }
+
+    /// The first place before `to` with a byte that a unit may have there; none where no step is left.
+    fn candidate(&mut self, from: usize, to: usize) -> Option<usize> {
+        let (skip, first) = if self.codec == Codec::ProRes { (4, b'i') } else { (0, 0) };
+        let bytes = self.look.get(from + skip..self.look.len().min(to + skip))?;
+        let found = bytes.iter().position(|&b| b == first);
+        let passed = found.unwrap_or(bytes.len()) as u64;
+        *self.steps = self.steps.checked_sub(1 + passed / STEP_BYTES)?;
+        found.map(|n| from + n)
+    }
+
+    /// The first place where a unit begins, `within` so many bytes. Where several may, near each other, the shortest unit is
+    /// believed: a length that is none is a random number, so it is large.
+    fn search(&mut self, within: usize, more: usize) -> Option<usize> {
+        let mut found: Option<(u64, usize)> = None;
+        let mut end = self.look.len().min(within);
+        let mut next = self.candidate(0, end);
+        while let Some(at) = next.filter(|at| *at < end) {
+            if let Some((unit, true)) = self.unit(at)
+                && found.is_none_or(|(bytes, _)| unit.bytes < bytes)
+                && self.is_chain(at, more)
+            {
+                // Others are looked for within its own bytes.
+                end = end.min(at + self.gap.min(usize::try_from(unit.bytes).unwrap_or(self.gap)));
+                found = Some((unit.bytes, at));
+            }
+            next = self.candidate(at + 1, end);
+        }
+        found.map(|(_, at)| at)
+    }
+}
+
+/// The codec of an `mdat` of which nothing else is known.
+pub fn detect(look: &[u8], left: u64) -> Option<Codec> {
+    // Pictures, groups and sequences of MPEG-1, 2 and 4: their start codes look like lengths.
+    let front = look.get(..SEARCH).unwrap_or(look);
+    if front.windows(4).any(|w| matches!(w, [0, 0, 1, 0xb0 | 0xb3 | 0xb6 | 0xb8])) {
+        return None;
+    }
+    let all = [Codec::ProRes, Codec::Dnx, Codec::Hevc, Codec::Avc];
+    [(NEAR, CHAINED), (FAR, CONFIRMED)].into_iter().find_map(|(gap, more)| {
+        let found = all.into_iter().filter_map(|codec| {
+            let gap = if codec.is_named() { FAR_NAMED } else { gap };
+            let mut sight = Sight { codec, look, left, heads: None, leads: None, gap, steps: &mut STEPS_MAX.clone() };
+            let at = sight.search(SEARCH, if codec.is_named() { 1 } else { more })?;
+            // A track begins with a key frame.
+            let rest = look.get(at..)?;
+            let (_, key) = Chain::new(codec).unit(rest, left.checked_sub(at as u64)?)?;
+            (key || codec.is_named()).then_some((at, codec))
+        });
+        found.min_by_key(|(at, _)| *at).map(|(_, codec)| codec)
+    })
+}
+
+/// What comes next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Found {
+    Unit { bytes: u64, key: bool },
+    Other { bytes: u64 },
+}
+
+/// Tells the units of a box from what lies between.
+#[derive(Clone, Debug)]
+pub struct Finder {
+    chain: Chain,
+    /// The bytes before were a unit, or a search found one here.
+    in_row: bool,
+    learned: Learned,
+    /// Bytes since the last unit.
+    since: usize,
+    steps: u64,
+}
+
+impl Finder {
+    pub fn new(codec: Codec) -> Finder {
+        Finder { chain: Chain::new(codec), in_row: false, learned: Learned::new(), since: 0, steps: STEPS }
+    }
+
+    /// What starts `look`, of which the box has `left`: a unit, or bytes up to one.
+    pub fn next(&mut self, look: &[u8], left: u64) -> Found {
+        let found = self.here(look, left);
+        let (Found::Unit { bytes, .. } | Found::Other { bytes }) = found;
+        self.steps = self.steps.saturating_add(bytes.saturating_mul(EARNED)).min(STEPS);
+        found
+    }
+
+    fn here(&mut self, look: &[u8], left: u64) -> Found {
+        if self.in_row {
+            if let Some(unit) = self.unit(look, left) {
+                return unit;
+            }
+            if self.since == 0 {
+                self.learned.note_lead(look);
+            }
+        }
+        let found = self.search(look, left);
+        self.in_row = found.is_some();
+        if found == Some(0)
+            && let Some(unit) = self.unit(look, left)
+        {
+            return unit;
+        }
+        let bytes = found.unwrap_or(look.len().min(SEARCH)).max(1);
+        self.since = self.since.saturating_add(bytes);
+        Found::Other { bytes: (bytes as u64).min(left) }
+    }
+
+    fn unit(&mut self, look: &[u8], left: u64) -> Option<Found> {
+        let (bytes, key) = self.chain.unit(look, left)?;
+        self.learned.note_unit(look, bytes);
+        self.learned.gap = self.learned.gap.max(self.since).min(FAR);
+        self.since = 0;
+        Some(Found::Unit { bytes, key })
+    }
+
+    /// The place of `look` where a unit begins.
+    fn search(&mut self, look: &[u8], left: u64) -> Option<usize> {
+        if self.chain.codec.is_named() {
+            return self.sight(look, left, (false, false), FAR_NAMED, 1);
+        }
+        let usual = (self.learned.gap + self.learned.gap / 4).max(NEAR);
+        let found = self.sight(look, left, (true, true), usual, CHAINED);
+        let found = found.or_else(|| self.sight(look, left, (false, true), usual, CHAINED));
+        found.or_else(|| {
+            let found = self.sight(look, left, (false, false), FAR, CHAINED)?;
+            self.learned.leads = Counts::new();
+            self.learned.leads_tell = false;
+            Some(found)
+        })
+    }
+
+    /// A search where units, and packets of sound, must fit what was learned, or not.
+    fn sight(&mut self, look: &[u8], left: u64, fit: (bool, bool), gap: usize, more: usize) -> Option<usize> {
+        let (heads, leads) = (fit.0.then_some(&self.learned), fit.1.then_some(&self.learned));
+        let before = self.steps.min(STEPS_MAX);
+        let mut steps = before;
+        // Where it must fit it is where units usually go on.
+        let within = if fit.1 { gap.saturating_sub(self.since) } else { SEARCH };
+        let found = Sight { codec: self.chain.codec, look, left, heads, leads, gap, steps: &mut steps };
+        let found = { found }.search(within, more);
+        self.steps -= before - steps; // it was taken of them, and only becomes less
+        found
+    }
+}

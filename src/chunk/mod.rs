@@ -13,12 +13,16 @@
 
 pub mod cut;
 pub mod form;
+pub mod landmark;
+pub mod predict;
 mod scan;
 pub mod sketch;
 pub mod squeeze;
 
 pub use cut::Cutter;
 pub use form::{Form, Packing, Pcm, Raster};
+pub use landmark::{Landmarker, Landmarks};
+pub use predict::{Predicted, Predictor, Sound};
 pub use scan::{Samples, Scanner};
 pub use sketch::{Sketch, Sketcher};
 pub use squeeze::{Payload, Squeezer, Unsqueezer};

@@ -13,7 +13,9 @@
 
 pub mod cut;
 pub mod form;
+pub mod landmark;
 pub mod pcm;
+pub mod predict;
 pub mod raster;
 mod scan;
 pub mod sketch;
@@ -21,6 +23,8 @@ pub mod squeeze;
 
 pub use cut::Cutter;
 pub use form::{Form, Packing, Pcm, Raster};
+pub use landmark::{Landmarker, Landmarks};
+pub use predict::{Predicted, Predictor, Sound};
 pub use scan::{Samples, Scanner};
 pub use sketch::{Sketch, Sketcher};
 pub use squeeze::{Payload, Squeezer, Tier, Unsqueezer};

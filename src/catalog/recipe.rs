@@ -24,6 +24,9 @@ pub struct RecipeBuilder {
     above: Vec<Vec<SegmentChild>>,
     check: FileCheck,
     bytes: u64,
+    /// Per stream, the bytes that mapped segments take less the bytes of the chunks given for them. A data segment takes
+    /// its stream's next bytes, so nothing may be owed where one begins, nor at the end.
+    owed: Vec<i128>,
 }
 
 impl RecipeBuilder {
@@ -36,6 +39,7 @@ impl RecipeBuilder {
             above: Vec::new(),
             check: FileCheck::default(),
             bytes: 0,
+            owed: Vec::new(),
         }
     }
 
@@ -56,6 +60,7 @@ impl RecipeBuilder {
             self.close(chunks)?;
         }
         self.has_stream(stream);
+        self.owes_nothing(stream)?;
         let (_, bytes, check) = self.open.get_or_insert_with(|| (stream, 0, DataCheck::default()));
         *bytes += reference.bytes;
         check.reference(&reference);
@@ -66,6 +71,21 @@ impl RecipeBuilder {
     fn has_stream(&mut self, stream: u8) {
         while self.streams.len() <= usize::from(stream) {
             self.streams.push(StreamBuilder::default());
+            self.owed.push(0);
+        }
+    }
+
+    /// # Errors
+    /// [`Error::Malformed`]: what the recipe would give back is not the file. A mistake of whoever builds it, which
+    /// ends the run here instead of at a restore.
+    fn owes_nothing(&self, stream: u8) -> Result<()> {
+        match self.owed.get(usize::from(stream)) {
+            None | Some(0) => Ok(()),
+            Some(_) => Err(Error::Malformed {
+                what: "a recipe",
+                offset: self.bytes,
+                why: "chunks of a stream came in another order than its segments",
+            }),
         }
     }
 
@@ -81,6 +101,9 @@ impl RecipeBuilder {
             return Err(Error::Limit { what: "a file's streams", got: u64::from(most) + 1, max: STREAMS as u64 });
         }
         self.has_stream(most);
+        for range in &how.ranges {
+            self.owed[usize::from(range.stream)] += i128::from(range.bytes); // grown above
+        }
         self.bytes += bytes;
         let check = how.check;
         self.segment(chunks, Segment::Mapped { bytes, how }, check)
@@ -95,7 +118,8 @@ impl RecipeBuilder {
             return Err(Error::Limit { what: "a file's streams", got: u64::from(stream) + 1, max: STREAMS as u64 });
         }
         self.has_stream(stream);
-        self.streams[usize::from(stream)].push(chunks, reference) // grown above
+        self.owed[usize::from(stream)] -= i128::from(reference.bytes); // grown above
+        self.streams[usize::from(stream)].push(chunks, reference)
     }
 
     /// The next bytes are a hole.
@@ -175,9 +199,10 @@ impl RecipeBuilder {
     /// Ends the file.
     ///
     /// # Errors
-    /// Whatever `chunks` returns.
+    /// Whatever `chunks` returns; [`Error::Malformed`] where mapped segments take other bytes than chunks were given for.
     pub fn finish(mut self, chunks: &mut dyn WriteChunks) -> Result<Recipe> {
         self.close(chunks)?;
+        (0..=u8::MAX).try_for_each(|stream| self.owes_nothing(stream))?;
         let segments = if self.above.is_empty() && self.segments.len() <= INLINE_SEGMENTS {
             Segments::Inline(std::mem::take(&mut self.segments))
         } else {
@@ -549,6 +574,31 @@ mod tests {
             }
         }
         out
+    }
+
+    #[test]
+    fn chunks_in_another_order_than_their_segments_end_the_run() {
+        let how = |bytes| Mapped {
+            transformed: false,
+            splitter: 9,
+            version: 1,
+            ranges: vec![Range { stream: 1, bytes }],
+            parameters: Vec::new(),
+            check: [0; 32],
+        };
+        let mut chunks = Chunks::default();
+        let id = chunks.put(ChunkKind::Data, &[7; 10]).unwrap();
+        let ten = Reference { id, bytes: 10 };
+        let mut b = RecipeBuilder::new((0, 1));
+        b.mapped(&mut chunks, 10, how(10)).unwrap();
+        assert!(b.data(&mut chunks, 1, ten).is_err(), "the segment's chunk comes first");
+        b.data(&mut chunks, 2, ten).unwrap();
+        b.reference(&mut chunks, 1, ten).unwrap();
+        b.data(&mut chunks, 1, ten).unwrap();
+        b.reference(&mut chunks, 1, ten).unwrap();
+        assert!(b.data(&mut chunks, 1, ten).is_err(), "the segment comes first");
+        b.mapped(&mut chunks, 11, how(11)).unwrap();
+        assert!(b.finish(&mut chunks).is_err(), "a byte is owed");
     }
 
     proptest! {

@@ -554,7 +554,9 @@ impl<'r, 'a, 's> Reader<'r, 'a, 's> {
             next.bytes[..filled - done].copy_from_slice(&window.bytes[done..filled]);
             let bytes = std::mem::replace(&mut window, next).bytes;
             let mapped = pieces.iter().any(|p| matches!(p, Piece::Mapped(..)));
-            if !mapped {
+            // What mapped segments gave to a stream comes before its chunks of this window.
+            let behind = |stream: &u8| pieces.iter().any(|p| p.chunk().is_some_and(|c| c.stream == *stream));
+            if !mapped && !streams.keys().any(behind) {
                 let chunks = pieces.iter().filter_map(Piece::chunk).collect();
                 self.hand_out(recipe, Job { bytes, chunks, samples, mapped: false }, lane, &mut waiting)?;
                 continue;

@@ -318,17 +318,19 @@ fn tags_and_chunks_behind_the_samples_are_wrapper() {
 #[test]
 fn samples_that_end_near_a_windows_end_are_split_alike() {
     for (kind, odd) in [(Kind::Signed, 0), (Kind::Unsigned, 0), (Kind::Signed, 1), (Kind::Unsigned, 1)] {
-        for before in (0..20).chain([1 << 20]) {
+        for before in 0..20 {
             let front = aiff(&[], 1, 8, Some(if kind == Kind::Signed { b"NONE" } else { b"raw " }));
             let at = front.windows(4).position(|w| w == b"SSND").unwrap() + 4;
             let first = at + 4 + 14;
-            let size = (WINDOW_MIN - first - before) | odd;
-            let mut file = [&front[..first], &noise(WINDOW_MIN + 5_000)].concat();
+            // In the second window, which begins where the first was consumed: to its end, or by whole segments.
+            let begin = if kind == Kind::Signed { WINDOW_MIN - first } else { 8 * (240 << 10) };
+            let size = (begin + WINDOW_MIN - before) | odd;
+            let mut file = [&front[..first], &noise(size + 5_000)].concat();
             file[at..at + 4].copy_from_slice(&be32(size + 14));
             for behind in [&[0; 9][..], b"LIST\0\0\0\0", b"\0LIST\0\0\0\0"] {
                 file[first + size..][..behind.len()].copy_from_slice(behind);
                 let whole = collect_parts(open(head(&file)), &file, &[]);
-                for windows in [&[0][..], &[1], &[2], &[100, 0]] {
+                for windows in [&[0][..], &[1]] {
                     assert!(whole == collect_parts(open(head(&file)), &file, windows), "{before} {windows:?}");
                 }
             }

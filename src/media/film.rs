@@ -312,3 +312,15 @@ pub fn mxf(film: &[Frame], pcm: bool) -> Vec<u8> {
     file.extend(klv(&[2, 5, 1, 1, 0x0d, 1, 2, 1, 1, 4, 4, 0], &[0; 88]));
     file
 }
+
+/// The film's sound alone, as AAC in ADTS.
+pub fn adts(film: &[Frame]) -> Vec<u8> {
+    let mut file = super::testing::id3v2(4, 63);
+    for frame in film.iter().filter(|f| f.track == 1) {
+        let n = frame.bytes.len() as u32 + 7;
+        file.extend([0xff, 0xf1, 0x4c, 0x80 | (n >> 11) as u8, (n >> 3) as u8, (n << 5) as u8 | 0x1f, 0xfc]);
+        file.extend(&frame.bytes);
+    }
+    file.extend(super::testing::id3v1("a film"));
+    file
+}

@@ -9,8 +9,9 @@
 //!                                   else units of video that carry their length, and what lies between (see `nal`),
 //!                                   else one plain run, as it is with a single track
 //! ```
-//! Most files have their `moov` at the end, and a splitter does not look there: the video of such a file is told from the sound by
-//! the bytes themselves, so that it meets the video of the same file with its `moov` in front, or of a Matroska file.
+//! Most files have their `moov` at the end, and a splitter does not look there: the video of such a file is told from
+//! the sound by the bytes themselves, so that it meets the video of the same file with its `moov` in front, or of a
+//! Matroska file.
 //!
 //! Owns the way over the boxes. [`moov`] reads tables.
 //!

@@ -1,12 +1,13 @@
 //! Tables of ISO base media files: which bytes of the file are whose.
 //!
-//! Owns the reading of `moov` and `moof`. Decides nothing: what it finds is where chunks of a track lie, and what they are.
+//! Owns the reading of `moov` and `moof`. Decides nothing: what it finds is where chunks of a track lie, and what
+//! they are.
 //!
 //! # Invariants
 //!
 //! 1. Total: what is not understood gives fewer places. Places ascend; none of them is believed to be in the file.
-//! 2. Memory: [`PIECES_MAX`] places and [`TRACKS_MAX`] tracks. Steps: one for each sample that has a size of its own in the table,
-//!    and one for each chunk.
+//! 2. Memory: [`PIECES_MAX`] places and [`TRACKS_MAX`] tracks. Steps: one for each sample that has a size of its own
+//!    in the table, and one for each chunk.
 
 use super::super::StreamNumber;
 use super::super::demux::essence;

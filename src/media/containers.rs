@@ -178,6 +178,19 @@ fn pcm_has_its_form() {
 }
 
 #[test]
+fn tracks_that_bytes_cannot_tell_apart_are_left_together_wherever_the_tables_are() {
+    let film = film(Video::Mpeg2, 100, 20_000);
+    let bytes: u64 = film.iter().map(|f| f.bytes.len() as u64).sum();
+    for moov in [Moov::First, Moov::Last] {
+        let file = mp4(Video::Mpeg2, &film, moov, &[]);
+        let (parts, doubt) = collect_parts(open(head(&file)), &file, &[0]);
+        assert!(parts.contains(&Part::Run(Run { stream: ESSENCE, bytes, cut: true, form: Form::Bytes })));
+        assert_eq!(doubt, None);
+    }
+    assert!(of(&mkv(Video::Mpeg2, &film, false, &[]))[&ESSENCE] == track(&film, 0));
+}
+
+#[test]
 fn segments_are_whole_but_for_the_last() {
     let film = film(Video::Avc, 100, 30_000);
     for (name, file) in all(Video::Avc, &film) {

@@ -49,6 +49,13 @@ pub struct Movie {
     pub is_fragmented: bool,
 }
 
+impl Movie {
+    /// Whether the tracks would be told apart without the tables too, or have a form that they need to be apart for.
+    pub fn is_told_apart(&self) -> bool {
+        self.tracks.iter().any(|t| t.what.codec.is_some() || t.what.is_video && t.what.form != Form::Bytes)
+    }
+}
+
 /// Where a chunk lies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Place {
@@ -148,6 +155,7 @@ fn sample_entry(entry: &[u8], stream: StreamNumber, is_video: bool) -> (What, u6
             what.codec = four.then_some(Codec::Hevc);
         }
         b"apch" | b"apcn" | b"apcs" | b"apco" | b"ap4h" | b"ap4x" => what.codec = Some(Codec::ProRes),
+        b"AVdn" | b"AVdh" => what.codec = Some(Codec::Dnx),
         _ if is_video => what.form = raster(kind, entry).unwrap_or_default(),
         _ => {
             if let Some((pcm, frame_bytes)) = pcm(kind, entry) {

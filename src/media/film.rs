@@ -20,6 +20,8 @@ pub enum Video {
     Avc,
     Hevc,
     ProRes,
+    /// Its units have no length.
+    Mpeg2,
 }
 
 /// Bytes that no other frame has.
@@ -50,6 +52,7 @@ fn picture(video: Video, i: usize, bytes: usize) -> Frame {
         (Video::Avc, false) => unit(&[0x01, 0x9e], i, bytes),
         (Video::Hevc, true) => [unit(&[0x4e, 1], i, 60), unit(&[0x28, 1, 0xaf], i, 3 * bytes)].concat(),
         (Video::Hevc, false) => unit(&[0x02, 1, 0xd0], i, bytes),
+        (Video::Mpeg2, key) => [&[0, 0, 1, if key { 0xb3 } else { 0 }][..], &some(i, bytes)].concat(),
         (Video::ProRes, _) => {
             let mut frame = unit(b"icpf\0\x94\0\0apl0", i, bytes);
             let n = frame.len() as u32;
@@ -121,6 +124,7 @@ fn entries(video: Video) -> [Vec<u8>; 2] {
         Video::Avc => video_entry(b"avc1", 720, &mp4_box(b"avcC", &[1, 66, 0, 30, 0xff])),
         Video::Hevc => video_entry(b"hvc1", 720, &mp4_box(b"hvcC", &[0xff; 23])),
         Video::ProRes => video_entry(b"apcn", 720, &[]),
+        Video::Mpeg2 => video_entry(b"xd5b", 720, &[]),
     };
     [video, mp4_box(b"mp4a", &[0; 28])]
 }
@@ -198,6 +202,7 @@ pub fn mkv(video: Video, film: &[Frame], live: bool, attached: &[u8]) -> Vec<u8>
         Video::Avc => (b"V_MPEG4/ISO/AVC", &[1, 66, 0, 30, 0xff]),
         Video::Hevc => (b"V_MPEGH/ISO/HEVC", &[0xff; 23]),
         Video::ProRes => (b"V_PRORES", b"apcn"),
+        Video::Mpeg2 => (b"V_MPEG2", b""),
     };
     let entry = |n: u8, kind: u8, codec: &[u8], private: &[u8]| {
         let all = [element(&[0xd7], &[n]), element(&[0x83], &[kind]), element(&[0x86], codec)];
@@ -310,5 +315,17 @@ pub fn mxf(film: &[Frame], pcm: bool) -> Vec<u8> {
         file.extend(fill(40));
     }
     file.extend(klv(&[2, 5, 1, 1, 0x0d, 1, 2, 1, 1, 4, 4, 0], &[0; 88]));
+    file
+}
+
+/// The film's sound alone, as AAC in ADTS.
+pub fn adts(film: &[Frame]) -> Vec<u8> {
+    let mut file = super::testing::id3v2(4, 63);
+    for frame in film.iter().filter(|f| f.track == 1) {
+        let n = frame.bytes.len() as u32 + 7;
+        file.extend([0xff, 0xf1, 0x4c, 0x80 | (n >> 11) as u8, (n >> 3) as u8, (n << 5) as u8 | 0x1f, 0xfc]);
+        file.extend(&frame.bytes);
+    }
+    file.extend(super::testing::id3v1("a film"));
     file
 }

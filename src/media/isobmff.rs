@@ -9,8 +9,9 @@
 //!                                   else units of video that carry their length, and what lies between (see `nal`),
 //!                                   else one plain run, as it is with a single track
 //! ```
-//! Most files have their `moov` at the end, and a splitter does not look there: the video of such a file is told from the sound by
-//! the bytes themselves, so that it meets the video of the same file with its `moov` in front, or of a Matroska file.
+//! Most files have their `moov` at the end, and a splitter does not look there: the video of such a file is told from
+//! the sound by the bytes themselves, so that it meets the video of the same file with its `moov` in front, or of a
+//! Matroska file.
 //!
 //! Owns the way over the boxes. [`moov`] reads tables.
 //!
@@ -159,8 +160,15 @@ impl Isobmff {
         let left = end.saturating_sub(from);
         while self.places.pop_front_if(|p| p.at < from).is_some() {}
         if let Some(first) = self.places.front().filter(|p| p.at < end) {
-            let alone = self.movie.as_ref().is_some_and(|m| m.tracks.len() == 1 && !m.is_fragmented);
-            return if alone && first.codec.is_none() { Inside::One(first.stream, first.form) } else { Inside::Chunks };
+            let movie = self.movie.as_ref().filter(|m| !m.is_fragmented);
+            return match movie {
+                Some(movie) if movie.tracks.len() == 1 && first.codec.is_none() => {
+                    Inside::One(first.stream, first.form)
+                }
+                // As it is where the tables come last, so that the two files meet.
+                Some(movie) if !movie.is_told_apart() && left >= DATA_MIN => Inside::One(ESSENCE, Form::Bytes),
+                _ => Inside::Chunks,
+            };
         }
         let none = Inside::One(ESSENCE, Form::Bytes);
         if left < DATA_MIN {

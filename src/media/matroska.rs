@@ -12,8 +12,8 @@
 //!
 //! # Invariants
 //!
-//! 1. Elements are walked without a stack: what follows a header is the next element, whatever contains it. So sizes that are
-//!    not known (live streams) need no care.
+//! 1. Elements are walked without a stack: what follows a header is the next element, whatever contains it. So sizes
+//!    that are not known (live streams) need no care.
 //! 2. State: what [`TRACKS_MAX`] tracks are.
 
 use super::demux::{ALONE_BYTES, Border, Demux, Piece, Tracks, essence};

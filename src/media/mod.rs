@@ -13,6 +13,7 @@
 //! 3. A restore never needs a splitter: what it did stands in the recipe.
 //! 4. A splitter's memory does not grow with the file, and it never looks further than its window.
 
+pub mod adts;
 mod aiff;
 mod au;
 pub mod avi;
@@ -38,6 +39,7 @@ pub mod ogg;
 pub mod opaque;
 mod patience;
 pub mod permute;
+pub mod picture;
 mod riff;
 mod runs;
 mod signed;
@@ -57,8 +59,8 @@ use crate::error::{Error, Result};
 use crate::format::limits;
 
 /// Bytes that every window but the last holds at least, counted from the first unconsumed byte. A
-/// header that does not fit is a reason for doubt. Larger windows are cheaper: up to half of this is held
-/// back at the end of each and shown again in the next.
+/// header that does not fit is a reason for doubt. Larger windows are cheaper: up to so many
+/// are held back at the end of each and shown again in the next.
 pub const WINDOW_MIN: usize = 2 << 20;
 
 /// Bytes of the file's start and end that [`open`] is shown (fewer where the file is shorter).
@@ -218,6 +220,12 @@ pub const AVI: SplitterId = SplitterId { number: 0x12, version: 1 };
 pub const FLV: SplitterId = SplitterId { number: 0x13, version: 1 };
 /// MXF: tracks apart from keys.
 pub const MXF: SplitterId = SplitterId { number: 0x14, version: 1 };
+/// JPEG: what describes a picture apart from it, if it is large.
+pub const JPEG: SplitterId = SplitterId { number: 0x15, version: 1 };
+/// PNG: likewise.
+pub const PNG: SplitterId = SplitterId { number: 0x16, version: 1 };
+/// AAC in ADTS: frames apart from their headers.
+pub const ADTS: SplitterId = SplitterId { number: 0x17, version: 1 };
 
 /// Not a splitter, but a way back that several use: bytes of streams put in another order, see [`permute`].
 pub const PERMUTE: SplitterId = SplitterId { number: 0x100, version: 1 };
@@ -328,6 +336,15 @@ fn open_member<'a>(hints: Hints<'_>) -> Box<dyn Splitter + 'a> {
     if let Some(s) = mxf::open(hints) {
         return s;
     }
+    if let Some(s) = picture::open_jpeg(hints) {
+        return s;
+    }
+    if let Some(s) = picture::open_png(hints) {
+        return s;
+    }
+    if let Some(s) = adts::open(hints) {
+        return s;
+    }
     if let Some(s) = mp3::open(hints) {
         return s;
     }
@@ -362,8 +379,8 @@ mod tests {
             ("Sub-d/Guitar/01 E Minor Ninth.mp3", MP3),
             ("Rutger Muller/Piano/01 Piano.wav", WAV),
             ("corsica_s/Alarms/01 Alarm Clock.ogg", OGG),
-            ("kaligari/Hums/cover.png", OPAQUE),
-            ("Photos/2008/Wood.jpg", OPAQUE),
+            ("kaligari/Hums/cover.png", PNG),
+            ("Photos/2008/Wood.jpg", JPEG),
             ("Videos/Lunar Land.mp4", ISOBMFF),
         ] {
             let bytes = real(path);

@@ -5,7 +5,8 @@
 //!  essence element   key, length        wrapper
 //!                    value              essences  by the element's type and number
 //! ```
-//! Owns the way over the triplets of key, length and value. Both wrappings are alike to it: an element holds a frame, or all.
+//! Owns the way over the triplets of key, length and value. Both wrappings are alike to it: an element holds a frame,
+//! or all.
 //!
 //! # Invariants
 //!

@@ -1,11 +1,12 @@
-//! Units of coded video that carry their own length, as MP4, Matroska and FLV keep them: network abstraction layer (NAL) units of
-//! H.264 and HEVC behind four bytes of length, frames of ProRes and VC-3.
+//! Units of coded video that carry their own length, as MP4, Matroska and FLV keep them: network abstraction layer
+//! (NAL) units of H.264 and HEVC behind four bytes of length, frames of ProRes and VC-3.
 //!
 //! Owns what tells a unit from other bytes, and where a key frame begins. [`find`] looks for units among other bytes.
 //!
 //! # Invariants
 //!
-//! Nothing is believed but sizes within what is left; a wrong guess puts bytes into another stream and costs space only.
+//! Nothing is believed but sizes within what is left; a wrong guess puts bytes into another stream and costs space
+//! only.
 
 pub mod find;
 
@@ -36,7 +37,8 @@ impl Codec {
     }
 }
 
-/// Bytes of the frame of VC-3 (SMPTE ST 2019-1) that starts `look`: those of HD by their compression id, others by their macroblocks.
+/// Bytes of the frame of VC-3 (SMPTE ST 2019-1) that starts `look`: those of HD by their compression id, others by
+/// their macroblocks.
 fn dnx_frame(look: &[u8]) -> Option<u64> {
     let [0, 0, 2 | 3, 0x80, 1..=3] = look.first_chunk::<5>()? else { return None };
     let number = |at: usize| Some(u64::from(u16::from_be_bytes(*look.get(at..)?.first_chunk()?)));
@@ -148,8 +150,8 @@ fn unit(codec: Codec, look: &[u8], left: u64) -> Option<Unit> {
     (bytes >= least && bytes <= left.min(most)).then_some(Unit { bytes, kind })
 }
 
-/// Whether a slice's header looks like one of the first slice of a picture (H.264, section 7.3.3): its type is a known one,
-/// and its parameter set the first.
+/// Whether a slice's header looks like one of the first slice of a picture (H.264, section 7.3.3): its type is a
+/// known one, and its parameter set the first.
 fn is_plausible(codec: Codec, look: &[u8], unit: &Unit) -> bool {
     let Some(&slice) = look.get(5) else { return false };
     match (codec, unit.kind) {

@@ -63,6 +63,16 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    #[test]
+    fn version_1_is_read_for_ever() {
+        let order = [1, 2, 0, 3, 1, 0x81, 1];
+        let parts: [&[u8]; 3] = [&order, b"abc", &[b'x'; 131]];
+        let file = [b"xxabc", &[b'x'; 129][..]].concat();
+        assert_eq!(inverse_by_part(&[], &parts, file.len()).unwrap(), file);
+        assert_eq!(inverse(&order, &parts[1..], file.len()).unwrap(), file);
+        assert_eq!(parameters([(1, 2), (0, 3), (1, 129)]), order);
+    }
+
     proptest! {
         #[test]
         fn what_was_taken_apart_comes_back(pieces in prop::collection::vec((0..4_usize, prop::collection::vec(any::<u8>(), 0..40)), 0..30)) {

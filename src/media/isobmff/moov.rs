@@ -1,12 +1,13 @@
 //! Tables of ISO base media files: which bytes of the file are whose.
 //!
-//! Owns the reading of `moov` and `moof`. Decides nothing: what it finds is where chunks of a track lie, and what they are.
+//! Owns the reading of `moov` and `moof`. Decides nothing: what it finds is where chunks of a track lie, and what
+//! they are.
 //!
 //! # Invariants
 //!
 //! 1. Total: what is not understood gives fewer places. Places ascend; none of them is believed to be in the file.
-//! 2. Memory: [`PIECES_MAX`] places and [`TRACKS_MAX`] tracks. Steps: one for each sample that has a size of its own in the table,
-//!    and one for each chunk.
+//! 2. Memory: [`PIECES_MAX`] places and [`TRACKS_MAX`] tracks. Steps: one for each sample that has a size of its own
+//!    in the table, and one for each chunk.
 
 use super::super::StreamNumber;
 use super::super::demux::essence;
@@ -46,6 +47,13 @@ struct What {
 pub struct Movie {
     pub tracks: Vec<Track>,
     pub is_fragmented: bool,
+}
+
+impl Movie {
+    /// Whether the tracks would be told apart without the tables too, or have a form that they need to be apart for.
+    pub fn is_told_apart(&self) -> bool {
+        self.tracks.iter().any(|t| t.what.codec.is_some() || t.what.is_video && t.what.form != Form::Bytes)
+    }
 }
 
 /// Where a chunk lies.
@@ -147,6 +155,7 @@ fn sample_entry(entry: &[u8], stream: StreamNumber, is_video: bool) -> (What, u6
             what.codec = four.then_some(Codec::Hevc);
         }
         b"apch" | b"apcn" | b"apcs" | b"apco" | b"ap4h" | b"ap4x" => what.codec = Some(Codec::ProRes),
+        b"AVdn" | b"AVdh" => what.codec = Some(Codec::Dnx),
         _ if is_video => what.form = raster(kind, entry).unwrap_or_default(),
         _ => {
             if let Some((pcm, frame_bytes)) = pcm(kind, entry) {

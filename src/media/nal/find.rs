@@ -1,12 +1,13 @@
-//! Units of video among other bytes: an `mdat` whose tables have not come yet. What lies between the units is sound, mostly.
+//! Units of video among other bytes: an `mdat` whose tables have not come yet. What lies between the units is sound,
+//! mostly.
 //!
 //! ```text
 //!  [length unit][length unit]  sound  [length unit]  sound  ...
 //!                              ^ no length: the next place is searched from which units go on
 //! ```
-//! Four bytes of sound look like a length and a unit's first bytes now and then, and behind a length that is none the units go on
-//! somewhere too. So what was sure is learned from: how units begin, how large they are, how packets of sound begin, how much
-//! of it lies between. Where nothing fits what was learned, the search is repeated without.
+//! Four bytes of sound look like a length and a unit's first bytes now and then, and behind a length that is none the
+//! units go on somewhere too. So what was sure is learned from: how units begin, how large they are, how packets of
+//! sound begin, how much of it lies between. Where nothing fits what was learned, the search is repeated without.
 //!
 //! # Invariants
 //!
@@ -170,8 +171,8 @@ impl Sight<'_> {
         found.map(|n| from + n)
     }
 
-    /// The first place where a unit begins, `within` so many bytes. Where several may, near each other, the shortest unit is
-    /// believed: a length that is none is a random number, so it is large.
+    /// The first place where a unit begins, `within` so many bytes. Where several may, near each other, the shortest
+    /// unit is believed: a length that is none is a random number, so it is large.
     fn search(&mut self, within: usize, more: usize) -> Option<usize> {
         let mut found: Option<(u64, usize)> = None;
         let mut end = self.look.len().min(within);

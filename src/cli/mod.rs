@@ -31,12 +31,14 @@ mod check;
 mod completions;
 mod diff;
 mod disk;
+mod explain;
 mod find;
 mod init;
 mod ls;
 mod man;
 mod recover;
 mod restore;
+mod similar;
 mod snapshots;
 mod stats;
 mod status;
@@ -113,6 +115,8 @@ pub enum Command {
     Restore(restore::RestoreArgs),
     Diff(diff::DiffArgs),
     Stats(stats::StatsArgs),
+    Similar(similar::SimilarArgs),
+    Explain(explain::ExplainArgs),
     Check(check::CheckArgs),
     Recover(recover::RecoverArgs),
     Disk(disk::DiskArgs),
@@ -135,6 +139,8 @@ impl Command {
             Command::Restore(_) => "restore",
             Command::Diff(_) => "diff",
             Command::Stats(_) => "stats",
+            Command::Similar(_) => "similar",
+            Command::Explain(_) => "explain",
             Command::Check(_) => "check",
             Command::Recover(_) => "recover",
             Command::Disk(_) => "disk",
@@ -173,6 +179,8 @@ impl Command {
             Command::Restore(args) => args.run(context),
             Command::Diff(args) => args.run(context),
             Command::Stats(args) => args.run(context),
+            Command::Similar(args) => args.run(context),
+            Command::Explain(args) => args.run(context),
             Command::Check(args) => args.run(context),
             Command::Recover(args) => args.run(context),
             Command::Disk(args) => args.run(context),
@@ -256,7 +264,7 @@ mod tests {
             assert!(!about.is_empty() && !about.ends_with('.'), "{path}: {about:?}");
             assert!(about.starts_with(char::is_uppercase), "{path}: {about:?}");
         });
-        assert_eq!(seen, 17, "sixteen commands and `disk list`");
+        assert_eq!(seen, 19, "eighteen commands and `disk list`");
     }
 
     #[test]
@@ -271,6 +279,8 @@ mod tests {
             "restore latest --target x",
             "diff a b",
             "stats",
+            "similar latest x",
+            "explain latest:x",
             "check",
             "recover",
             "disk list",

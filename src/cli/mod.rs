@@ -36,6 +36,7 @@ mod find;
 mod init;
 mod ls;
 mod man;
+mod map;
 mod recover;
 mod restore;
 mod similar;
@@ -117,6 +118,7 @@ pub enum Command {
     Stats(stats::StatsArgs),
     Similar(similar::SimilarArgs),
     Explain(explain::ExplainArgs),
+    Map(map::MapArgs),
     Check(check::CheckArgs),
     Recover(recover::RecoverArgs),
     Disk(disk::DiskArgs),
@@ -141,6 +143,7 @@ impl Command {
             Command::Stats(_) => "stats",
             Command::Similar(_) => "similar",
             Command::Explain(_) => "explain",
+            Command::Map(_) => "map",
             Command::Check(_) => "check",
             Command::Recover(_) => "recover",
             Command::Disk(_) => "disk",
@@ -181,6 +184,7 @@ impl Command {
             Command::Stats(args) => args.run(context),
             Command::Similar(args) => args.run(context),
             Command::Explain(args) => args.run(context),
+            Command::Map(args) => args.run(context),
             Command::Check(args) => args.run(context),
             Command::Recover(args) => args.run(context),
             Command::Disk(args) => args.run(context),
@@ -264,7 +268,7 @@ mod tests {
             assert!(!about.is_empty() && !about.ends_with('.'), "{path}: {about:?}");
             assert!(about.starts_with(char::is_uppercase), "{path}: {about:?}");
         });
-        assert_eq!(seen, 19, "eighteen commands and `disk list`");
+        assert_eq!(seen, 20, "nineteen commands and `disk list`");
     }
 
     #[test]
@@ -281,6 +285,7 @@ mod tests {
             "stats",
             "similar latest x",
             "explain latest:x",
+            "map latest --svg x",
             "check",
             "recover",
             "disk list",

@@ -21,6 +21,7 @@ pub mod find;
 pub mod ingest;
 pub mod init;
 pub mod ls;
+pub mod map;
 pub mod names;
 pub mod recover;
 pub mod restore;

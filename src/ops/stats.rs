@@ -23,7 +23,7 @@
 //! reaches that chunk.
 //!
 //! *By format* counts distinct files by the splitter that looked at them, and a chunk once: for the oldest snapshot that
-//! has it, there for the splitter with the lowest number.
+//! has it, there for the splitter with the lowest number, for an opaque file only if no other has it.
 //!
 //! # How
 //!

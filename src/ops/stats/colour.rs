@@ -24,7 +24,7 @@ const COLOURED_BYTES: u64 = 72;
 pub(super) const NO_SPLITTER: u16 = u16::MAX;
 
 /// `id:32 colour:u32 splitter:u16 of-file:u8`, the numbers big-endian: of a chunk's records that of the oldest snapshot
-/// comes first, and of its files that of the lowest splitter.
+/// comes first, and of its files one whose format a splitter knows before an opaque one (the splitter less one, modulo 2^16).
 pub(super) const REACHED_RECORD_BYTES: usize = 39;
 /// `check:32 bytes:u64 holes:u64 streams:u64 splitter:u16`
 pub(super) const FILE_RECORD_BYTES: usize = 58;
@@ -45,7 +45,7 @@ impl Reached {
         let mut out = [0; REACHED_RECORD_BYTES];
         out[..32].copy_from_slice(&self.id.0);
         out[32..36].copy_from_slice(&self.colour.to_be_bytes());
-        out[36..38].copy_from_slice(&self.splitter.to_be_bytes());
+        out[36..38].copy_from_slice(&self.splitter.wrapping_sub(1).to_be_bytes());
         out[38] = u8::from(self.of_file);
         out
     }
@@ -57,7 +57,7 @@ impl Reached {
         Reached {
             id: ChunkId(id),
             colour: u32::from_be_bytes(colour),
-            splitter: u16::from_be_bytes([record[36], record[37]]),
+            splitter: u16::from_be_bytes([record[36], record[37]]).wrapping_add(1),
             of_file: record[38] != 0,
         }
     }

@@ -31,6 +31,7 @@ mod check;
 mod completions;
 mod diff;
 mod disk;
+mod estimate;
 mod explain;
 mod find;
 mod init;
@@ -119,6 +120,7 @@ pub enum Command {
     Similar(similar::SimilarArgs),
     Explain(explain::ExplainArgs),
     Map(map::MapArgs),
+    Estimate(estimate::EstimateArgs),
     Check(check::CheckArgs),
     Recover(recover::RecoverArgs),
     Disk(disk::DiskArgs),
@@ -144,6 +146,7 @@ impl Command {
             Command::Similar(_) => "similar",
             Command::Explain(_) => "explain",
             Command::Map(_) => "map",
+            Command::Estimate(_) => "estimate",
             Command::Check(_) => "check",
             Command::Recover(_) => "recover",
             Command::Disk(_) => "disk",
@@ -166,6 +169,7 @@ impl Command {
                 "the store is unchanged; what was restored stays in the target, start again with --overwrite"
             }
             Command::Recover(_) => "the disks' data is untouched; start it again to rebuild the index",
+            Command::Estimate(_) => "an estimate stores nothing; what it made for the sample is being removed",
             Command::Demo(_) => "what the demo made is being removed; the library was only read",
             _ => "the store is unchanged",
         }
@@ -185,6 +189,7 @@ impl Command {
             Command::Similar(args) => args.run(context),
             Command::Explain(args) => args.run(context),
             Command::Map(args) => args.run(context),
+            Command::Estimate(args) => args.run(context),
             Command::Check(args) => args.run(context),
             Command::Recover(args) => args.run(context),
             Command::Disk(args) => args.run(context),
@@ -268,7 +273,7 @@ mod tests {
             assert!(!about.is_empty() && !about.ends_with('.'), "{path}: {about:?}");
             assert!(about.starts_with(char::is_uppercase), "{path}: {about:?}");
         });
-        assert_eq!(seen, 20, "nineteen commands and `disk list`");
+        assert_eq!(seen, 21, "twenty commands and `disk list`");
     }
 
     #[test]
@@ -286,6 +291,7 @@ mod tests {
             "similar latest x",
             "explain latest:x",
             "map latest --svg x",
+            "estimate x",
             "check",
             "recover",
             "disk list",

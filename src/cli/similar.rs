@@ -88,11 +88,8 @@ fn text(context: &Context, options: &SimilarOptions, r: &SimilarReport) -> Resul
             ("path", Side::Left),
         ]);
         for f in &r.files {
-            let snapshot = match (options.all, f.snapshots) {
-                (false, _) => String::new(),
-                (_, 1) => f.snapshot.id.short(),
-                (_, n) => format!("{} and {}", f.snapshot.id.short(), render::count(n - 1)),
-            };
+            // Without --all it is the one that was asked about.
+            let snapshot = if options.all { f.snapshot.id.short() } else { String::new() };
             t.row([
                 render::size(f.shared_bytes),
                 render::percent(f.shared_bytes, r.stream_bytes),
@@ -141,7 +138,6 @@ fn documents(context: &Context, options: &SimilarOptions, r: &SimilarReport) -> 
         let mut d = json!({
             "message_type": "similar",
             "snapshot_id": f.snapshot.id.to_string(),
-            "snapshots": f.snapshots,
             "size": f.bytes,
             "shared_bytes": f.shared_bytes,
             "shared_by": by,

@@ -16,6 +16,7 @@ pub mod cat;
 pub mod check;
 pub mod diff;
 pub mod disks;
+pub mod estimate;
 pub mod explain;
 pub mod find;
 pub mod ingest;

@@ -54,9 +54,8 @@ impl By {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SimilarFile {
     pub path: Vec<u8>,
-    /// The newest of the snapshots that hold it so, and how many were met.
+    /// One that holds it so: the one that was asked about, else the newest.
     pub snapshot: SnapshotInfo,
-    pub snapshots: u64,
     pub bytes: u64,
     /// Plain bytes of the file that was asked about.
     pub shared_bytes: u64,
@@ -137,13 +136,9 @@ impl Best {
     /// Whether it was a file of its own, rather than one that an earlier snapshot has.
     fn add(&mut self, row: SimilarFile) -> bool {
         for at in self.by_path.get(&row.path).into_iter().flatten() {
-            if let Some(old) = self.rows.get_mut(at)
+            if let Some(old) = self.rows.get(at)
                 && (old.bytes, old.shared_bytes, &old.by) == (row.bytes, row.shared_bytes, &row.by)
             {
-                old.snapshots += 1;
-                if old.snapshot.number < row.snapshot.number {
-                    old.snapshot = row.snapshot;
-                }
                 return false;
             }
         }
@@ -261,14 +256,8 @@ pub fn run(store: &Store, options: &SimilarOptions, control: &Control) -> Result
         if shared_bytes == 0 && !is_same {
             return Ok(());
         }
-        let row = SimilarFile {
-            path: met.path.to_vec(),
-            snapshot: met.snapshot.clone(),
-            snapshots: 1,
-            bytes: met.bytes,
-            shared_bytes,
-            by,
-        };
+        let row =
+            SimilarFile { path: met.path.to_vec(), snapshot: met.snapshot.clone(), bytes: met.bytes, shared_bytes, by };
         files_found += u64::from(best.add(row));
         Ok(())
     };
@@ -371,7 +360,7 @@ mod tests {
     }
 
     #[test]
-    fn over_all_snapshots_a_file_has_one_row_and_tells_how_many_hold_it() {
+    fn over_all_snapshots_a_file_has_one_row() {
         let shelf = Shelf::new(1);
         let library = tempfile::tempdir().unwrap();
         let at = library.path();
@@ -383,7 +372,6 @@ mod tests {
         }
         let report = similar(&shelf, &at.join("one"), true, 20);
         assert_eq!((report.files.len(), report.files_found), (1, 1), "{report:?}");
-        assert_eq!(report.files[0].snapshots, 3);
         let store = shelf.read();
         assert_eq!(report.files[0].snapshot.id, shelf.latest(&store).id);
     }

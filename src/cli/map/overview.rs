@@ -73,16 +73,8 @@ fn matrix(svg: &mut Svg, overview: &Overview, palette: &Palette, top: f64) {
         let said = if group.files == 1 { size } else { format!("{}, {size}", render::counted(group.files, "file")) };
         svg.text(x0 - 10.0, y + CELL * 0.62, &said, Type { anchor: Anchor::End, ..NOTE });
         let room = wide - 44.0 - said.chars().count() as f64 * 6.6;
-        svg.text(
-            LEFT + 26.0,
-            y + CELL * 0.62,
-            &svg::fit(
-                group.label.strip_prefix(&*common).filter(|l| !l.is_empty()).unwrap_or(&group.label),
-                room,
-                LABEL.size,
-            ),
-            LABEL,
-        );
+        let label = label(&group.label, &common);
+        svg.text(LEFT + 26.0, y + CELL * 0.62, &svg::fit(&label, room, LABEL.size), LABEL);
         svg.line((LEFT, y), (x0 + (row as f64 + 1.0) * CELL, y), "#e4e7eb");
         for column in 0..=row {
             let cell = (x0 + column as f64 * CELL, y, CELL, CELL);
@@ -103,6 +95,16 @@ fn matrix(svg: &mut Svg, overview: &Overview, palette: &Palette, top: f64) {
         }
     }
     svg.reach(y0 + groups.len() as f64 * CELL + 10.0);
+}
+
+/// A group's label without the folder that all have.
+fn label(label: &str, common: &str) -> String {
+    let below = |path: &str| path.strip_prefix(common).filter(|p| !p.is_empty()).map(str::to_owned);
+    match label.strip_prefix("others in ") {
+        Some(folder) if folder == common.trim_end_matches('/') => "others".to_owned(),
+        Some(folder) => below(folder).map_or(label.to_owned(), |folder| format!("others in {folder}")),
+        None => below(label).unwrap_or_else(|| label.to_owned()),
+    }
 }
 
 /// From 0.18 for a ten-thousandth of the most to 1, by orders of magnitude.
@@ -137,6 +139,15 @@ fn tell(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn labels_leave_out_what_all_have() {
+        let of = |l: &str| label(l, "/lib/");
+        assert_eq!(
+            [of("/lib/a"), of("others in /lib/a/b"), of("others in /lib"), of("/")],
+            ["a", "others in a/b", "others", "/"]
+        );
+    }
 
     #[test]
     fn figures_in_cells_are_short() {

@@ -13,6 +13,8 @@ const RIGHT: f64 = 30.0;
 const BAR: f64 = 26.0;
 /// Between two bars: the label of the lower one and room for the ribbons.
 const GAP: f64 = 112.0;
+/// The same where no ribbon passes.
+const GAP_PLAIN: f64 = 34.0;
 /// A file shorter than this many pixels is still seen.
 const BAR_MIN: f64 = 3.0;
 
@@ -29,7 +31,8 @@ pub fn draw(name: &str, report: &MapReport, strips: &Strips, palette: &Palette) 
     let longest = strips.files.iter().map(|f| f.bytes).max().unwrap_or(0).max(1);
     let scale = (WIDTH - LEFT - RIGHT) / longest as f64; // pixels a byte: for the eye
     axis(&mut svg, longest, scale, top - 24.0);
-    let y_of = |row: usize| top + 18.0 + row as f64 * (BAR + GAP);
+    let rows = rows(strips, top + 18.0);
+    let y_of = |row: usize| rows.get(row).copied().unwrap_or(top);
     let x_of = |bytes: u64| LEFT + bytes as f64 * scale;
     // Ribbons lie under the bars that they pass.
     for r in &strips.ribbons {
@@ -70,6 +73,20 @@ pub fn draw(name: &str, report: &MapReport, strips: &Strips, palette: &Palette) 
         svg.reach(y + BAR + 8.0);
     }
     svg.finish(name)
+}
+
+/// Where each bar begins.
+fn rows(strips: &Strips, top: f64) -> Vec<f64> {
+    let mut y = top;
+    let mut out = Vec::with_capacity(strips.files.len());
+    for row in 0..strips.files.len() {
+        if row > 0 {
+            let passes = strips.ribbons.iter().any(|r| r.upper < row && row <= r.lower);
+            y += BAR + if passes { GAP } else { GAP_PLAIN };
+        }
+        out.push(y);
+    }
+    out
 }
 
 fn mark(svg: &mut Svg, palette: &Palette, r: &Ribbon, of: Range, (y, x, scale): (f64, f64, f64), opacity: f64) {

@@ -130,7 +130,7 @@ fn what_is_shared_is_shown_in_text_json_and_a_picture() {
     let said = p.expect(0, &["similar", "--all", "--limit", "1", &format!("latest:{}", at("one")), "--json"]);
     assert_eq!(said.matches("\"message_type\":\"similar\"").count(), 1, "{said}");
     assert!(said.lines().last().unwrap().contains("\"files_found\":2"), "{said}");
-    p.complains(1, &["similar", "latest"], &["no file is named"]);
+    p.complains(2, &["similar", "latest"], &["no file is named"]);
     p.complains(1, &["similar", "latest", &at("")], &["a folder", "not a file"]);
 
     let said = p.expect(0, &["explain", "latest", &at("edited")]);

@@ -1,15 +1,17 @@
 //! estimate: what a backup would store, forecast from a sample. Stores nothing that stays.
 //!
-//! Files are chosen by the hash of their paths: those with the least ones, as many as the sample has room for, so the same
-//! library gives the same sample. They are backed up in a few batches into a store of their own in a scratch folder, which
+//! Files are chosen by the hash of their names: those with the least ones, as many as the sample has room for, so the same
+//! library gives the same sample. Only what stands before the ending counts, so that `clip.mov` and `clip.tagged.mkv`, a copy
+//! in another folder and a re-tagged one come into the sample together or not at all ([`key`]): a sample of single files
+//! would find one in `1/f` of the pairs only, `f` being the part that is sampled. They are backed up in a few batches into a store of their own in a scratch folder, which
 //! the caller removes; with a store to compare with, a dry run against it tells what that has already, and each batch counts
 //! with the lesser of both. So everything that a backup does (splitters, cuts, codecs, deltas) is in the forecast as it is.
 //! Files longer than [`PIECE_BYTES`] are sampled by their beginnings, as a class of their own.
 //!
 //! # What it cannot see
 //!
-//! Copies and relatives of which only one is in the sample. The smaller the part that is sampled, the more of
-//! them are missed: a library full of copies will take less than forecast. Nor does the range tell of that: it is the spread
+//! Copies and relatives under other names, of which only one is in the sample. The smaller the part that is sampled, the
+//! more of them are missed: a library full of them will take less than forecast. Nor does the range tell of that: it is the spread
 //! of the batches alone.
 
 use super::backup::{self, BackupOptions, Source};
@@ -32,6 +34,8 @@ pub const PIECE_BYTES: u64 = 64 << 20;
 pub const SAMPLE_BYTES: u64 = 1 << 30;
 /// Files of a sample, at most: some 100 MB with paths of usual length.
 const FILES_MAX: usize = 1 << 18;
+/// Names shorter than this (`01`, `cover`) are those of many that are no relatives.
+const KEY_BYTES: usize = 6;
 /// Parts of the sample whose figures are compared with each other.
 const BATCHES: usize = 8;
 /// Standard errors on either side that hold nineteen of twenty samples: Student's t for eight batches.
@@ -77,9 +81,28 @@ pub struct EstimateReport {
 /// A file that may be sampled: the heap keeps those with the least hashes.
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
 struct Chosen {
-    hash: [u8; 8],
+    hash: [u8; 16],
     path: Vec<u8>,
     bytes: u64,
+}
+
+/// What relatives have in common: the name up to its first dot, and parts behind it that are numbers (frames of a
+/// sequence are no relatives); with the folder's name where that is too short to tell anything. Small letters.
+fn key(path: &[u8]) -> Vec<u8> {
+    let mut names = path.rsplit(|b| *b == b'/');
+    let name = names.next().unwrap_or_default();
+    let mut parts = name.split(|b| *b == b'.').peekable();
+    let mut key = parts.next().unwrap_or_default().to_vec();
+    while let Some(part) = parts.next_if(|p| !p.is_empty() && p.iter().all(u8::is_ascii_digit)) {
+        key.push(b'.');
+        key.extend_from_slice(part);
+    }
+    if key.len() < KEY_BYTES {
+        key.push(b'/');
+        key.extend_from_slice(names.next().unwrap_or_default());
+    }
+    key.make_ascii_lowercase();
+    key
 }
 
 /// Files of one kind: such as are sampled whole, or by their beginnings.
@@ -89,6 +112,8 @@ struct Class {
     bytes: u64,
     chosen: BinaryHeap<Chosen>,
     chosen_bytes: u64,
+    /// The least hash that was left out: what comes later with a greater one is left out too, however short it is.
+    ceiling: Option<[u8; 16]>,
 }
 
 impl Class {
@@ -96,20 +121,26 @@ impl Class {
         self.files += 1;
         self.bytes = self.bytes.saturating_add(bytes);
         let path = path.as_os_str().as_bytes().to_vec();
-        let mut hash = [0; 8];
-        hash.copy_from_slice(&blake3(&[&path])[..8]); // of 32
+        let mut hash = [0; 16];
+        hash[..8].copy_from_slice(&blake3(&[&key(&path)])[..8]); // of 32
+        hash[8..].copy_from_slice(&blake3(&[&path])[..8]);
+        if self.ceiling.is_some_and(|least| hash >= least) {
+            return;
+        }
         self.chosen.push(Chosen { hash, path, bytes });
         self.chosen_bytes += bytes.min(PIECE_BYTES);
         self.trim(most);
     }
 
-    /// Leaves out the files with the greatest hashes until the rest fits; one file always stays.
+    /// Leaves out the files with the greatest hashes as long as the rest has so many bytes without them.
     fn trim(&mut self, most: u64) {
-        while (self.chosen_bytes > most || self.chosen.len() > FILES_MAX)
-            && self.chosen.len() > 1
-            && let Some(out) = self.chosen.pop()
-        {
-            self.chosen_bytes -= out.bytes.min(PIECE_BYTES);
+        while let Some(greatest) = self.chosen.peek() {
+            let rest = self.chosen_bytes - greatest.bytes.min(PIECE_BYTES); // it is one of them
+            if (rest < most || self.chosen.len() == 1) && self.chosen.len() <= FILES_MAX {
+                break;
+            }
+            (self.chosen_bytes, self.ceiling) = (rest, Some(greatest.hash));
+            self.chosen.pop();
         }
     }
 }
@@ -392,13 +423,13 @@ mod tests {
             run(&shelf.io, None, options(library.path(), sample), &Control::default()).unwrap()
         };
         let r = of(2_500_000);
-        assert!(!r.whole && r.sample_bytes <= 2_500_000 && r.sample_bytes > 2_000_000, "{r:?}");
+        assert!(!r.whole && r.sample_bytes >= 2_500_000 && r.sample_bytes < 2_620_000, "{r:?}");
         assert!(r.stored_bytes_low < r.stored_bytes && r.stored_bytes < r.stored_bytes_high, "{r:?}");
         // The folder's name is another in each run, and so is the sample: three times the range holds for all of them.
         let truth = of(1 << 30).stored_bytes;
         let range = r.stored_bytes_high - r.stored_bytes_low;
         assert!(r.stored_bytes.abs_diff(truth) < 3 * range, "{truth}: {r:?}");
-        assert_eq!(of(2_500_000).stored_bytes.abs_diff(r.stored_bytes) / 10_000, 0, "chosen by their paths");
+        assert_eq!(of(2_500_000).stored_bytes.abs_diff(r.stored_bytes) / 10_000, 0, "chosen by their names");
     }
 
     #[test]
@@ -416,6 +447,15 @@ mod tests {
         assert_eq!(after, before);
         let gone = run(&shelf.io, None, options(Path::new("/no/such"), 1 << 20), &Control::default());
         assert!(matches!(gone, Err(Error::NoSource { .. })));
+    }
+
+    #[test]
+    fn relatives_come_into_the_sample_together() {
+        let same = |a: &str, b: &str| key(a.as_bytes()) == key(b.as_bytes());
+        assert!(same("/a/Long Title.wav", "/b/c/long title.tagged.flac"));
+        assert!(same("/x/remux/clip.mkv", "/y/remux/clip.subs.mp4") && !same("/a/01.mp3", "/b/01.mp3"));
+        assert!(!same("/s/frames.0001.dpx", "/s/frames.0002.dpx") && same("/s/frames.0001.dpx", "/t/frames.0001.tif"));
+        assert_eq!((key(b"/"), key(b".x")), (b"/".to_vec(), b"/".to_vec()));
     }
 
     #[test]

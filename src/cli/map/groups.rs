@@ -21,7 +21,7 @@ pub struct Group {
     rest: bool,
 }
 
-fn names<'o>(overview: &'o Overview, leaf: u32) -> Vec<&'o [u8]> {
+fn names(overview: &Overview, leaf: u32) -> Vec<&[u8]> {
     overview.leaves.get(leaf as usize).map(|l| crate::catalog::tree::names(&l.path)).unwrap_or_default()
 }
 

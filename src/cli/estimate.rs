@@ -16,17 +16,19 @@ use std::time::Duration;
 
 /// Forecast what a backup would store, from a sample; store nothing
 ///
-/// Looks at all files below the paths, picks some by the hash of their names (the same ones each time; files of one name, with
-/// whatever ending and in whatever folder, together), and backs those up into a store of their own in a temporary folder, which is removed. From that follow the bytes that all would take, with a
-/// range (nineteen of twenty samples lie in it), and the time at the measured rate. Where a store is named (--store or
-/// ONEFOLD_STORE), what it holds already is not counted; nothing is written to it, but its lock is taken.
+/// Looks at all files below the paths, picks some by the hash of their names (the same ones each time; files of one
+/// name, with whatever ending and in whatever folder, together), and backs those up into a store of their own in a
+/// temporary folder, which is removed. From that follow the bytes that all would take, with a range (nineteen of twenty
+/// samples lie in it), and the time at the measured rate. Where a store is named (--store or ONEFOLD_STORE), what it
+/// holds already is not counted (near-duplicates among new files then are, mostly); nothing is written to it, but its
+/// lock is taken.
 ///
-/// Copies and near-duplicates under other names are seen only if both are in the sample or the store has one: a library full
-/// of them takes less than is forecast, and a larger --sample comes nearer. Files over 64 MiB are sampled by their beginnings. The
-/// temporary folder is $TMPDIR, else /tmp, and needs as much room as the sample, at most.
+/// Copies and near-duplicates under other names are seen only if both are in the sample or the store has one: a library
+/// full of them takes less than is forecast, and a larger --sample comes nearer. Files over 64 MiB are sampled by their
+/// beginnings. The temporary folder is $TMPDIR, else /tmp, and needs as much room as the sample, at most.
 ///
-/// Exit status: 0 told; 1 failed; 2 wrong usage; 3 told, but something cannot be read; 10 there is no store at the named
-/// place; 11 another process writes to it; 130 stopped by a signal.
+/// Exit status: 0 told; 1 failed; 2 wrong usage; 3 told, but something cannot be read; 10 there is no store at the
+/// named place; 11 another process writes to it; 130 stopped by a signal.
 #[derive(clap::Args, Debug)]
 #[command(after_long_help = EXAMPLES)]
 pub struct EstimateArgs {
@@ -34,8 +36,9 @@ pub struct EstimateArgs {
     #[arg(required = true)]
     paths: Vec<OsString>,
 
-    /// Read about so many bytes
-    #[arg(long, value_name = "SIZE", default_value_t = SAMPLE_BYTES, value_parser = args::size, hide_default_value = true)]
+    /// Read about so many bytes [default: 1GiB]
+    #[arg(long, value_name = "SIZE", default_value_t = SAMPLE_BYTES, value_parser = args::size)]
+    #[arg(hide_default_value = true)]
     sample: u64,
 
     /// Compare with no store, also if one is named

@@ -15,11 +15,12 @@ use std::ffi::OsString;
 
 /// Explain what a stored file is made of, what it costs, and what only it keeps
 ///
-/// Tells which splitter looked at the file, its streams and segments, its chunks by codec with plain and stored bytes, what
-/// they are coded against, and where they lie. `spent` are the whole records of its chunks, whoever else has them too;
-/// `only it` are the bytes that nothing else needs: in this snapshot, and in all of them (where the same file at the same
-/// path counts as itself). That last part looks at all other files and takes as long as `stats`; --quick leaves it out.
-/// --chunks lists every chunk instead: stream, where in it, length, id, codec, stored bytes, and what it is coded against.
+/// Tells which splitter looked at the file, its streams and segments, its chunks by codec with plain and stored bytes,
+/// what they are coded against, and where they lie. `spent` are the whole records of its chunks, whoever else has them
+/// too; `only it` are the bytes that nothing else needs: in this snapshot, and in all of them (where the same file at
+/// the same path counts as itself). That last part looks at all other files and takes as long as `stats`; --quick
+/// leaves it out. --chunks lists every chunk instead: stream, where in it, length, id, codec, stored bytes, and what it
+/// is coded against.
 ///
 /// Exit status: 0 told; 1 no such snapshot or path, or failed; 2 wrong usage; 4 told, but a part could not be looked at
 /// because of damage; 10 there is no store; 130 stopped by a signal.
@@ -272,7 +273,8 @@ fn document(context: &Context, options: &ExplainOptions, r: &ExplainReport) -> R
         "exclusive_bytes": r.exclusive.map(|e| e.in_store),
         "snapshots": r.snapshots,
         "disks": r.disks.iter().map(|k| json!({
-            "id": k.disk.to_string(), "label": k.label, "packs": k.packs, "chunks": k.chunks, "stored_bytes": k.stored_bytes,
+            "id": k.disk.to_string(), "label": k.label, "packs": k.packs, "chunks": k.chunks,
+            "stored_bytes": k.stored_bytes,
         })).collect::<Vec<_>>(),
         "one_in": r.one_in,
         "missing": r.missing,

@@ -22,14 +22,14 @@ mod treemap;
 /// Draw which parts of which files share storage, as an SVG picture
 ///
 /// Up to twelve files at and below the paths are drawn as bars to one scale, with ribbons between the ranges that they
-/// share, relatives beside each other. More files are drawn as areas in their folders, coloured by how much of each another
-/// file holds already, above a matrix of the folders and files that share most with each other. Colours tell by which
-/// means: the same chunks, or chunks coded against each other. The picture needs no script; a browser shows more under
-/// the pointer. Beyond 65,536 files the deepest folders are taken together. Reads folders and the tables of packs, no
-/// file's contents.
+/// share, relatives beside each other. More files are drawn as areas in their folders, coloured by how much of each
+/// another file holds already, above a matrix of the folders and files that share most with each other. Colours tell by
+/// which means: the same chunks, or chunks coded against each other. The picture needs no script; a browser shows more
+/// under the pointer. Beyond 65,536 files the deepest folders are taken together. Reads folders and the tables of
+/// packs, no file's contents.
 ///
-/// Exit status: 0 drawn; 1 no such snapshot or path, or failed; 2 wrong usage; 4 drawn, but a part could not be looked at
-/// because of damage; 10 there is no store; 130 stopped by a signal.
+/// Exit status: 0 drawn; 1 no such snapshot or path, or failed; 2 wrong usage; 4 drawn, but a part could not be looked
+/// at because of damage; 10 there is no store; 130 stopped by a signal.
 #[derive(clap::Args, Debug)]
 #[command(after_long_help = EXAMPLES)]
 pub struct MapArgs {

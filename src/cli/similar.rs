@@ -12,15 +12,15 @@ use std::ffi::OsString;
 
 /// Show which stored files share storage with one, how much, and by which means
 ///
-/// Lists the files of the snapshot, or of all, that share bytes with the file at PATH, those that share most first. A file
-/// shares its whole content (`same content`), whole chunks (`same chunks`), or bytes of chunks that are coded against
-/// each other or against one base (`delta` and the other codecs that have bases). Shared bytes are plain bytes of the
-/// file at PATH; of a coded chunk those count that its codec spared. The tables of all packs and the snapshot's folders
-/// are read, no file's contents. A file of so many chunks that they do not fit an eighth of --memory (some 90 GB at the
-/// default) is compared by a sample of them, which is then said.
+/// Lists the files of the snapshot, or of all, that share bytes with the file at PATH, those that share most first. A
+/// file shares its whole content (`same content`), whole chunks (`same chunks`), or bytes of chunks that are coded
+/// against each other or against one base (`delta` and the other codecs that have bases). Shared bytes are plain bytes
+/// of the file at PATH; of a coded chunk those count that its codec spared. The tables of all packs and the snapshot's
+/// folders are read, no file's contents. A file of so many chunks that they do not fit an eighth of --memory (some 90
+/// GB at the default) is compared by a sample of them, which is then said.
 ///
-/// Exit status: 0 told, also if nothing is shared; 1 no such snapshot or path, or failed; 2 wrong usage; 4 told, but a part
-/// could not be looked at because of damage; 10 there is no store; 130 stopped by a signal.
+/// Exit status: 0 told, also if nothing is shared; 1 no such snapshot or path, or failed; 2 wrong usage; 4 told, but a
+/// part could not be looked at because of damage; 10 there is no store; 130 stopped by a signal.
 #[derive(clap::Args, Debug)]
 #[command(after_long_help = EXAMPLES)]
 pub struct SimilarArgs {
@@ -36,7 +36,8 @@ pub struct SimilarArgs {
     all: bool,
 
     /// Show at most so many files
-    #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=ROWS_MAX as i64))]
+    #[arg(long, value_name = "N", default_value_t = 20)]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..=ROWS_MAX as i64))]
     limit: u32,
 }
 

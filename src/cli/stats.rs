@@ -13,11 +13,11 @@ use serde_json::json;
 /// Tell what the store holds and what it saves
 ///
 /// Starts from the bytes of all files in all snapshots and goes down to what lies on the disks, naming what saved how
-/// much: equal files, holes, bytes that splitters compute, equal chunks, compression (deltas included). Then each disk, and
-/// each snapshot with the bytes that it alone holds: what a full gc would free if it were forgotten. --by-means splits
-/// compression by codec and tells how many chunks hang on one base; --by-format tells what files of each format cost: a chunk
-/// counts for the format that had it first. Reads the folders of all snapshots and the tables of all packs, no file's
-/// contents, and needs room beside the store for about 150 bytes a chunk while it runs.
+/// much: equal files, holes, bytes that splitters compute, equal chunks, compression (deltas included). Then each disk,
+/// and each snapshot with the bytes that it alone holds: what a full gc would free if it were forgotten. --by-means
+/// splits compression by codec and tells how many chunks hang on one base; --by-format tells what files of each format
+/// cost: a chunk counts for the format that had it first. Reads the folders of all snapshots and the tables of all
+/// packs, no file's contents, and needs room beside the store for about 150 bytes a chunk while it runs.
 ///
 /// Exit status: 0 counted; 1 failed; 2 wrong usage; 4 damage that cannot be repaired; 10 there is no store; 130 stopped
 /// by a signal.

@@ -1,18 +1,20 @@
 //! estimate: what a backup would store, forecast from a sample. Stores nothing that stays.
 //!
-//! Files are chosen by the hash of their names: those with the least ones, as many as the sample has room for, so the same
-//! library gives the same sample. Only what stands before the ending counts, so that `clip.mov` and `clip.tagged.mkv`, a copy
-//! in another folder and a re-tagged one come into the sample together or not at all ([`key`]): a sample of single files
-//! would find one in `1/f` of the pairs only, `f` being the part that is sampled. They are backed up in a few batches into a store of their own in a scratch folder, which
-//! the caller removes; with a store to compare with, a dry run against it tells what that has already, and each batch counts
-//! with the lesser of both. So everything that a backup does (splitters, cuts, codecs, deltas) is in the forecast as it is.
-//! Files longer than [`PIECE_BYTES`] are sampled by their beginnings, as a class of their own.
+//! Files are chosen by the hash of their names: those with the least ones, as many as the sample has room for, so the
+//! same library gives the same sample. Only what stands before the ending counts, so that `clip.mov` and
+//! `clip.tagged.mkv`, a copy in another folder and a re-tagged one come into the sample together or not at all
+//! ([`key`]): a sample of single files would find one in `1/f` of the pairs only, `f` being the part that is sampled.
+//! They are backed up in a few batches into a store of their own in a scratch folder, which the caller removes; with a
+//! store to compare with, a dry run against it tells what that has already, and each batch counts with the lesser of
+//! both: near-duplicates among what is new to the store may then count in full. So everything that a backup does
+//! (splitters, cuts, codecs, deltas) is in the forecast as it is. Files longer than [`PIECE_BYTES`] are sampled by
+//! their beginnings, as a class of their own.
 //!
 //! # What it cannot see
 //!
-//! Copies and relatives under other names, of which only one is in the sample. The smaller the part that is sampled, the
-//! more of them are missed: a library full of them will take less than forecast. Nor does the range tell of that: it is the spread
-//! of the batches alone.
+//! Copies and relatives under other names, of which only one is in the sample. The smaller the part that is sampled,
+//! the more of them are missed: a library full of them will take less than forecast. Nor does the range tell of that:
+//! it is the spread of the batches alone.
 
 use super::backup::{self, BackupOptions, Source};
 use super::init::{self, InitOptions};
@@ -351,10 +353,20 @@ fn one(
         Ok(())
     };
     if !is_long {
-        let paths = part.iter().map(|c| PathBuf::from(OsStr::from_bytes(&c.path))).collect();
-        match back_up(Source::Paths(paths)) {
-            Err(Error::NoSource { .. }) => {} // all of them went in the meantime
-            other => other?,
+        // The first of each family, then the others: in a backup of all relatives seldom are on their way at the same
+        // time, and only what is written already can be coded against.
+        let is_first =
+            |i: usize| i == 0 || part.get(i - 1).zip(part.get(i)).is_some_and(|(a, b)| a.hash[..8] != b.hash[..8]);
+        let (mut first, mut others) = (Vec::new(), Vec::new());
+        for (i, chosen) in part.iter().enumerate() {
+            let path = PathBuf::from(OsStr::from_bytes(&chosen.path));
+            if dry_run || is_first(i) { first.push(path) } else { others.push(path) }
+        }
+        for paths in [first, others].into_iter().filter(|p| !p.is_empty()) {
+            match back_up(Source::Paths(paths)) {
+                Err(Error::NoSource { .. }) => {} // all of them went in the meantime
+                other => other?,
+            }
         }
         return Ok(batch);
     }

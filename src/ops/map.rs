@@ -1,14 +1,14 @@
 //! map: which parts of which files share storage, as values that can be drawn.
 //!
-//! A few files are told by ranges of their bytes ([`strips`]), many by sums over files and folders ([`overview`]). How it
-//! looks is the command line's affair.
+//! A few files are told by ranges of their bytes ([`strips`]), many by sums over files and folders ([`overview`]). How
+//! it looks is the command line's affair.
 //!
 //! # Invariants
 //!
 //! 1. Memory is bounded: ranges up to [`strips::PIECES_MAX`], else as many files and folders as
 //!    [`overview::LEAVES_MAX`], sorting outside of memory.
-//! 2. What is shared is told once: a chunk belongs to the first file that has it, in the order of paths; the others share
-//!    it with that one.
+//! 2. What is shared is told once: a chunk belongs to the first file that has it, in the order of paths; the others
+//!    share it with that one.
 
 pub mod overview;
 pub mod strips;

@@ -1,7 +1,7 @@
 //! What files share: the facts of chunks, the packs' tables, walks over other files.
 //!
-//! [`super::similar`], [`super::explain`], [`super::map`] and [`super::stats`] stand on this. Nothing here is a verb, and
-//! nothing here believes the index more than the packs' own headers.
+//! [`super::similar`], [`super::explain`], [`super::map`] and [`super::stats`] stand on this. Nothing here is a verb,
+//! and nothing here believes the index more than the packs' own headers.
 //!
 //! # Invariants
 //!

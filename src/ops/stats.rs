@@ -6,12 +6,12 @@
 //! logical_bytes     = the bytes of all files of all live snapshots, as often as they are there
 //!   saved_whole_file  what files took that equal one counted before, by their check (inline: by their bytes)
 //!   saved_holes       of the distinct files left: holes and runs of one value
-//!   saved_splitters   of their other bytes: what is computed on the way back (page headers, checksums), less what streams
-//!                     have beyond the file (samples in the place of a FLAC's frames). May be below zero
+//!   saved_splitters   of their other bytes: what is computed on the way back (page headers, checksums), less what
+//!                     streams have beyond the file (samples in the place of a FLAC's frames). May be below zero
 //!   saved_chunks      of their streams' bytes: what repeats a chunk
-//!   saved_compression of the distinct chunks left: what their payloads are shorter, deltas included; and files of at most
-//!                     512 bytes, which stand in their folders' nodes and take no data chunk; less the payloads of chunks
-//!                     that no file has any more and that are kept since others are coded against them
+//!   saved_compression of the distinct chunks left: what their payloads are shorter, deltas included; and files of at
+//!                     most 512 bytes, which stand in their folders' nodes and take no data chunk; less the
+//!                     payloads of chunks that no file has any more and that others are coded against
 //! = stored data       the payloads of the live data chunks: stored_bytes - overhead_bytes
 //! ```
 //! The six lines add up exactly. `stored_bytes` are all packs that the log knows; `overhead_bytes` what of
@@ -22,8 +22,8 @@
 //! pack's table) of the chunks that it alone reaches, metadata and its witness included. What is coded against a chunk
 //! reaches that chunk.
 //!
-//! *By format* counts distinct files by the splitter that looked at them, and a chunk once: for the oldest snapshot that
-//! has it, there for the splitter with the lowest number, for an opaque file only if no other has it.
+//! *By format* counts distinct files by the splitter that looked at them, and a chunk once: for the oldest snapshot
+//! that has it, there for the splitter with the lowest number, for an opaque file only if no other has it.
 //!
 //! # How
 //!

@@ -30,8 +30,8 @@ pub fn draw(name: &str, report: &MapReport, overview: &Overview, palette: &Palet
     let mut y = svg.legend(LEFT, 80.0, &palette.legend(overview.shared().into_keys(), false)) + 24.0;
     let heading = "Where the bytes are";
     svg.text(LEFT, y, heading, HEADING);
-    let note = "area: bytes of files, in their folders. Coloured: bytes that a file before it (in order of path) has, or that \
-                coding against another spared";
+    let note = "area: bytes of files, in their folders. Coloured: bytes that a file before it (in order of path) has, or \
+                that coding against another spared";
     svg.text(LEFT + svg::bold_width(heading, HEADING.size) + 14.0, y, note, NOTE);
     y += 10.0;
     treemap::draw(&mut svg, overview, palette, (LEFT, y, WIDTH - 2.0 * LEFT, TREE_HEIGHT));

@@ -103,7 +103,8 @@ fn said(saved: u64) -> String {
     match saved {
         0 => "They share no storage.".to_owned(),
         n => format!(
-            "{} stand in a file above already, or nearly so. Ribbons join the ranges that are shared; the upper file's are paler.",
+            "{} stand in a file above already, or nearly so. Ribbons join the ranges that are shared; the upper file's \
+             are paler.",
             render::size(n)
         ),
     }

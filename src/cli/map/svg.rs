@@ -1,4 +1,5 @@
-//! SVG, as much of it as the pictures need: shapes, paths, escaped texts, titles that a browser shows under the pointer.
+//! SVG, as much of it as the pictures need: shapes, paths, escaped texts, titles that a browser shows under the
+//! pointer.
 //!
 //! No scripts, no fonts, no links to elsewhere: a picture is one file that any viewer shows.
 
@@ -234,7 +235,8 @@ mod tests {
         #[test]
         fn a_fitted_text_is_no_wider_than_its_place(text in ".{0,80}", pixels in 0.0f64..400.0) {
             for fitted in [fit(&text, pixels, 12.0), fit_end(&text, pixels, 12.0)] {
-                prop_assert!(fitted.is_empty() || fitted == text || fitted.chars().count() as f64 * CHARACTER <= pixels + 1e-9);
+                let wide = fitted.chars().count() as f64 * CHARACTER;
+                prop_assert!(fitted.is_empty() || fitted == text || wide <= pixels + 1e-9);
             }
         }
     }

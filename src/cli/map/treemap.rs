@@ -1,6 +1,7 @@
 //! Files as areas in the areas of their folders (a squarified treemap: Bruls, Huizing, van Wijk 2000).
 //!
-//! Areas that would be too small to be seen are drawn together, so a picture has some thousand shapes whatever it shows.
+//! Areas that would be too small to be seen are drawn together, so a picture has some thousand shapes whatever it
+//! shows.
 
 use super::Palette;
 use super::svg::{self, NOTE, Svg, Type};
@@ -187,11 +188,12 @@ fn squarify(sizes: &[f64], (mut x, mut y, mut w, mut h): Area) -> Vec<Area> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::collection::vec;
     use proptest::prelude::*;
 
     proptest! {
         #[test]
-        fn areas_fill_their_folder_and_are_as_large_as_their_sizes(mut sizes in proptest::collection::vec(1.0f64..1e9, 1..60)) {
+        fn areas_fill_their_folder_and_are_as_large_as_their_sizes(mut sizes in vec(1.0f64..1e9, 1..60)) {
             sizes.sort_by(|a, b| b.total_cmp(a));
             let areas = squarify(&sizes, (10.0, 20.0, 300.0, 200.0));
             prop_assert_eq!(areas.len(), sizes.len());

@@ -7,8 +7,8 @@
 //!                (chunk, its first leaf)  -+  <-----+
 //!                (base, leaf, saved)      -+-> by base: the leaf is coded against the one that has the base first
 //! ```
-//! A *leaf* is a file, or a folder where there are more files than are held: then the deepest folders are taken together,
-//! level by level.
+//! A *leaf* is a file, or a folder where there are more files than are held: then the deepest folders are taken
+//! together, level by level.
 
 use super::Means;
 use crate::error::Result;

@@ -1,7 +1,7 @@
 //! A few files, range by range.
 //!
-//! The bytes of a mapped segment do not stand in the file as they stand in its streams: its parts are drawn one behind the
-//! other, each as wide as its share of the segment.
+//! The bytes of a mapped segment do not stand in the file as they stand in its streams: its parts are drawn one behind
+//! the other, each as wide as its share of the segment.
 
 use super::{Few, Means};
 use crate::catalog::recipe::{Pieces, What};

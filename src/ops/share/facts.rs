@@ -49,8 +49,8 @@ impl Fact {
     }
 }
 
-/// What the records of these chunks say, in the order asked; `None` for one that cannot be had. Reads a header a chunk, in
-/// the order of disks, packs and offsets.
+/// What the records of these chunks say, in the order asked; `None` for one that cannot be had. Reads a header a chunk,
+/// in the order of disks, packs and offsets.
 ///
 /// # Errors
 /// [`crate::Error::Index`].

@@ -7,8 +7,8 @@
 //!   is coded against                   c                           what that saved, at most c
 //!   is coded against the base of       c                           the lesser of what both saved
 //! ```
-//! "Saved" is plain less stored bytes; where a chunk has several bases each counts for all of it, since what each gave is
-//! not known. Each chunk of this file counts once for one other file, by the way that gives most.
+//! "Saved" is plain less stored bytes; where a chunk has several bases each counts for all of it, since what each gave
+//! is not known. Each chunk of this file counts once for one other file, by the way that gives most.
 
 use super::facts::{self, Fact};
 use super::own::Own;
@@ -91,8 +91,8 @@ impl Kin {
         })?;
         if kin.coded_left_out > 0 {
             control.notice(Notice::Note(format!(
-                "{} chunks that are coded against this file's found no room in memory and are not counted; a larger --memory \
-                 holds more",
+                "{} chunks that are coded against this file's found no room in memory and are not counted; a larger \
+                 --memory holds more",
                 kin.coded_left_out
             )));
         }

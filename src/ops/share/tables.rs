@@ -30,8 +30,8 @@ pub struct Passed {
 
 type Told = (SealedPack, Result<Vec<Row>>);
 
-/// Gives `each` the rows of every pack that `packs` chooses and `rows` lets through. Rows of places that are known to be
-/// damaged are left out.
+/// Gives `each` the rows of every pack that `packs` chooses and `rows` lets through. Rows of places that are known to
+/// be damaged are left out.
 ///
 /// # Errors
 /// [`Error::Interrupted`], and what `each` returns.

@@ -24,7 +24,8 @@ const COLOURED_BYTES: u64 = 72;
 pub(super) const NO_SPLITTER: u16 = u16::MAX;
 
 /// `id:32 colour:u32 splitter:u16 of-file:u8`, the numbers big-endian: of a chunk's records that of the oldest snapshot
-/// comes first, and of its files one whose format a splitter knows before an opaque one (the splitter less one, modulo 2^16).
+/// comes first, and of its files one whose format a splitter knows before an opaque one (the splitter less one, modulo
+/// 2^16).
 pub(super) const REACHED_RECORD_BYTES: usize = 39;
 /// `check:32 bytes:u64 holes:u64 streams:u64 splitter:u16`
 pub(super) const FILE_RECORD_BYTES: usize = 58;

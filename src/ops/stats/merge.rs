@@ -404,8 +404,8 @@ mod tests {
 
     proptest! {
         #[test]
-        fn facts_come_back(place: [u8; 8], number: u16, version: u8, plain_bytes: u32, stored_bytes: u32, record_bytes: u32) {
-            let codec = Codec { number, version };
+        fn facts_come_back(place: [u8; 8], number: u16, version: u8, sizes: [u32; 3]) {
+            let (codec, [plain_bytes, stored_bytes, record_bytes]) = (Codec { number, version }, sizes);
             let facts = Facts { place, codec, plain_bytes, stored_bytes, record_bytes };
             prop_assert_eq!(Facts::decode(&facts.encode()), facts);
         }

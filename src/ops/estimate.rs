@@ -3,7 +3,7 @@
 //! Files are chosen by the hash of their names: those with the least ones, as many as the sample has room for, so the
 //! same library gives the same sample. Only what stands before the ending counts, so that `clip.mov` and
 //! `clip.tagged.mkv`, a copy in another folder and a re-tagged one come into the sample together or not at all
-//! ([`key`]): a sample of single files would find one in `1/f` of the pairs only, `f` being the part that is sampled.
+//! (`key`): a sample of single files would find one in `1/f` of the pairs only, `f` being the part that is sampled.
 //! They are backed up in a few batches into a store of their own in a scratch folder, which the caller removes; with a
 //! store to compare with, a dry run against it tells what that has already, and each batch counts with the lesser of
 //! both: near-duplicates among what is new to the store may then count in full. So everything that a backup does

@@ -1,8 +1,8 @@
 //! similar: which stored files share storage with one.
 //!
 //! The file's chunks, what they are coded against and what is coded against those are watched for
-//! ([`super::share::kin`]) while the other files' references stream by. Memory: what is watched for (bounded by the
-//! budget, see [`super::share::own`]), and as many rows as are asked for.
+//! (`share::kin`) while the other files' references stream by. Memory: what is watched for (bounded by the
+//! budget, see `share::own`), and as many rows as are asked for.
 
 use super::share::kin::{Kin, Means};
 use super::share::own::Own;

@@ -30,7 +30,7 @@
 //! A node is coloured with the snapshot that reached it, or with "several". It is entered when it gets a
 //! colour, so at most twice, and gives a record (id, colour, splitter) for each chunk below. The records are sorted
 //! outside of memory; then all colours of a chunk stand together, beside what the tables of the packs say of it
-//! ([`merge`]). The index is not asked. Files are sorted the same way by their checks. Memory: the sorters' budgets and
+//! (`merge`). The index is not asked. Files are sorted the same way by their checks. Memory: the sorters' budgets and
 //! 24 bytes a node; room beside `STORE`: about 150 bytes a chunk of the store, for the time of the run.
 
 use super::snapshots::{self, SnapshotInfo};

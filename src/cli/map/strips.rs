@@ -44,7 +44,10 @@ pub fn draw(name: &str, report: &MapReport, strips: &Strips, palette: &Palette) 
         );
         let widen = |range: Range| (x_of(range.from), x_of(range.to).max(x_of(range.from) + 0.7));
         let ((a1, a2), (b1, b2)) = (widen(r.of_upper), widen(r.of_lower));
-        svg.ribbon((a1, a2, y_of(r.upper) + BAR), (b1, b2, y_of(r.lower)), fill, &title);
+        // One that passes other files is fainter, so that it does not hide theirs.
+        let passed = r.lower.saturating_sub(r.upper).max(1) as f64; // at most a dozen
+        let ink = (fill, 0.42 / passed);
+        svg.ribbon((a1, a2, y_of(r.upper) + BAR), (b1, b2, y_of(r.lower)), ink, &title);
     }
     for (row, file) in strips.files.iter().enumerate() {
         let y = y_of(row);

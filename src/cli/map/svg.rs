@@ -161,7 +161,13 @@ impl Svg {
     }
 
     /// A ribbon between a range of one line and one of another below it.
-    pub fn ribbon(&mut self, (a1, a2, y1): (f64, f64, f64), (b1, b2, y2): (f64, f64, f64), fill: &str, title: &str) {
+    pub fn ribbon(
+        &mut self,
+        (a1, a2, y1): (f64, f64, f64),
+        (b1, b2, y2): (f64, f64, f64),
+        (fill, opacity): (&str, f64),
+        title: &str,
+    ) {
         let middle = (y1 + y2) / 2.0;
         let d = format!(
             "M{} {}C{} {} {} {} {} {}L{} {}C{} {} {} {} {} {}Z",
@@ -182,7 +188,7 @@ impl Svg {
             n(a2),
             n(y1),
         );
-        self.path(&d, fill, 0.42, title);
+        self.path(&d, fill, opacity, title);
     }
 
     /// A legend: coloured squares, each with its words. Returns where it ends.

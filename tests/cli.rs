@@ -104,6 +104,63 @@ fn the_whole_life_of_a_small_store() {
     p.expect(0, &["check", "--read-data"]);
 }
 
+/// Near-duplicates shown: who shares what, what it costs, a picture, a forecast.
+#[test]
+fn what_is_shared_is_shown_in_text_json_and_a_picture() {
+    let p = Program::new();
+    let forecast = p.expect(0, &["estimate", "--alone", "."]);
+    assert!(forecast.contains("would store"), "a store is not needed: {forecast}");
+    p.init();
+    fs::create_dir(p.path("lib")).unwrap();
+    let one = noise(1, 3_000_000);
+    let mut edited = one.clone();
+    edited.splice(1_500_000..1_500_000, *b"inserted <tag> & \"more\"");
+    fs::write(p.path("lib/one"), &one).unwrap();
+    fs::write(p.path("lib/unrelated"), noise(2, 900_000)).unwrap();
+    p.expect(0, &["backup", "lib"]);
+    fs::write(p.path("lib/edited"), &edited).unwrap();
+    fs::write(p.path("lib/copy <&>"), &one).unwrap();
+    let forecast = p.expect(0, &["estimate", "lib", "--json"]);
+    assert!(forecast.contains("\"sample_is_all\":true"), "{forecast}");
+    p.expect(0, &["backup", "lib"]);
+    let at = |name: &str| p.path("lib").join(name).to_str().unwrap().to_owned();
+
+    let said = p.expect(0, &["similar", "latest", &at("one")]);
+    assert!(said.contains("same content") && said.contains("delta") && !said.contains("unrelated"), "{said}");
+    let said = p.expect(0, &["similar", "--all", "--limit", "1", &format!("latest:{}", at("one")), "--json"]);
+    assert_eq!(said.matches("\"message_type\":\"similar\"").count(), 1, "{said}");
+    assert!(said.lines().last().unwrap().contains("\"files_found\":2"), "{said}");
+    p.complains(2, &["similar", "latest"], &["no file is named"]);
+    p.complains(1, &["similar", "latest", &at("")], &["a folder", "not a file"]);
+
+    let said = p.expect(0, &["explain", "latest", &at("edited")]);
+    for word in ["opaque", "delta", "only it", "in all 2", "everything", "disk"] {
+        assert!(said.contains(word), "{word:?} is missing:\n{said}");
+    }
+    let chunks = p.expect(0, &["explain", "--chunks", "latest", &at("edited"), "--json"]);
+    assert!(chunks.lines().count() > 5 && chunks.contains("\"codec\":\"delta\""), "{chunks}");
+    assert!(p.expect(0, &["explain", "--quick", "latest", &at("one"), "--json"]).contains("\"exclusive_bytes\":null"));
+
+    let said = p.expect(0, &["stats", "--by-means", "--by-format"]);
+    assert!(said.contains("coded against others") && said.contains("compression by"), "{said}");
+    let said = p.expect(0, &["stats", "--by-means", "--by-format", "--json"]);
+    for field in ["codec_stats", "format_stats", "\"coded_on_one_base_max\":1"] {
+        assert!(said.contains(field), "{field} is missing: {said}");
+    }
+
+    p.expect(0, &["map", "latest", "--svg", "few.svg"]);
+    let picture = fs::read_to_string(p.path("few.svg")).unwrap();
+    assert!(picture.starts_with("<svg ") && picture.contains("copy &lt;&amp;&gt;") && picture.contains("<path"));
+    for i in 0..20 {
+        fs::write(p.path("lib").join(format!("{i}")), noise(100 + i % 15, 70_000)).unwrap();
+    }
+    p.expect(0, &["backup", "lib"]);
+    let picture = p.expect(0, &["map", "latest", &at(""), "--svg", "-"]);
+    assert!(picture.contains("What is shared with what") && picture.trim_end().ends_with("</svg>"));
+    p.complains(2, &["map", "latest"], &["--svg"]);
+    p.complains(1, &["map", "latest", "/nowhere", "--svg", "x.svg"], &["/nowhere"]);
+}
+
 #[test]
 fn each_bad_input_has_its_own_message_and_exit_status() {
     let p = Program::new();
@@ -219,6 +276,10 @@ fn every_command_tells_its_exit_status() {
         "restore",
         "diff",
         "stats",
+        "similar",
+        "explain",
+        "map",
+        "estimate",
         "check",
         "recover",
         "disk list",

@@ -59,6 +59,11 @@ impl Context {
         }
     }
 
+    /// Whether a store was named at all.
+    pub fn names_a_store(&self) -> bool {
+        self.store.is_some()
+    }
+
     /// Returns the store's folder, absolute.
     ///
     /// # Errors

@@ -31,12 +31,16 @@ mod check;
 mod completions;
 mod diff;
 mod disk;
+mod estimate;
+mod explain;
 mod find;
 mod init;
 mod ls;
 mod man;
+mod map;
 mod recover;
 mod restore;
+mod similar;
 mod snapshots;
 mod stats;
 mod status;
@@ -113,6 +117,10 @@ pub enum Command {
     Restore(restore::RestoreArgs),
     Diff(diff::DiffArgs),
     Stats(stats::StatsArgs),
+    Similar(similar::SimilarArgs),
+    Explain(explain::ExplainArgs),
+    Map(map::MapArgs),
+    Estimate(estimate::EstimateArgs),
     Check(check::CheckArgs),
     Recover(recover::RecoverArgs),
     Disk(disk::DiskArgs),
@@ -135,6 +143,10 @@ impl Command {
             Command::Restore(_) => "restore",
             Command::Diff(_) => "diff",
             Command::Stats(_) => "stats",
+            Command::Similar(_) => "similar",
+            Command::Explain(_) => "explain",
+            Command::Map(_) => "map",
+            Command::Estimate(_) => "estimate",
             Command::Check(_) => "check",
             Command::Recover(_) => "recover",
             Command::Disk(_) => "disk",
@@ -157,6 +169,7 @@ impl Command {
                 "the store is unchanged; what was restored stays in the target, start again with --overwrite"
             }
             Command::Recover(_) => "the disks' data is untouched; start it again to rebuild the index",
+            Command::Estimate(_) => "an estimate stores nothing; what it made for the sample is being removed",
             Command::Demo(_) => "what the demo made is being removed; the library was only read",
             _ => "the store is unchanged",
         }
@@ -173,6 +186,10 @@ impl Command {
             Command::Restore(args) => args.run(context),
             Command::Diff(args) => args.run(context),
             Command::Stats(args) => args.run(context),
+            Command::Similar(args) => args.run(context),
+            Command::Explain(args) => args.run(context),
+            Command::Map(args) => args.run(context),
+            Command::Estimate(args) => args.run(context),
             Command::Check(args) => args.run(context),
             Command::Recover(args) => args.run(context),
             Command::Disk(args) => args.run(context),
@@ -256,7 +273,7 @@ mod tests {
             assert!(!about.is_empty() && !about.ends_with('.'), "{path}: {about:?}");
             assert!(about.starts_with(char::is_uppercase), "{path}: {about:?}");
         });
-        assert_eq!(seen, 17, "sixteen commands and `disk list`");
+        assert_eq!(seen, 21, "twenty commands and `disk list`");
     }
 
     #[test]
@@ -271,6 +288,10 @@ mod tests {
             "restore latest --target x",
             "diff a b",
             "stats",
+            "similar latest x",
+            "explain latest:x",
+            "map latest --svg x",
+            "estimate x",
             "check",
             "recover",
             "disk list",

@@ -16,12 +16,18 @@ pub mod cat;
 pub mod check;
 pub mod diff;
 pub mod disks;
+pub mod estimate;
+pub mod explain;
 pub mod find;
 pub mod ingest;
 pub mod init;
 pub mod ls;
+pub mod map;
+pub mod names;
 pub mod recover;
 pub mod restore;
+mod share;
+pub mod similar;
 pub mod snapshots;
 pub mod stats;
 #[cfg(test)]

@@ -6,29 +6,37 @@
 //! logical_bytes     = the bytes of all files of all live snapshots, as often as they are there
 //!   saved_whole_file  what files took that equal one counted before, by their check (inline: by their bytes)
 //!   saved_holes       of the distinct files left: holes and runs of one value
-//!   saved_chunks      of their other bytes: what repeats a chunk
-//!   saved_compression of the distinct chunks left: what their payloads are shorter; and files of at most 512
-//!                     bytes, which stand in their folders' nodes and take no data chunk
+//!   saved_splitters   of their other bytes: what is computed on the way back (page headers, checksums), less what
+//!                     streams have beyond the file (samples in the place of a FLAC's frames). May be below zero
+//!   saved_chunks      of their streams' bytes: what repeats a chunk
+//!   saved_compression of the distinct chunks left: what their payloads are shorter, deltas included; and files of at
+//!                     most 512 bytes, which stand in their folders' nodes and take no data chunk; less the
+//!                     payloads of chunks that no file has any more and that others are coded against
 //! = stored data       the payloads of the live data chunks: stored_bytes - overhead_bytes
 //! ```
-//! The five lines add up exactly. `stored_bytes` are all packs that the log knows; `overhead_bytes` what of
+//! The six lines add up exactly. `stored_bytes` are all packs that the log knows; `overhead_bytes` what of
 //! them is no payload of a live data chunk: headers and tables, folders and lists, attributes, chunks that no
 //! snapshot reaches.
 //!
 //! *Exclusive bytes* of a snapshot are the whole records (header, payload, check, and their row in the
-//! pack's table) of the chunks that it alone reaches, metadata and its witness included.
+//! pack's table) of the chunks that it alone reaches, metadata and its witness included. What is coded against a chunk
+//! reaches that chunk.
+//!
+//! *By format* counts distinct files by the splitter that looked at them, and a chunk once: for the oldest snapshot
+//! that has it, there for the splitter with the lowest number, for an opaque file only if no other has it.
 //!
 //! # How
 //!
 //! A node is coloured with the snapshot that reached it, or with "several". It is entered when it gets a
-//! colour, so at most twice, and gives a record (id, colour) for each chunk below. The records are sorted
-//! outside of memory; then all colours of a chunk stand together. Files are sorted the same way by their
-//! checks. Memory: the sorters' budgets and 24 bytes a node.
+//! colour, so at most twice, and gives a record (id, colour, splitter) for each chunk below. The records are sorted
+//! outside of memory; then all colours of a chunk stand together, beside what the tables of the packs say of it
+//! (`merge`). The index is not asked. Files are sorted the same way by their checks. Memory: the sorters' budgets and
+//! 24 bytes a node; room beside `STORE`: about 150 bytes a chunk of the store, for the time of the run.
 
 use super::snapshots::{self, SnapshotInfo};
 use super::{Control, Notice};
 use crate::error::{Error, Result};
-use crate::format::record::{HEADER_BYTES_MIN, PAYLOAD_CHECK_BYTES};
+use crate::format::record::Codec;
 use crate::format::{ChunkId, DiskId};
 use crate::index::{Order, Sorter};
 use crate::store::Store;
@@ -36,18 +44,14 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 mod colour;
+mod merge;
 #[cfg(test)]
 mod tests;
 
-use colour::{Colours, FILE_RECORD_BYTES, REACHED_RECORD_BYTES};
+use colour::{Colours, FILE_RECORD_BYTES, NO_SPLITTER, REACHED_RECORD_BYTES};
+use merge::{Chunks, Tables};
 
-/// Chunks that are looked up at once.
-const BATCH: usize = 1024;
-/// Bytes of a record's row in the table of its pack. Records of version 1 name no base and have no
-/// parameters, so their headers are all of one length.
-const ROW_BYTES: u64 = 4 + HEADER_BYTES_MIN as u64;
-/// Bytes of a record beside its payload; see [`ROW_BYTES`].
-const RECORD_OVERHEAD_BYTES: u64 = (HEADER_BYTES_MIN + PAYLOAD_CHECK_BYTES) as u64;
+pub use merge::Sums;
 
 /// One disk.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -71,6 +75,31 @@ pub struct SnapshotStats {
     pub exclusive_bytes: u64,
 }
 
+/// Files that one splitter looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FormatStats {
+    /// The splitter's number; `None` for files that stand in their folders' nodes.
+    pub splitter: Option<u16>,
+    /// Distinct files, by content, and their bytes.
+    pub files: u64,
+    pub bytes: u64,
+    /// Bytes of their streams.
+    pub stream_bytes: u64,
+    /// Distinct chunks that such a file had first.
+    pub chunks: Sums,
+}
+
+/// Chunks that are coded against others, in all packs, and what they are coded against.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Fanout {
+    /// Records that have bases.
+    pub coded: u64,
+    pub bases: u64,
+    /// The most records that hang on one base, and which.
+    pub most: u64,
+    pub most_on: Option<ChunkId>,
+}
+
 /// See the module's words on what is counted.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct StatsReport {
@@ -81,13 +110,21 @@ pub struct StatsReport {
     pub stored_bytes: u64,
     pub saved_whole_file: u64,
     pub saved_holes: u64,
+    pub saved_splitters: i64,
     pub saved_chunks: u64,
     pub saved_compression: u64,
+    /// Of that: files that stand in their folders' nodes, and (taken from it) chunks that are kept only as bases.
+    pub inline_bytes: u64,
+    pub base_only_bytes: u64,
     pub overhead_bytes: u64,
     /// Chunks that a live snapshot reaches, metadata included.
     pub chunks: u64,
     /// Whole records of live folders, lists, witnesses and attributes, with their rows.
     pub metadata_bytes: u64,
+    /// Distinct chunks that files have, by codec.
+    pub by_codec: Vec<(Codec, Sums)>,
+    pub by_format: Vec<FormatStats>,
+    pub fanout: Fanout,
     pub disks: Vec<DiskStats>,
     /// Oldest first.
     pub per_snapshot: Vec<SnapshotStats>,
@@ -101,7 +138,8 @@ pub struct StatsReport {
 pub fn run(store: &Store, control: &Control) -> Result<StatsReport> {
     control.progress.set_phase("walking snapshots");
     let list = snapshots::list(store, &[]);
-    let memory = usize::try_from(store.memory_bytes() / 8).unwrap_or(usize::MAX);
+    // Six sorters beside the map of colours, which has a quarter; the index has its own.
+    let memory = usize::try_from(store.memory_bytes() / 16).unwrap_or(usize::MAX);
     let reached = Sorter::<REACHED_RECORD_BYTES>::new(store.io(), store.path(), memory, Order::All)?;
     let files = Sorter::<FILE_RECORD_BYTES>::new(store.io(), store.path(), memory, Order::LastOf { key_bytes: 32 })?;
     let mut colours = Colours::new(store, control, reached, files);
@@ -123,7 +161,7 @@ pub fn run(store: &Store, control: &Control) -> Result<StatsReport> {
         )));
     }
     let files = distinct(control, files)?;
-    let chunks = chunks(store, control, reached, list.len())?;
+    let chunks = Tables::read(store, control, memory)?.count(control, reached, list.len())?;
     if chunks.missing > 0 {
         control.notice(Notice::Note(format!(
             "{} chunks cannot be had and are not counted; `onefold check` names the files",
@@ -133,6 +171,11 @@ pub fn run(store: &Store, control: &Control) -> Result<StatsReport> {
     balance(&mut report, &files, &chunks);
     report.chunks = chunks.count;
     report.metadata_bytes = chunks.metadata_bytes;
+    report.inline_bytes = files.inline;
+    report.base_only_bytes = chunks.base_only;
+    report.by_codec = chunks.by_codec.iter().map(|(codec, sums)| (*codec, *sums)).collect();
+    report.by_format = by_format(files, &chunks);
+    report.fanout = chunks.fanout;
     let per_snapshot = list.into_iter().zip(chunks.exclusive);
     report.per_snapshot = per_snapshot.map(|(info, exclusive_bytes)| SnapshotStats { info, exclusive_bytes }).collect();
     Ok(report)
@@ -144,6 +187,8 @@ struct Distinct {
     bytes: u64,
     holes: u64,
     inline: u64,
+    streams: u64,
+    by_splitter: BTreeMap<u16, FormatStats>,
 }
 
 fn distinct(control: &Control, files: Sorter<FILE_RECORD_BYTES>) -> Result<Distinct> {
@@ -154,71 +199,29 @@ fn distinct(control: &Control, files: Sorter<FILE_RECORD_BYTES>) -> Result<Disti
         let file = colour::FileRecord::decode(&record);
         sums.bytes = sums.bytes.saturating_add(file.bytes);
         sums.holes = sums.holes.saturating_add(file.holes.min(file.bytes));
-        if file.inline {
+        sums.streams = sums.streams.saturating_add(file.streams);
+        if file.splitter == NO_SPLITTER {
             sums.inline = sums.inline.saturating_add(file.bytes);
         }
+        let of = sums.by_splitter.entry(file.splitter).or_insert_with(|| empty_format(file.splitter));
+        of.files += 1;
+        of.bytes = of.bytes.saturating_add(file.bytes);
+        of.stream_bytes = of.stream_bytes.saturating_add(file.streams);
     }
     Ok(sums)
 }
 
-/// Sums over live chunks.
-#[derive(Debug, Default)]
-struct Chunks {
-    count: u64,
-    missing: u64,
-    /// Of chunks of files.
-    plain: u64,
-    payload: u64,
-    metadata_bytes: u64,
-    /// By colour.
-    exclusive: Vec<u64>,
+fn empty_format(splitter: u16) -> FormatStats {
+    let splitter = (splitter != NO_SPLITTER).then_some(splitter);
+    FormatStats { splitter, files: 0, bytes: 0, stream_bytes: 0, chunks: Sums::default() }
 }
 
-impl Chunks {
-    /// Looks up and adds what has gathered.
-    fn add(&mut self, store: &Store, batch: &mut Vec<colour::Reached>) -> Result<()> {
-        let ids: Vec<ChunkId> = batch.iter().map(|r| r.id).collect();
-        for (reached, at) in batch.drain(..).zip(store.locate(&ids)?) {
-            self.count += 1;
-            let Some(at) = at else {
-                self.missing += 1;
-                continue;
-            };
-            let record = u64::from(at.place.stored) + ROW_BYTES;
-            if reached.of_file {
-                self.plain += u64::from(at.place.plain);
-                self.payload += u64::from(at.place.stored).saturating_sub(RECORD_OVERHEAD_BYTES);
-            } else {
-                self.metadata_bytes += record;
-            }
-            if let Some(bytes) = self.exclusive.get_mut(reached.colour as usize) {
-                *bytes += record; // the colour of several snapshots is none of theirs
-            }
-        }
-        Ok(())
+fn by_format(files: Distinct, chunks: &Chunks) -> Vec<FormatStats> {
+    let mut by_splitter = files.by_splitter;
+    for (splitter, sums) in &chunks.by_splitter {
+        by_splitter.entry(*splitter).or_insert_with(|| empty_format(*splitter)).chunks = *sums;
     }
-}
-
-fn chunks(store: &Store, control: &Control, reached: Sorter<REACHED_RECORD_BYTES>, snapshots: usize) -> Result<Chunks> {
-    control.progress.set_phase("sorting chunks");
-    let mut sums = Chunks { exclusive: vec![0; snapshots], ..Default::default() };
-    let mut sorted = reached.finish()?;
-    let mut batch: Vec<colour::Reached> = Vec::with_capacity(BATCH);
-    while let Some(record) = sorted.next()? {
-        let next = colour::Reached::decode(&record);
-        match batch.last_mut().filter(|last| last.id == next.id) {
-            Some(last) => last.join(&next),
-            None => {
-                if batch.len() >= BATCH {
-                    control.proceed()?;
-                    sums.add(store, &mut batch)?;
-                }
-                batch.push(next);
-            }
-        }
-    }
-    sums.add(store, &mut batch)?;
-    Ok(sums)
+    by_splitter.into_values().collect()
 }
 
 /// Splits what is saved so that it adds up: each step takes at most what is left. In a sound store no step
@@ -231,11 +234,16 @@ fn balance(report: &mut StatsReport, files: &Distinct, chunks: &Chunks) {
         left -= taken;
         taken
     };
-    let in_chunks = files.bytes.saturating_sub(files.inline).saturating_sub(files.holes);
+    let in_streams = files.bytes.saturating_sub(files.inline).saturating_sub(files.holes);
     report.saved_whole_file = take(report.logical_bytes.saturating_sub(files.bytes));
     report.saved_holes = take(files.holes);
-    report.saved_chunks = take(in_chunks.saturating_sub(chunks.plain));
-    report.saved_compression = left;
+    let computed = take(in_streams.saturating_sub(files.streams));
+    let beyond = files.streams.saturating_sub(in_streams);
+    left = left.saturating_add(beyond);
+    let signed = |n: u64| i64::try_from(n).unwrap_or(i64::MAX); // one of the two is 0
+    report.saved_splitters = signed(computed) - signed(beyond);
+    report.saved_chunks = files.streams.saturating_sub(chunks.plain).min(left);
+    report.saved_compression = left - report.saved_chunks;
     // More payload than files would need: a chunk of which only a part is used. Then that is overhead too.
     let stored_data = payload.min(report.logical_bytes);
     report.overhead_bytes = report.stored_bytes - stored_data; // payload is at most stored_bytes

@@ -16,30 +16,38 @@ use crate::store::Store;
 use std::collections::HashMap;
 
 /// The colour of what several snapshots reach.
-const SEVERAL: u32 = u32::MAX;
+pub(super) const SEVERAL: u32 = u32::MAX;
 /// What a node takes in the map of colours, the table's slack included.
 const COLOURED_BYTES: u64 = 72;
 
-/// `id:32 colour:u32 of-file:u8`
-pub(super) const REACHED_RECORD_BYTES: usize = 37;
-/// `check:32 bytes:u64 holes:u64 inline:u8`
-pub(super) const FILE_RECORD_BYTES: usize = 49;
+/// The splitter of what no splitter saw: metadata, and files that stand in their folders' nodes.
+pub(super) const NO_SPLITTER: u16 = u16::MAX;
+
+/// `id:32 colour:u32 splitter:u16 of-file:u8`, the numbers big-endian: of a chunk's records that of the oldest snapshot
+/// comes first, and of its files one whose format a splitter knows before an opaque one (the splitter less one, modulo
+/// 2^16).
+pub(super) const REACHED_RECORD_BYTES: usize = 39;
+/// `check:32 bytes:u64 holes:u64 streams:u64 splitter:u16`
+pub(super) const FILE_RECORD_BYTES: usize = 58;
 
 /// A chunk that is reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Reached {
     pub id: ChunkId,
     pub colour: u32,
+    /// Of the file whose bytes it holds; [`NO_SPLITTER`] for a folder, a list or attributes.
+    pub splitter: u16,
     /// By the bytes of a file, rather than by a folder, a list or attributes.
     pub of_file: bool,
 }
 
 impl Reached {
-    fn encode(&self) -> [u8; REACHED_RECORD_BYTES] {
+    pub fn encode(&self) -> [u8; REACHED_RECORD_BYTES] {
         let mut out = [0; REACHED_RECORD_BYTES];
         out[..32].copy_from_slice(&self.id.0);
-        out[32..36].copy_from_slice(&self.colour.to_le_bytes());
-        out[36] = u8::from(self.of_file);
+        out[32..36].copy_from_slice(&self.colour.to_be_bytes());
+        out[36..38].copy_from_slice(&self.splitter.wrapping_sub(1).to_be_bytes());
+        out[38] = u8::from(self.of_file);
         out
     }
 
@@ -47,15 +55,22 @@ impl Reached {
         let (mut id, mut colour) = ([0; 32], [0; 4]);
         id.copy_from_slice(&record[..32]);
         colour.copy_from_slice(&record[32..36]);
-        Reached { id: ChunkId(id), colour: u32::from_le_bytes(colour), of_file: record[36] != 0 }
+        Reached {
+            id: ChunkId(id),
+            colour: u32::from_be_bytes(colour),
+            splitter: u16::from_be_bytes([record[36], record[37]]).wrapping_add(1),
+            of_file: record[38] != 0,
+        }
     }
 
-    /// Adds another way to the same chunk.
+    /// Adds another way to the same chunk, which comes later in the order of records.
     pub fn join(&mut self, other: &Reached) {
         if self.colour != other.colour {
             self.colour = SEVERAL;
         }
-        self.of_file |= other.of_file;
+        if other.of_file && !self.of_file {
+            (self.of_file, self.splitter) = (true, other.splitter);
+        }
     }
 }
 
@@ -65,7 +80,10 @@ pub(super) struct FileRecord {
     pub check: [u8; 32],
     pub bytes: u64,
     pub holes: u64,
-    pub inline: bool,
+    /// Bytes of its streams.
+    pub streams: u64,
+    /// [`NO_SPLITTER`]: it stands in its folder's node.
+    pub splitter: u16,
 }
 
 impl FileRecord {
@@ -74,17 +92,21 @@ impl FileRecord {
         out[..32].copy_from_slice(&self.check);
         out[32..40].copy_from_slice(&self.bytes.to_le_bytes());
         out[40..48].copy_from_slice(&self.holes.to_le_bytes());
-        out[48] = u8::from(self.inline);
+        out[48..56].copy_from_slice(&self.streams.to_le_bytes());
+        out[56..].copy_from_slice(&self.splitter.to_le_bytes());
         out
     }
 
     pub fn decode(record: &[u8; FILE_RECORD_BYTES]) -> Self {
-        let (mut check, mut bytes, mut holes) = ([0; 32], [0; 8], [0; 8]);
+        let number = |at: usize| {
+            let mut b = [0; 8];
+            b.copy_from_slice(&record[at..at + 8]); // 32, 40 or 48 of 58
+            u64::from_le_bytes(b)
+        };
+        let mut check = [0; 32];
         check.copy_from_slice(&record[..32]);
-        bytes.copy_from_slice(&record[32..40]);
-        holes.copy_from_slice(&record[40..48]);
-        let (bytes, holes) = (u64::from_le_bytes(bytes), u64::from_le_bytes(holes));
-        FileRecord { check, bytes, holes, inline: record[48] != 0 }
+        let splitter = u16::from_le_bytes([record[56], record[57]]);
+        FileRecord { check, bytes: number(32), holes: number(40), streams: number(48), splitter }
     }
 }
 
@@ -155,12 +177,14 @@ impl<'s> Colours<'s> {
                 colour
             }
         };
-        self.give(id, now, false)?;
+        self.give(id, now, None)?;
         Ok(Some(now))
     }
 
-    fn give(&mut self, id: &ChunkId, colour: u32, of_file: bool) -> Result<()> {
-        self.reached.push(&Reached { id: *id, colour, of_file }.encode())
+    /// `splitter` is the file's whose bytes it holds.
+    fn give(&mut self, id: &ChunkId, colour: u32, splitter: Option<u16>) -> Result<()> {
+        let (of_file, splitter) = (splitter.is_some(), splitter.unwrap_or(NO_SPLITTER));
+        self.reached.push(&Reached { id: *id, colour, splitter, of_file }.encode())
     }
 
     /// `Ok(None)` and counted where a chunk cannot be read or does not decode.
@@ -210,14 +234,15 @@ impl<'s> Colours<'s> {
             }
             let Some(entry) = self.readable(Entry::decode(value))? else { continue };
             if let Attributes::Stream(stream) = &entry.attributes {
-                self.stream(stream, colour, false)?;
+                self.stream(stream, colour, None)?;
             }
             match entry.kind {
                 EntryKind::Dir(root) => todo.push(Task { root, colour }),
                 EntryKind::Symlink(_) => {}
                 EntryKind::File { bytes, content: Content::Inline(content) } => {
                     let check = blake3(&[b"inline", &content]);
-                    self.files.push(&FileRecord { check, bytes, holes: 0, inline: true }.encode())?;
+                    let file = FileRecord { check, bytes, holes: 0, streams: 0, splitter: NO_SPLITTER };
+                    self.files.push(&file.encode())?;
                 }
                 EntryKind::File { bytes, content: Content::Recipe(recipe) } => self.file(bytes, &recipe, colour)?,
             }
@@ -226,8 +251,10 @@ impl<'s> Colours<'s> {
     }
 
     fn file(&mut self, bytes: u64, recipe: &Recipe, colour: u32) -> Result<()> {
+        let (splitter, mut streams) = (recipe.splitter.0, 0u64);
         for stream in &recipe.streams {
-            self.stream(stream, colour, true)?;
+            streams = streams.saturating_add(stream.bytes());
+            self.stream(stream, colour, Some(splitter))?;
         }
         let empty = |segments: &[Segment]| {
             let holes = segments.iter().filter(|s| matches!(s, Segment::Hole { .. } | Segment::Fill { .. }));
@@ -252,15 +279,15 @@ impl<'s> Colours<'s> {
                 }
             }
         }
-        self.files.push(&FileRecord { check: recipe.check, bytes, holes, inline: false }.encode())
+        self.files.push(&FileRecord { check: recipe.check, bytes, holes, streams, splitter }.encode())
     }
 
-    fn stream(&mut self, stream: &Stream, colour: u32, of_file: bool) -> Result<()> {
+    fn stream(&mut self, stream: &Stream, colour: u32, splitter: Option<u16>) -> Result<()> {
         let mut todo: Vec<(u8, ChunkId, u32)> =
             stream.references.iter().map(|r| (stream.level, r.id, colour)).collect();
         while let Some((level, id, colour)) = todo.pop() {
             if level == 0 {
-                self.give(&id, colour, of_file)?;
+                self.give(&id, colour, splitter)?;
                 continue;
             }
             let Some(colour) = self.enter(&id, colour)? else { continue };
@@ -281,23 +308,23 @@ mod tests {
 
     proptest! {
         #[test]
-        fn records_come_back(id: [u8; 32], colour: u32, flag: bool, bytes: u64, holes: u64) {
-            let reached = Reached { id: ChunkId(id), colour, of_file: flag };
+        fn records_come_back(id: [u8; 32], colour: u32, splitter: u16, of_file: bool, bytes: u64, holes: u64) {
+            let reached = Reached { id: ChunkId(id), colour, splitter, of_file };
             prop_assert_eq!(Reached::decode(&reached.encode()), reached);
-            let file = FileRecord { check: id, bytes, holes, inline: flag };
+            let file = FileRecord { check: id, bytes, holes, streams: bytes ^ holes, splitter };
             prop_assert_eq!(FileRecord::decode(&file.encode()), file);
         }
     }
 
     #[test]
     fn two_colours_are_several_and_several_stay_so() {
-        let reached = |colour| Reached { id: ChunkId([1; 32]), colour, of_file: false };
+        let reached = |colour| Reached { id: ChunkId([1; 32]), colour, splitter: NO_SPLITTER, of_file: false };
         let mut r = reached(3);
         r.join(&reached(3));
         assert_eq!(r.colour, 3);
-        r.join(&Reached { of_file: true, ..reached(4) });
-        assert_eq!((r.colour, r.of_file), (SEVERAL, true));
-        r.join(&reached(3));
-        assert_eq!(r.colour, SEVERAL);
+        r.join(&Reached { of_file: true, splitter: 2, ..reached(4) });
+        assert_eq!((r.colour, r.splitter, r.of_file), (SEVERAL, 2, true));
+        r.join(&Reached { of_file: true, splitter: 1, ..reached(3) });
+        assert_eq!((r.colour, r.splitter), (SEVERAL, 2), "the oldest snapshot's");
     }
 }

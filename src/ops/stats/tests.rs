@@ -18,6 +18,7 @@ fn stats(bench: &Bench) -> StatsReport {
 fn adds_up(r: &StatsReport) {
     let stored_data = r.stored_bytes - r.overhead_bytes;
     let saved = r.saved_whole_file + r.saved_holes + r.saved_chunks + r.saved_compression;
+    let saved = saved.checked_add_signed(r.saved_splitters).unwrap();
     assert_eq!(r.logical_bytes, stored_data + saved, "{r:?}");
 }
 
@@ -216,4 +217,69 @@ fn a_disk_that_is_away_and_chunks_on_it_do_not_stop_the_counting() {
     assert!(report.disks[0].path.is_some() && report.disks[1].path.is_none());
     assert!(report.disks[1].pack_bytes > 9000, "{:?}", report.disks);
     assert!(!notes.lock().unwrap().is_empty(), "what is not counted is said");
+}
+
+fn edited(bytes: &[u8], at: usize) -> Vec<u8> {
+    let mut out = bytes.to_vec();
+    out.splice(at..at, *b"an insertion");
+    out
+}
+
+/// A store with larger chunks than the bench's, so that there are deltas.
+#[test]
+fn deltas_and_their_bases_are_counted_and_a_base_is_reached_by_what_hangs_on_it() {
+    use crate::ops::testing::Shelf;
+    let shelf = Shelf::new(2);
+    let library = tempfile::tempdir().unwrap();
+    let at = library.path();
+    let one = noise(1, 60_000);
+    let of = |shelf: &Shelf| {
+        let report = run(&shelf.read(), &Control::default()).unwrap();
+        adds_up(&report);
+        let codecs: u64 = report.by_codec.iter().map(|(_, s)| s.plain_bytes - s.stored_bytes).sum();
+        assert_eq!(report.saved_compression, codecs + report.inline_bytes - report.base_only_bytes, "{report:?}");
+        let formats: u64 = report.by_format.iter().map(|f| f.chunks.stored_bytes).sum();
+        assert_eq!(formats, report.stored_bytes - report.overhead_bytes, "{report:?}");
+        report
+    };
+    shelf.library(at, &[("one", &one)]);
+    shelf.back_up(at);
+    let report = of(&shelf);
+    assert_eq!((report.fanout, report.base_only_bytes), (Fanout::default(), 0));
+    std::fs::remove_file(at.join("one")).unwrap();
+    for i in 0..3 {
+        shelf.library(at, &[(&format!("{i}"), &edited(&edited(&one, 10_000 + i), 20_000 + i))]);
+    }
+    shelf.library(at, &[("inline", b"a few bytes")]);
+    shelf.back_up(at);
+    let report = of(&shelf);
+    let delta = report.by_codec.iter().find(|(c, _)| *c == Codec::DELTA).expect("there are deltas").1;
+    assert_eq!(report.fanout.coded, delta.chunks);
+    assert!(report.fanout.most >= 2 && report.fanout.most <= delta.chunks, "{report:?}");
+    assert!(report.fanout.bases >= 1 && report.fanout.most_on.is_some(), "{report:?}");
+    assert_eq!(report.base_only_bytes, 0, "the first snapshot has all bases");
+    let [first, second] = report.per_snapshot.as_slice() else { panic!("{report:?}") };
+    let bases = delta.plain_bytes / 3;
+    assert!(first.exclusive_bytes < 60_000 - bases / 2, "what the second's deltas need is not its alone: {report:?}");
+    assert!(second.exclusive_bytes < 20_000, "{report:?}");
+    let names: Vec<_> = report.by_format.iter().map(|f| (f.splitter, f.files)).collect();
+    assert_eq!(names, [(Some(0), 4), (None, 1)]);
+}
+
+#[test]
+fn a_chunk_counts_for_the_format_that_had_it_first() {
+    use crate::media;
+    let bench = Bench::new(1);
+    let frames = crate::media::testing::flac_file(40_000, &[(4, 500)], false);
+    bench.backup("a.flac", &frames);
+    let first = agrees_with_counting(&bench);
+    let of = |r: &StatsReport, n: u16| r.by_format.iter().find(|f| f.splitter == Some(n)).copied();
+    let flac = of(&first, media::FLAC.number).expect("it is told by its bytes");
+    assert_eq!((flac.files, flac.bytes), (1, frames.len() as u64));
+    // the same bytes behind others that hide the format
+    bench.backup("b.bin", &[&noise(5, 3_000)[..], &frames].concat());
+    let both = agrees_with_counting(&bench);
+    assert_eq!(of(&both, media::FLAC.number).unwrap().chunks, flac.chunks);
+    let opaque = of(&both, 0).unwrap();
+    assert!(opaque.chunks.plain_bytes < opaque.bytes / 2, "{both:?}");
 }

@@ -1,0 +1,83 @@
+//! What codecs, splitters and streams are called: the one table that every report and help text reads.
+//!
+//! A new codec or splitter adds its row here and nowhere else. What has no row yet is told by its number.
+
+use crate::format::record::Codec;
+use crate::media;
+use std::borrow::Cow;
+
+/// Codecs by number, in the order in which reports list them.
+const CODECS: &[(u16, &str)] =
+    &[(Codec::RAW.number, "raw"), (Codec::ZSTD.number, "zstd"), (Codec::DELTA.number, "delta")];
+
+/// Splitters, and ways back that several of them use, by number.
+const SPLITTERS: &[(u16, &str)] = &[
+    (media::OPAQUE.number, "opaque"),
+    (media::FLAC.number, "flac"),
+    (media::MP3.number, "mpeg-audio"),
+    (media::OGG.number, "ogg"),
+    (media::TS.number, "mpeg-ts"),
+    (media::PERMUTE.number, "permutation"),
+];
+
+/// Streams that are neither wrapper (0) nor essence (any other): splitter, stream, role.
+const ROLES: &[(u16, u8, &str)] = &[
+    (media::OPAQUE.number, 0, "nothing"),
+    (media::OPAQUE.number, 1, "everything"),
+    (media::OGG.number, 2, "lacing"),
+    (media::OGG.number, 3, "pages"),
+    (media::OGG.number, 5, "lacing"),
+    (media::OGG.number, 7, "lacing"),
+    (media::TS.number, 2, "packets"),
+    (media::TS.number, 3, "PES headers, clocks"),
+    (media::TS.number, 4, "stamps"),
+];
+
+fn named(table: &[(u16, &'static str)], number: u16, what: &str) -> Cow<'static, str> {
+    match table.iter().find(|(n, _)| *n == number) {
+        Some((_, name)) => Cow::Borrowed(*name),
+        None => Cow::Owned(format!("{what} {number}")),
+    }
+}
+
+/// A codec's name, whatever its version.
+pub fn codec(codec: Codec) -> Cow<'static, str> {
+    named(CODECS, codec.number, "codec")
+}
+
+/// A splitter's name, whatever its version.
+pub fn splitter(number: u16) -> Cow<'static, str> {
+    named(SPLITTERS, number, "splitter")
+}
+
+/// What a stream of a file that this splitter looked at holds.
+pub fn role(splitter: u16, stream: u8) -> &'static str {
+    match ROLES.iter().find(|(s, n, _)| (*s, *n) == (splitter, stream)) {
+        Some((_, _, role)) => role,
+        None if stream == media::WRAPPER => "wrapper",
+        None => "essence",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_and_names_stand_for_one_thing_each() {
+        for table in [CODECS, SPLITTERS] {
+            for (i, (number, name)) in table.iter().enumerate() {
+                assert!(table[..i].iter().all(|(n, s)| n != number && s != name), "{number} {name}");
+                assert!(!name.is_empty() && !name.contains(' '), "{name:?} is a column of a table and a JSON value");
+            }
+        }
+    }
+
+    #[test]
+    fn what_has_no_name_is_told_by_its_number() {
+        assert_eq!(codec(Codec { number: 999, version: 3 }), "codec 999");
+        assert_eq!(codec(Codec { number: 1, version: 9 }), "zstd");
+        assert_eq!(splitter(60_000), "splitter 60000");
+        assert_eq!((role(60_000, 0), role(60_000, 7), role(0, 1)), ("wrapper", "essence", "everything"));
+    }
+}

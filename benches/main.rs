@@ -131,7 +131,7 @@ fn pack() {
             parameters: vec![],
             bases: vec![],
             plain_bytes: c.len() as u32,
-            features: None,
+            features: Vec::new(),
             payload: c.to_vec().into(),
         })
         .collect();

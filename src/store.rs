@@ -9,9 +9,10 @@
 
 use crate::catalog::recipe::MappedSegment;
 use crate::catalog::state::LogState;
-use crate::chunk::{Cutter, Unsqueezer};
+use crate::chunk::{Cutter, Pcm, Unsqueezer, pcm};
 use crate::error::{Error, Result};
 use crate::format::event::SealedPack;
+use crate::format::record::{HEADER_BYTES_MAX, Header};
 use crate::format::superblock::Superblock;
 use crate::format::text::{KnownDisk, MARKER_FILE, Marker};
 use crate::format::{ChunkId, ChunkKind, Keys, limits};
@@ -525,6 +526,16 @@ impl Store {
         let mut bases = self.bases.lock().unwrap_or_else(PoisonError::into_inner);
         bases.insert(*id, Arc::clone(&plain), self.memory_bytes / 16);
         Ok(plain)
+    }
+
+    /// What its record tells of a chunk of sound. `None` for any other, and where it cannot be read.
+    pub fn pcm_form(&self, at: &Located) -> Option<Pcm> {
+        let file = self.pool.open(&at.sealed).ok()?;
+        let most = (at.place.stored as usize).min(HEADER_BYTES_MAX + pcm::FORM_BYTES);
+        let mut bytes = vec![0; most];
+        file.read_exact_at(&mut bytes, u64::from(at.place.offset)).ok()?;
+        let header = Header::decode(at.sealed.pack, u64::from(at.place.offset), &bytes).ok()?;
+        pcm::form_of(header.codec, bytes.get(header.header_bytes()..)?)
     }
 
     /// The plain bytes of a data chunk, kept for a while: mapped segments come back to the chunks they share.

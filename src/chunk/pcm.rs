@@ -33,6 +33,7 @@ mod planes;
 mod tests;
 
 use super::form::Pcm;
+use crate::format::record::Codec;
 use bits::{BitReader, BitWriter};
 use entropy::{Mean, SymbolReader, Symbols};
 use linear::{Search, Section};
@@ -53,6 +54,15 @@ const METHOD_LINEAR: u8 = 1;
 /// The longest plain chunk.
 const PLAIN_BYTES_MAX: usize = 16 << 20;
 const SECTION_LOG2: std::ops::RangeInclusive<u32> = 8..=20;
+
+/// Bytes of a payload that tell its form.
+pub const FORM_BYTES: usize = 2;
+
+/// What a payload of this codec tells of its samples, by its first bytes. `None` for other codecs.
+pub fn form_of(codec: Codec, payload: &[u8]) -> Option<Pcm> {
+    let form = *payload.get(1).filter(|_| codec == Codec::PCM)?;
+    Some(Pcm { sample_bytes: (form & 3) + 1, channels: (form >> 2 & 31) + 1, coded: false })
+}
 
 /// Encodes chunks. One a thread: it keeps its working memory.
 #[derive(Default)]

@@ -9,7 +9,7 @@
 
 use super::pcm::{self, Effort};
 use super::raster;
-use super::{Form, Pcm, Raster};
+use super::{Form, Pcm, Predictor, Raster};
 use crate::error::{Error, Result};
 use crate::format::limits;
 use crate::format::record::Codec;
@@ -256,11 +256,17 @@ pub struct Unsqueezer {
     zstd: DCtx<'static>,
     pcm: pcm::Decoder,
     raster: raster::Decoder,
+    predictor: Predictor,
 }
 
 impl Default for Unsqueezer {
     fn default() -> Self {
-        Unsqueezer { zstd: DCtx::create(), pcm: pcm::Decoder::default(), raster: raster::Decoder::default() }
+        Unsqueezer {
+            zstd: DCtx::create(),
+            pcm: pcm::Decoder::default(),
+            raster: raster::Decoder::default(),
+            predictor: Predictor::default(),
+        }
     }
 }
 
@@ -288,7 +294,7 @@ impl Unsqueezer {
         if !parameters.is_empty() {
             return Err(bad("its codec has parameters that this version does not know"));
         }
-        if bases.is_empty() == (codec == Codec::DELTA) {
+        if bases.is_empty() == matches!(codec, Codec::DELTA | Codec::PREDICTED) {
             return Err(bad("it has bases that its codec does not need, or lacks those that it needs"));
         }
         match codec {
@@ -303,6 +309,7 @@ impl Unsqueezer {
                 };
                 undelta(prefix, payload, want, out).map_err(bad)?;
             }
+            Codec::PREDICTED => self.predictor.decode(payload, want, bases, out).map_err(bad)?,
             Codec::PCM => self.pcm.decode(payload, want, out).map_err(bad)?,
             Codec::RASTER => self.raster.decode(payload, want, out).map_err(bad)?,
             Codec::RAW if payload.len() == want => out.extend_from_slice(payload),

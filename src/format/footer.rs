@@ -18,7 +18,8 @@
 //! section := id:u16 reserved:u16 length:u64 bytes
 //!   1 table       per record: offset:u32, then its header as it stands there
 //!   2 statistics  records:u32 plain:u64 stored:u64
-//!   0x8001 features  (row:u32 feature:u64{6})*   rows ascending; see `chunk::sketch`. Absent where there are none
+//!   0x8001 features  (row:u32 feature:u64{6})*   rows ascending; a row of sound may come twice: `chunk::sketch`, then
+//!                                                `chunk::landmark`. Absent where there are none
 //! units   := one XXH3-128 per 1 MiB of the file before `units`
 //! ```
 //! Checks are seeded with the pack's id and their structure's offset in the file. A section with an
@@ -136,7 +137,7 @@ pub struct PackStatistics {
 pub struct Footer {
     pub rows: Vec<Row>,
     pub statistics: PackStatistics,
-    /// Resemblance features of some rows, by their numbers, ascending.
+    /// Resemblance features of some rows, by their numbers, ascending; a row may come more than once.
     pub features: Vec<(u32, Features)>,
 }
 
@@ -227,7 +228,7 @@ impl Footer {
         let mut features: Vec<(u32, Features)> = Vec::with_capacity(body.len() / FEATURE_ROW_BYTES);
         while r.left() > 0 {
             let row = r.u32()?;
-            if features.last().is_some_and(|(last, _)| *last >= row) {
+            if features.last().is_some_and(|(last, _)| *last > row) {
                 return Err(r.bad("its rows do not ascend"));
             }
             let mut all = [0; FEATURES];

@@ -56,6 +56,8 @@ impl Codec {
     pub const PCM: Codec = Codec { number: 3, version: 1 };
     /// Samples of a picture, see `chunk::raster`.
     pub const RASTER: Codec = Codec { number: 4, version: 1 };
+    /// Samples of sound as predicted from those of the bases, see `chunk::predict`.
+    pub const PREDICTED: Codec = Codec { number: 5, version: 1 };
 }
 
 /// What stands before a payload.

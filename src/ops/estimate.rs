@@ -335,6 +335,7 @@ fn one(
     let mut batch = Batch::default();
     let mut back_up = |source: Source| -> Result<()> {
         let options = BackupOptions {
+            tier: Default::default(),
             source,
             name: None,
             tags: Vec::new(),

@@ -546,7 +546,7 @@ impl<'s> Ingest<'s> {
             Payload::Coded { codec, parameters, bytes } => (codec, parameters, bytes.into()),
         };
         let plain_bytes = plain.len() as u32; // a chunk is at most CHUNK_BYTES long
-        NewRecord { kind, id, codec, parameters, bases: Vec::new(), plain_bytes, features: None, payload }
+        NewRecord { kind, id, codec, parameters, bases: Vec::new(), plain_bytes, features: Vec::new(), payload }
     }
 
     // ---- lanes ----------------------------------------------------------------------------------
@@ -580,7 +580,7 @@ impl<'s> Ingest<'s> {
                 Some(writer) => writer,
                 None => self.open_pack(kind)?,
             };
-            let features: Vec<_> = records.iter().map(|r| r.features).collect();
+            let features: Vec<_> = records.iter().map(|r| r.features.clone()).collect();
             let appended = writer.append(records);
             if appended.is_ok() && kind == PackKind::Data {
                 self.resemblance.appended(writer.pack(), writer.file(), writer.rows(), &features);

@@ -7,8 +7,14 @@ use crate::media;
 use std::borrow::Cow;
 
 /// Codecs by number, in the order in which reports list them.
-const CODECS: &[(u16, &str)] =
-    &[(Codec::RAW.number, "raw"), (Codec::ZSTD.number, "zstd"), (Codec::DELTA.number, "delta")];
+const CODECS: &[(u16, &str)] = &[
+    (Codec::RAW.number, "raw"),
+    (Codec::ZSTD.number, "zstd"),
+    (Codec::DELTA.number, "delta"),
+    (Codec::PCM.number, "pcm"),
+    (Codec::RASTER.number, "raster"),
+    (Codec::PREDICTED.number, "predicted"),
+];
 
 /// Splitters, and ways back that several of them use, by number.
 const SPLITTERS: &[(u16, &str)] = &[
@@ -17,13 +23,47 @@ const SPLITTERS: &[(u16, &str)] = &[
     (media::MP3.number, "mpeg-audio"),
     (media::OGG.number, "ogg"),
     (media::TS.number, "mpeg-ts"),
+    (media::WAV.number, "wav"),
+    (media::AIFF.number, "aiff"),
+    (media::CAF.number, "caf"),
+    (media::AU.number, "au"),
+    (media::ISOBMFF.number, "mp4"),
+    (media::MATROSKA.number, "matroska"),
+    (media::AVI.number, "avi"),
+    (media::FLV.number, "flv"),
+    (media::MXF.number, "mxf"),
+    (media::JPEG.number, "jpeg"),
+    (media::PNG.number, "png"),
+    (media::ADTS.number, "adts"),
+    (media::TAR.number, "tar"),
+    (media::ZIP.number, "zip"),
+    (media::GZIP.number, "gzip"),
+    (media::DPX.number, "dpx"),
+    (media::TIFF.number, "tiff"),
+    (media::BMP.number, "bmp"),
+    (media::PNM.number, "pnm"),
+    (media::Y4M.number, "yuv4mpeg"),
     (media::PERMUTE.number, "permutation"),
+    (media::FLAC_FRAMES.number, "flac-frames"),
+    (media::WORDS.number, "sample-order"),
+    (media::INTERLEAVE.number, "interleaving"),
+    (media::DEFLATE.number, "deflate"),
 ];
 
 /// Streams that are neither wrapper (0) nor essence (any other): splitter, stream, role.
 const ROLES: &[(u16, u8, &str)] = &[
     (media::OPAQUE.number, 0, "nothing"),
     (media::OPAQUE.number, 1, "everything"),
+    (media::FLAC.number, 2, "encoder's decisions"),
+    (media::WAV.number, 2, "corrections"),
+    (media::AIFF.number, 2, "corrections"),
+    (media::CAF.number, 2, "corrections"),
+    (media::AU.number, 2, "corrections"),
+    (media::ISOBMFF.number, 2, "order"),
+    (media::MATROSKA.number, 2, "order"),
+    (media::AVI.number, 2, "order"),
+    (media::FLV.number, 2, "order"),
+    (media::MXF.number, 2, "order"),
     (media::OGG.number, 2, "lacing"),
     (media::OGG.number, 3, "pages"),
     (media::OGG.number, 5, "lacing"),

@@ -238,7 +238,7 @@ pub fn record_at(file: &dyn File, pack: PackId, row: &Row) -> Result<NewRecord> 
         parameters: header.parameters,
         bases: header.bases,
         plain_bytes: header.plain_bytes,
-        features: None,
+        features: Vec::new(),
         payload: payload.to_vec().into(),
     })
 }
@@ -363,7 +363,7 @@ mod tests {
                     parameters: vec![],
                     bases: vec![],
                     plain_bytes: payload.len() as u32,
-                    features: None,
+                    features: Vec::new(),
                     payload: payload.into(),
                 }
             })

@@ -28,8 +28,8 @@ pub struct NewRecord {
     pub parameters: Vec<u8>,
     pub bases: Vec<ChunkId>,
     pub plain_bytes: u32,
-    /// Resemblance features of the plain bytes, where they were computed and the record is no delta.
-    pub features: Option<Features>,
+    /// Resemblance features of the plain bytes, and of the sound in them, where they were computed and the record has no bases.
+    pub features: Vec<Features>,
     pub payload: Payload,
 }
 
@@ -241,7 +241,7 @@ impl PackWriter {
             self.statistics.plain_bytes += u64::from(header.plain_bytes);
             self.statistics.stored_bytes += u64::from(header.stored_bytes);
             let next = at + header.record_bytes();
-            if let Some(features) = record.features {
+            for &features in &record.features {
                 self.features.push((self.rows.len() as u32, features)); // at most PACK_RECORDS rows
             }
             // `at` stays below 2^32: a pack is sealed at `pack_bytes` <= PACK_BYTES / 2, a batch is far smaller

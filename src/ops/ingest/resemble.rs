@@ -13,7 +13,9 @@
 //! 3. Memory: a cache bounded in bytes, and a bounded number of entries for this run's chunks.
 
 use super::Ingest;
-use crate::chunk::{Form, Scanner, Sketch, Sketcher, Squeezer};
+use crate::chunk::{
+    Form, Landmarker, Landmarks, Pcm, Predictor, Scanner, Sketch, Sketcher, Sound, Squeezer, Tier, pcm,
+};
 use crate::format::footer::{Features, Row};
 use crate::format::record::Codec;
 use crate::format::{ChunkId, ChunkKind, PackId};
@@ -23,7 +25,7 @@ use crate::pack::read;
 use crate::pack::write::NewRecord;
 use crate::store::{Located, Store};
 use std::collections::{HashMap, VecDeque};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 /// Shorter chunks are not sketched: a delta's record would be half of what it saves.
 const PLAIN_MIN: usize = 2 << 10;
@@ -62,6 +64,9 @@ struct Base {
     id: ChunkId,
     plain: Arc<Vec<u8>>,
     sketch: Sketch,
+    /// Where its record tells that it is sound.
+    pcm: Option<Pcm>,
+    landmarks: OnceLock<Landmarks>,
 }
 
 #[derive(Default)]
@@ -80,7 +85,7 @@ pub(super) struct Resemblance {
 
 impl Resemblance {
     /// Records `rows[from..]` were appended to an open pack.
-    pub(super) fn appended(&self, pack: PackId, file: &Arc<dyn File>, rows: &[Row], features: &[Option<Features>]) {
+    pub(super) fn appended(&self, pack: PackId, file: &Arc<dyn File>, rows: &[Row], features: &[Vec<Features>]) {
         let mut fresh = self.fresh.lock().unwrap_or_else(PoisonError::into_inner);
         let first = rows.len().saturating_sub(features.len());
         for ((i, row), features) in rows.iter().enumerate().skip(first).zip(features) {
@@ -177,12 +182,15 @@ pub struct Resembler<'i, 's> {
     sketcher: Sketcher,
     /// For chunks that were read back.
     scanner: Scanner<'s>,
+    landmarker: Landmarker,
+    predictor: Predictor,
 }
 
 impl<'i, 's> Resembler<'i, 's> {
     pub fn new(ingest: &'i Ingest<'s>) -> Self {
         let (sketcher, scanner) = (Sketcher::new(ingest.store.keys()), Scanner::new(ingest.store.cutter()));
-        Resembler { ingest, sketcher, scanner }
+        let landmarker = Landmarker::new(ingest.store.keys());
+        Resembler { ingest, sketcher, scanner, landmarker, predictor: Predictor::default() }
     }
 
     /// Makes the records of those chunks of a window that are new. `chunks` come in the order of the file.
@@ -232,12 +240,118 @@ impl<'i, 's> Resembler<'i, 's> {
                 candidates.truncate(CANDIDATES);
             }
             let bases = self.choose(sketch, &candidates);
-            if !bases.is_empty() {
-                last.insert(*stream, bases.iter().map(|b| b.id).collect());
+            let record = match form {
+                Form::Pcm(pcm) if squeezer.tier() != Tier::None => {
+                    self.sound_record(squeezer, chunk, *pcm, sketch, &bases, &candidates)
+                }
+                _ => self.record(squeezer, chunk, sketch, &bases),
+            };
+            let found: Vec<ChunkId> = match record.bases.is_empty() {
+                true => bases.iter().map(|b| b.id).collect(),
+                false => record.bases.clone(),
+            };
+            if !found.is_empty() {
+                last.insert(*stream, found);
             }
-            records.push(self.record(squeezer, chunk, sketch, &bases));
+            if !record.bases.is_empty() {
+                self.ingest.resemblance.count(&record.bases);
+            }
+            records.push(record);
         }
         records
+    }
+
+    /// The record of a chunk of sound: as what samples that line up with it do not tell, where that is less than a tenth
+    /// below what it would be else. `candidates` are those that its bytes and its neighbours led to.
+    fn sound_record(
+        &mut self,
+        squeezer: &mut Squeezer,
+        chunk: &Asked<'_>,
+        form: Pcm,
+        sketch: &Sketch,
+        bases: &[Arc<Base>],
+        candidates: &[ChunkId],
+    ) -> NewRecord {
+        let mut own = self.record(squeezer, chunk, sketch, bases);
+        // Near enough already: nothing else saves much.
+        if own.payload.len() < chunk.plain.len() / 32 {
+            return own;
+        }
+        let landmarks = self.landmarker.landmarks(&chunk.plain, form);
+        if own.bases.is_empty() {
+            own.features.extend(landmarks.features);
+        }
+        if chunk.hit.plain || landmarks.marks.is_empty() {
+            return own;
+        }
+        let mut pool: Vec<(usize, Arc<Base>)> = Vec::new();
+        let by_sound = self.candidates_by(landmarks.features.as_slice());
+        let neighbours: Vec<ChunkId> = by_sound
+            .iter()
+            .flat_map(|c| [self.neighbour(c, &[], false), self.neighbour(c, &[], true)])
+            .flatten()
+            .collect();
+        for candidate in by_sound.iter().chain(&neighbours).chain(candidates).take(2 * CANDIDATES) {
+            for base in self.bases(candidate) {
+                let Some(pcm) = base.pcm else { continue };
+                if base.id == chunk.id || pool.iter().any(|(_, b)| b.id == base.id) {
+                    continue;
+                }
+                let marks = base.landmarks.get_or_init(|| self.landmarker.landmarks(&base.plain, pcm));
+                let shared = shared_marks(&landmarks, marks);
+                if shared > 0 && self.may_bear_one_more(&base.id) {
+                    pool.push((shared, base));
+                }
+            }
+        }
+        pool.sort_by_key(|(shared, _)| std::cmp::Reverse(*shared));
+        pool.truncate(crate::format::limits::BASES);
+        let none = Landmarks::default();
+        let sounds: Vec<Sound<'_>> = pool
+            .iter()
+            .filter_map(|(_, b)| {
+                let marks = &b.landmarks.get().unwrap_or(&none).marks;
+                Some(Sound { form: b.pcm?, plain: &b.plain, marks })
+            })
+            .collect();
+        if sounds.is_empty() {
+            return own;
+        }
+        let asked = Sound { form, plain: &chunk.plain, marks: &landmarks.marks };
+        let Some(predicted) = self.predictor.encode(asked, &sounds) else { return own };
+        let cost = predicted.payload.len() + 2 * 32 * predicted.bases.len(); // ids stand in record and footer
+        let own_cost = own.payload.len() + 2 * 32 * own.bases.len();
+        if cost * 10 >= own_cost * 9 {
+            return own;
+        }
+        let bases = predicted.bases.iter().filter_map(|b| pool.get(*b)).map(|(_, b)| b.id).collect();
+        let (codec, payload) = (Codec::PREDICTED, predicted.payload.into());
+        NewRecord { codec, bases, payload, parameters: Vec::new(), features: Vec::new(), ..own }
+    }
+
+    /// Ids of chunks that share a feature with one chunk.
+    fn candidates_by(&self, features: &[Features]) -> Vec<ChunkId> {
+        let asked: Vec<u64> = features.iter().flatten().copied().collect();
+        let mut found: Vec<ChunkId> = {
+            let fresh = self.ingest.resemblance.fresh.lock().unwrap_or_else(PoisonError::into_inner);
+            asked.iter().filter_map(|f| fresh.by_feature.get(f)).copied().collect()
+        };
+        let places = self.ingest.store.resembling(&asked).unwrap_or_default(); // a help, not a promise
+        for at in places.into_iter().flatten() {
+            if let Some(table) = self.ingest.table(&at.sealed)
+                && let Ok(n) = table.binary_search_by_key(&at.place.offset, |row| row.offset)
+            {
+                found.push(table[n].id); // found at n
+            }
+        }
+        let mut each = Vec::new();
+        for id in found {
+            if !each.contains(&id) {
+                each.push(id);
+            }
+        }
+        each.truncate(CANDIDATES);
+        each
     }
 
     /// Ids of chunks that share a feature, for each sketch.
@@ -292,32 +406,33 @@ impl<'i, 's> Resembler<'i, 's> {
         if let Some(held) = self.held(id) {
             return vec![held];
         }
-        let (own, others): (Option<Arc<Vec<u8>>>, Vec<ChunkId>) = match self.ingest.resemblance.fresh(id) {
-            Some(fresh) if fresh.row.header.bases.is_empty() => (self.read_fresh(&fresh), Vec::new()),
-            Some(fresh) => (None, fresh.row.header.bases),
+        match self.whole(id) {
+            Ok(own) => vec![own],
+            Err(others) => others
+                .iter()
+                .filter_map(|other| match self.held(other) {
+                    Some(held) => Some(held),
+                    None => self.whole(other).ok(),
+                })
+                .collect(),
+        }
+    }
+
+    /// A chunk that stands on no other; else those it stands on.
+    fn whole(&mut self, id: &ChunkId) -> Result<Arc<Base>, Vec<ChunkId>> {
+        let (plain, pcm) = match self.ingest.resemblance.fresh(id) {
+            Some(fresh) if fresh.row.header.bases.is_empty() => self.read_fresh(&fresh).ok_or_else(Vec::new)?,
+            Some(fresh) => return Err(fresh.row.header.bases),
             None => match self.stored(id) {
-                Some((at, row)) if row.bases.is_empty() => (self.ingest.store.base_at(id, &at).ok(), Vec::new()),
-                Some((_, row)) => (None, row.bases.to_vec()),
-                None => (None, Vec::new()),
+                Some((at, row)) if row.bases.is_empty() => {
+                    let plain = self.ingest.store.base_at(id, &at).map_err(|_| Vec::new())?;
+                    (plain, self.ingest.store.pcm_form(&at))
+                }
+                Some((_, row)) => return Err(row.bases.to_vec()),
+                None => return Err(Vec::new()),
             },
         };
-        if let Some(plain) = own {
-            return vec![self.hold(*id, plain)];
-        }
-        let mut all = Vec::new();
-        for other in others {
-            let plain = match (self.held(&other), self.ingest.resemblance.fresh(&other)) {
-                (Some(held), _) => {
-                    all.push(held);
-                    continue;
-                }
-                (None, Some(fresh)) if fresh.row.header.bases.is_empty() => self.read_fresh(&fresh),
-                (None, Some(_)) => None,
-                (None, None) => self.ingest.store.base(&other).ok(),
-            };
-            all.extend(plain.map(|plain| self.hold(other, plain)));
-        }
-        all
+        Ok(self.hold(*id, plain, pcm))
     }
 
     /// The confirmed place and row of a chunk in a published pack.
@@ -327,7 +442,7 @@ impl<'i, 's> Resembler<'i, 's> {
         Some((at, row))
     }
 
-    fn read_fresh(&self, fresh: &Fresh) -> Option<Arc<Vec<u8>>> {
+    fn read_fresh(&self, fresh: &Fresh) -> Option<(Arc<Vec<u8>>, Option<Pcm>)> {
         let record = read::record_at(&*fresh.file, fresh.pack, &fresh.row).ok()?;
         let plain = match record.codec {
             Codec::RAW => record.payload.to_vec(),
@@ -339,16 +454,17 @@ impl<'i, 's> Resembler<'i, 's> {
                 plain
             }
         };
-        (self.ingest.store.keys().chunk_id(ChunkKind::Data, &plain) == record.id).then(|| Arc::new(plain))
+        (self.ingest.store.keys().chunk_id(ChunkKind::Data, &plain) == record.id)
+            .then(|| (Arc::new(plain), pcm::form_of(record.codec, &record.payload)))
     }
 
     fn held(&self, id: &ChunkId) -> Option<Arc<Base>> {
         self.ingest.resemblance.held.lock().unwrap_or_else(PoisonError::into_inner).by_id.get(id).cloned()
     }
 
-    fn hold(&mut self, id: ChunkId, plain: Arc<Vec<u8>>) -> Arc<Base> {
+    fn hold(&mut self, id: ChunkId, plain: Arc<Vec<u8>>, pcm: Option<Pcm>) -> Arc<Base> {
         let sketch = self.sketcher.sketch(&plain, &self.scanner.samples(&plain));
-        let base = Arc::new(Base { id, plain, sketch });
+        let base = Arc::new(Base { id, plain, sketch, pcm, landmarks: OnceLock::new() });
         let budget = self.ingest.store.memory_bytes() / 16;
         let mut held = self.ingest.resemblance.held.lock().unwrap_or_else(PoisonError::into_inner);
         if held.by_id.insert(id, Arc::clone(&base)).is_none() {
@@ -400,7 +516,6 @@ impl<'i, 's> Resembler<'i, 's> {
         let (id, form) = (*id, *form);
         let delta = |payload: Vec<u8>| {
             let bases: Vec<ChunkId> = bases.iter().map(|b| b.id).collect();
-            self.ingest.resemblance.count(&bases);
             NewRecord {
                 kind: ChunkKind::Data,
                 id,
@@ -408,7 +523,7 @@ impl<'i, 's> Resembler<'i, 's> {
                 parameters: Vec::new(),
                 bases,
                 plain_bytes: plain.len() as u32, // a chunk is at most CHUNK_BYTES long
-                features: None,
+                features: Vec::new(),
                 payload: payload.into(),
             }
         };
@@ -426,15 +541,20 @@ impl<'i, 's> Resembler<'i, 's> {
                 if cost(&payload) * 10 < own.payload.len() * 9 {
                     delta(payload)
                 } else {
-                    NewRecord { features: sketch.features, ..own }
+                    NewRecord { features: sketch.features.into_iter().collect(), ..own }
                 }
             }
             None => {
                 let own = self.ingest.record(squeezer, ChunkKind::Data, id, form, plain);
-                NewRecord { features: sketch.features, ..own }
+                NewRecord { features: sketch.features.into_iter().collect(), ..own }
             }
         }
     }
+}
+
+/// How many landmarks of one are those of the other, by their keys.
+fn shared_marks(a: &Landmarks, b: &Landmarks) -> usize {
+    a.marks.iter().filter(|m| b.marks.binary_search_by_key(&m.key, |o| o.key).is_ok()).count()
 }
 
 #[cfg(test)]

@@ -640,6 +640,10 @@ mod tests {
                 file.extend(l.drain(..n));
             }
         }
+        let ranges = [1, 2].map(|s| Range { stream: s, bytes: left[usize::from(s) - 1].len() as u64 }).to_vec();
+        let how = Mapped { transformed: true, splitter: 9, version: 1, ranges, parameters: vec![], check: [0; 32] };
+        b.mapped(&mut chunks, left.iter().map(|l| l.len() as u64).sum(), how).unwrap();
+        left.iter().for_each(|l| file.extend(l));
         let recipe = b.finish(&mut chunks).unwrap();
         assert!(matches!(recipe.segments, Segments::List { .. }));
         let n = file.len();

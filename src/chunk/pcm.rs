@@ -1,19 +1,22 @@
 //! The codec of sound samples: prediction and entropy coding of interleaved PCM, one chunk at a time.
 //!
-//! A payload holds all that is needed to decode it but its plain length, which the record's header names. Bytes after the
-//! last whole frame are stored as they are. Any bytes are coded right; what is not sound is merely not coded smaller.
+//! A payload holds all that is needed to decode it but its plain length, which the record's header names. Bytes before the
+//! first and after the last whole frame are stored as they are. Any bytes are coded right; what is not sound is merely not coded smaller.
 //!
 //! ```text
 //!  offset  size  field
-//!       0     1  method        1: linear (linear.rs), 2: adaptive
-//!       1     1  form          bits 0-1 bytes of a sample - 1, bits 2-6 channels - 1, bit 7 zero
-//!       2     1  sections      bits 0-4 log2 of a section's frames (8..=20), bits 5-6 shape of the distributions, bit 7 zero
-//!       3     1  rate          of the running means, 1..=15
-//!       4     c  start         per channel: log2 of the first mean, 0..=31
-//!     4+c     4  words         number of 32-bit words of symbols, little-endian
-//!     8+c    4w  symbols       (entropy.rs)
-//!            ..  bits          (bits.rs): per section and pair of channels what linear.rs tells
-//!             t  tail          the plain length modulo the length of a frame
+//!       0     1  method    1: linear (linear.rs), 2: adaptive (cascade.rs)
+//!       1     1  form      bits 0-1 bytes of a sample - 1, bits 2-6 channels - 1, bit 7 zero
+//!       2     1  sections  bits 0-4 log2 of a section's frames (8..=20), bits 5-6 shape of the distributions, bit 7 zero
+//!       3     1  rate      of the running means, 1..=15
+//!       4     1  lead      bytes before the first frame, fewer than a frame has
+//!       5     c  start     per channel: log2 of the first mean, 0..=31
+//!            0|c scale     adaptive only, per channel: signed, -22..=9
+//!           0|1 pace      adaptive only: of the filter's adaptation, 0..=15
+//!             4  words     number of 32-bit words of symbols, little-endian
+//!            4w  symbols   (entropy.rs)
+//!            ..  bits      (bits.rs): per section and pair of channels what linear.rs tells
+//!          l, t  plainly   the bytes of the lead, and those behind the last whole frame
 //! ```
 //!
 //! # Invariants
@@ -25,7 +28,9 @@
 //!    all of it by the chunk's name.
 
 mod bits;
+mod cascade;
 mod entropy;
+mod guess;
 mod linear;
 mod lpc;
 mod planes;
@@ -35,8 +40,10 @@ mod tests;
 use super::form::Pcm;
 use crate::format::record::Codec;
 use bits::{BitReader, BitWriter};
+use cascade::Cascade;
 use entropy::{Mean, SymbolReader, Symbols};
-use linear::{Search, Section};
+pub use guess::{Guess, guess};
+use linear::{Plan, Search, Section};
 use lpc::HISTORY;
 
 /// How much time is spent for space. Every payload is read by one [`Decoder`].
@@ -51,17 +58,23 @@ pub enum Effort {
 }
 
 const METHOD_LINEAR: u8 = 1;
+const METHOD_ADAPTIVE: u8 = 2;
 /// The longest plain chunk.
 const PLAIN_BYTES_MAX: usize = 16 << 20;
+const DENSE_SECTION_LOG2: u32 = 16;
+/// Paces that are tried: few kinds of sound want a slow filter.
+const DENSE_PACES: [u32; 2] = [0, 4];
 const SECTION_LOG2: std::ops::RangeInclusive<u32> = 8..=20;
 
 /// Bytes of a payload that tell its form.
-pub const FORM_BYTES: usize = 2;
+pub const FORM_BYTES: usize = 5;
 
-/// What a payload of this codec tells of its samples, by its first bytes. `None` for other codecs.
+/// What a payload of this codec tells of its samples, by its first bytes: `None` for other codecs, and where the first frame
+/// is not whole.
 pub fn form_of(codec: Codec, payload: &[u8]) -> Option<Pcm> {
-    let form = *payload.get(1).filter(|_| codec == Codec::PCM)?;
-    Some(Pcm { sample_bytes: (form & 3) + 1, channels: (form >> 2 & 31) + 1, coded: false })
+    let &[_, form, _, _, lead] = payload.first_chunk::<FORM_BYTES>().filter(|_| codec == Codec::PCM)?;
+    let (sample_bytes, channels) = ((form & 3) + 1, (form >> 2 & 31) + 1);
+    (lead == 0).then_some(Pcm { sample_bytes, channels, coded: false })
 }
 
 /// Encodes chunks. One a thread: it keeps its working memory.
@@ -69,6 +82,7 @@ pub fn form_of(codec: Codec, payload: &[u8]) -> Option<Pcm> {
 pub struct Encoder {
     planes: Vec<Vec<i32>>,
     section: Section,
+    residuals: Vec<Vec<i32>>,
     symbols: Symbols,
     bits: BitWriter,
     means: Vec<Mean>,
@@ -77,69 +91,188 @@ pub struct Encoder {
 impl Encoder {
     /// The payload of a chunk, or `None` if it would not save one part in 64.
     pub fn encode(&mut self, plain: &[u8], form: Pcm, effort: Effort) -> Option<Vec<u8>> {
-        let out = self.encode_always(plain, form, effort)?;
+        self.encode_behind(plain, 0, form, effort)
+    }
+
+    /// The same of a chunk whose first frame begins behind `lead` bytes, fewer than a frame has.
+    pub fn encode_behind(&mut self, plain: &[u8], lead: usize, form: Pcm, effort: Effort) -> Option<Vec<u8>> {
+        let out = self.encode_always(plain, lead, form, effort)?;
         (out.len() + out.len() / 64 < plain.len()).then_some(out)
     }
 
     /// The payload whether it pays or not; `None` if there is no whole frame or the form is none.
-    fn encode_always(&mut self, plain: &[u8], form: Pcm, effort: Effort) -> Option<Vec<u8>> {
+    fn encode_always(&mut self, plain: &[u8], lead: usize, form: Pcm, effort: Effort) -> Option<Vec<u8>> {
+        let (linear, adaptive) = self.by_method(plain, lead, form, effort)?;
+        Some(adaptive.filter(|adaptive| adaptive.len() < linear.len()).unwrap_or(linear))
+    }
+
+    /// The payloads of both methods, the adaptive one for [`Effort::Dense`] only.
+    fn by_method(
+        &mut self,
+        plain: &[u8],
+        lead: usize,
+        form: Pcm,
+        effort: Effort,
+    ) -> Option<(Vec<u8>, Option<Vec<u8>>)> {
         let (sample_bytes, channels) = (usize::from(form.sample_bytes), usize::from(form.channels));
         if !(1..=4).contains(&sample_bytes) || !(1..=32).contains(&channels) || plain.len() > PLAIN_BYTES_MAX {
             return None;
         }
-        let frames = plain.len() / (sample_bytes * channels);
+        let frame_bytes = sample_bytes * channels;
+        let (lead, whole) = plain.split_at_checked(lead).filter(|(lead, _)| lead.len() < frame_bytes)?;
+        let frames = whole.len() / frame_bytes;
         if frames == 0 {
             return None;
         }
-        let (whole, tail) = plain.split_at(frames * sample_bytes * channels);
+        let (whole, tail) = whole.split_at(frames * frame_bytes);
         planes::split_frames(whole, sample_bytes, channels, &mut self.planes);
-        let search = match effort {
-            Effort::Fast => Search { order: 11, precision: 13, stereo: false },
-            _ => Search { order: 32, precision: 13, stereo: true },
+        // Order, log2 of a section's frames. High orders need exact coefficients where samples are few bits wide.
+        let (order, precision, sections): (usize, u32, &[u32]) = match (effort, sample_bytes) {
+            (Effort::Fast, _) => (11, 13, &[12]),
+            (_, 1 | 2) => (HISTORY, 14, &[12, 14]),
+            _ => (HISTORY, 12, &[11, 12, 14]),
         };
-        Some(self.linear(search, sample_bytes, 12, tail))
+        let search = Search { order, precision };
+        let narrow = sample_bytes <= 2;
+        let mut best: Option<(f64, u32, Vec<Plan>)> = None;
+        for &log2 in sections {
+            let plans = self.plan(search, narrow, log2);
+            self.predict(&plans, narrow, log2);
+            let cost = if sections.len() > 1 { self.cost(&plans) } else { 0.0 };
+            if best.as_ref().is_none_or(|best| cost < best.0) {
+                best = Some((cost, log2, plans));
+            }
+        }
+        let (_, log2, plans) = best?;
+        if sections.last() != Some(&log2) {
+            self.predict(&plans, narrow, log2);
+        }
+        let linear = self.linear(sample_bytes, log2, &plans, None, [lead, tail]);
+        if effort != Effort::Dense {
+            return Some((linear, None));
+        }
+        // The filter follows what changes; long sections disturb it least.
+        let log2 = DENSE_SECTION_LOG2;
+        let plans = self.plan(Search { order: 16, precision: 13 }, narrow, log2);
+        self.predict(&plans, narrow, log2);
+        let scales: Vec<i32> = self.residuals.iter().map(|residuals| cascade::scale_of(residuals)).collect();
+        let linear_residuals = self.residuals.clone();
+        let mut best: Option<(f64, u32, Vec<Vec<i32>>)> = None;
+        for pace in DENSE_PACES {
+            let mut residuals = linear_residuals.clone();
+            for (pair, scales) in residuals.chunks_mut(2).zip(scales.chunks(2)) {
+                let (a, b) = pair.split_at_mut(1);
+                let b = b.first_mut().map_or(&mut [][..], |b| &mut b[..]);
+                Cascade::new(frames, scales, pace).forward(&mut a[0], b);
+            }
+            let cost: f64 = residuals.iter().map(|residuals| linear::cost(residuals)).sum();
+            if best.as_ref().is_none_or(|best| cost < best.0) {
+                best = Some((cost, pace, residuals));
+            }
+        }
+        let (_, pace, residuals) = best?;
+        self.residuals = residuals;
+        let adaptive = self.linear(sample_bytes, log2, &plans, Some((&scales, pace)), [lead, tail]);
+        Some((linear, Some(adaptive)))
     }
 
-    fn linear(&mut self, search: Search, sample_bytes: usize, section_log2: u32, tail: &[u8]) -> Vec<u8> {
-        const RATE: u32 = 5;
-        let frames = self.planes.first().map_or(0, |plane| plane.len() - HISTORY);
-        let mut head = vec![METHOD_LINEAR, (sample_bytes - 1) as u8 | ((self.planes.len() - 1) as u8) << 2];
-        head.extend_from_slice(&[0, RATE as u8]);
+    /// Bits that plans and the residuals they left come to, about.
+    fn cost(&self, plans: &[Plan]) -> f64 {
+        let runs: f64 = self.residuals.iter().map(|residuals| linear::cost(residuals)).sum();
+        runs + plans.iter().map(|plan| f64::from(plan.bits)).sum::<f64>()
+    }
+
+    /// Frames of the chunk.
+    fn frames(&self) -> usize {
+        self.planes.first().map_or(0, |plane| plane.len() - HISTORY)
+    }
+
+    /// What is decided for each section and pair of channels.
+    fn plan(&mut self, search: Search, narrow: bool, section_log2: u32) -> Vec<Plan> {
+        let mut plans = Vec::new();
+        for part in sections(self.frames(), section_log2) {
+            for pair in self.planes.chunks(2) {
+                let right = pair.get(1).map(|plane| &plane[part.clone()]);
+                plans.push(self.section.plan(search, narrow, &pair[0][part.clone()], right));
+            }
+        }
+        plans
+    }
+
+    /// Sets the residuals to what plans leave.
+    fn predict(&mut self, plans: &[Plan], narrow: bool, section_log2: u32) {
+        let frames = self.frames();
+        self.residuals.resize_with(self.planes.len(), Vec::new);
+        for residuals in &mut self.residuals {
+            residuals.resize(frames, 0);
+        }
+        let mut plan = plans.iter();
+        for part in sections(frames, section_log2) {
+            let new = part.start..part.end - HISTORY;
+            for (pair, out) in self.planes.chunks(2).zip(self.residuals.chunks_mut(2)) {
+                let Some(plan) = plan.next() else { break };
+                let right = pair.get(1).map(|plane| &plane[part.clone()]);
+                let (a, b) = out.split_at_mut(1);
+                let b = b.first_mut().map_or(&mut [][..], |b| &mut b[new.clone()]);
+                self.section.predict(plan, narrow, &pair[0][part.clone()], right, &mut a[0][new.clone()], b);
+            }
+        }
+    }
+
+    /// The payload of plans and of the residuals that they left.
+    fn linear(
+        &mut self,
+        sample_bytes: usize,
+        section_log2: u32,
+        plans: &[Plan],
+        filter: Option<(&[i32], u32)>,
+        rest: [&[u8]; 2],
+    ) -> Vec<u8> {
+        let channels = self.planes.len();
+        let rate = entropy::best_rate(&self.residuals);
+        let method = if filter.is_some() { METHOD_ADAPTIVE } else { METHOD_LINEAR };
+        let mut head = vec![method, (sample_bytes - 1) as u8 | ((channels - 1) as u8) << 2, 0, rate as u8];
+        head.push(rest[0].len() as u8); // below 128
         self.means.clear();
-        for plane in &self.planes {
-            let first = &plane[HISTORY..plane.len().min(HISTORY + 32)];
-            // Differences are nearer to what is left after prediction than the samples are.
-            let sum: u64 = first.windows(2).map(|w| u64::from(w[1].wrapping_sub(w[0]).unsigned_abs())).sum();
-            let start = (sum / first.len().max(1) as u64 + 1).ilog2().min(31);
+        for residuals in &self.residuals {
+            let start = entropy::start_log2(residuals);
             head.push(start as u8);
-            self.means.push(Mean::new(start, RATE));
+            self.means.push(Mean::new(start, rate));
+        }
+        if let Some((scales, pace)) = filter {
+            head.extend(scales.iter().map(|&s| s as i8 as u8)); // within SCALE_RANGE
+            head.push(pace as u8);
         }
         self.symbols.clear();
         self.bits.clear();
-        let narrow = sample_bytes <= 2;
-        let mut at = 0;
-        while at < frames {
-            let end = frames.min(at + (1 << section_log2));
-            let part = at..end + HISTORY;
-            for (pair, means) in self.planes.chunks(2).zip(self.means.chunks_mut(2)) {
-                let right = pair.get(1).map(|plane| &plane[part.clone()]);
-                let left = &pair[0][part.clone()];
-                let (symbols, bits) = (&mut self.symbols, &mut self.bits);
-                linear::encode(&mut self.section, search, narrow, left, right, means, symbols, bits);
+        let mut plan = plans.iter();
+        for part in sections(self.frames(), section_log2) {
+            let new = part.start..part.end - HISTORY;
+            for (pair, means) in self.residuals.chunks(2).zip(self.means.chunks_mut(2)) {
+                let Some(plan) = plan.next() else { break };
+                let b = pair.get(1).map_or(&[][..], |b| &b[new.clone()]);
+                linear::encode(plan, [&pair[0][new.clone()], b], means, &mut self.symbols, &mut self.bits);
             }
-            at = end;
         }
         let shape = self.symbols.best_shape();
         head[2] = section_log2 as u8 | (shape as u8) << 5;
         let words = self.symbols.finish(shape);
+        let [lead, tail] = rest;
         let mut out = head;
-        out.reserve_exact(4 + words.len() * 4 + self.bits.bytes().len() + tail.len());
+        out.reserve_exact(4 + words.len() * 4 + self.bits.bytes().len() + lead.len() + tail.len());
         out.extend_from_slice(&(words.len() as u32).to_le_bytes()); // fewer than bytes in a chunk
         out.extend(words.iter().flat_map(|w| w.to_le_bytes()));
         out.extend_from_slice(self.bits.bytes());
+        out.extend_from_slice(lead);
         out.extend_from_slice(tail);
         out
     }
+}
+
+/// Where sections lie in planes, the history before them included.
+fn sections(frames: usize, log2: u32) -> impl Iterator<Item = std::ops::Range<usize>> {
+    let step = 1usize << log2;
+    (0..frames).step_by(step).map(move |at| at..frames.min(at + step) + HISTORY)
 }
 
 /// Decodes chunks. One a thread: it keeps its working memory.
@@ -159,13 +292,13 @@ impl Decoder {
     ///
     /// A short reason, if the payload is damaged; `out` is as it was.
     pub fn decode(&mut self, payload: &[u8], plain_bytes: usize, out: &mut Vec<u8>) -> Result<(), &'static str> {
-        let &[method, form, sections, rate, ref rest @ ..] = payload else {
+        let &[method, form, packed, rate, lead, ref rest @ ..] = payload else {
             return Err("payload shorter than its header");
         };
         if plain_bytes > PLAIN_BYTES_MAX {
             return Err("chunk of samples too long");
         }
-        if method != METHOD_LINEAR {
+        if !matches!(method, METHOD_LINEAR | METHOD_ADAPTIVE) {
             return Err("unknown method");
         }
         if form & 0x80 != 0 {
@@ -174,8 +307,8 @@ impl Decoder {
         let sample_bytes = usize::from(form & 3) + 1;
         let channels = usize::from(form >> 2) + 1;
         let frame_bytes = sample_bytes * channels;
-        let section_log2 = u32::from(sections & 31);
-        if !SECTION_LOG2.contains(&section_log2) || sections & 0x80 != 0 || !(1..=15).contains(&rate) {
+        let section_log2 = u32::from(packed & 31);
+        if !SECTION_LOG2.contains(&section_log2) || packed & 0x80 != 0 || !(1..=15).contains(&rate) {
             return Err("parameters out of range");
         }
         let Some((starts, rest)) = rest.split_at_checked(channels) else {
@@ -186,20 +319,36 @@ impl Decoder {
         }
         self.means.clear();
         self.means.extend(starts.iter().map(|&s| Mean::new(u32::from(s), u32::from(rate))));
+        let scales = if method == METHOD_ADAPTIVE { channels + 1 } else { 0 };
+        let Some((scales, rest)) = rest.split_at_checked(scales) else {
+            return Err("payload shorter than its header");
+        };
+        let (&pace, scales) = scales.split_last().unwrap_or((&0, &[]));
+        let scales: Vec<i32> = scales.iter().map(|&s| i32::from(s as i8)).collect();
+        if pace > 15 || scales.iter().any(|s| !cascade::SCALE_RANGE.contains(s)) {
+            return Err("parameters out of range");
+        }
         let Some((count, rest)) = rest.split_first_chunk::<4>() else { return Err("payload shorter than its header") };
         let count = u32::from_le_bytes(*count) as usize;
         let Some((words, rest)) = count.checked_mul(4).and_then(|n| rest.split_at_checked(n)) else {
             return Err("fewer symbols than stated");
         };
-        let frames = plain_bytes / frame_bytes;
-        let Some(bits) = rest.len().checked_sub(plain_bytes % frame_bytes) else { return Err("no bytes of the tail") };
-        let (bits, tail) = rest.split_at(bits);
+        let lead = usize::from(lead);
+        if lead >= frame_bytes || lead > plain_bytes {
+            return Err("parameters out of range");
+        }
+        let frames = (plain_bytes - lead) / frame_bytes;
+        let Some(bits) = rest.len().checked_sub(plain_bytes - frames * frame_bytes) else {
+            return Err("payload shorter than its plain bytes");
+        };
+        let (bits, plainly) = rest.split_at(bits);
+        let (lead, tail) = plainly.split_at(lead); // they are lead and tail
         self.words.clear();
         self.words.extend(words.as_chunks::<4>().0.iter().map(|w| u32::from_le_bytes(*w)));
         self.bits.clear();
         self.bits.extend_from_slice(bits);
         self.bits.extend_from_slice(&[0; bits::PAD]);
-        let mut symbols = SymbolReader::new(usize::from(sections >> 5), &self.words).ok_or("states out of range")?;
+        let mut symbols = SymbolReader::new(usize::from(packed >> 5), &self.words).ok_or("states out of range")?;
         let mut bits = BitReader::new(&self.bits);
 
         self.planes.resize_with(channels, Vec::new);
@@ -207,25 +356,25 @@ impl Decoder {
             plane.clear();
             plane.resize(HISTORY + frames, 0);
         }
+        let mut cascades: Vec<Cascade> =
+            scales.chunks(2).map(|scales| Cascade::new(frames, scales, u32::from(pace))).collect();
         let narrow = sample_bytes <= 2;
-        let mut at = 0;
-        while at < frames {
-            let end = frames.min(at + (1 << section_log2));
-            let part = at..end + HISTORY;
-            for (pair, means) in self.planes.chunks_mut(2).zip(self.means.chunks_mut(2)) {
+        for part in sections(frames, section_log2) {
+            for (i, (pair, means)) in self.planes.chunks_mut(2).zip(self.means.chunks_mut(2)).enumerate() {
                 let (left, right) = pair.split_at_mut(1);
                 let right = right.first_mut().map(|plane| &mut plane[part.clone()]);
                 let left = &mut left[0][part.clone()]; // chunks are not empty
-                linear::decode(&mut self.section, narrow, left, right, means, &mut symbols, &mut bits)?;
+                let cascade = cascades.get_mut(i);
+                linear::decode(&mut self.section, narrow, left, right, means, cascade, &mut symbols, &mut bits)?;
             }
-            at = end;
         }
         if !symbols.is_at_end() || !bits.is_at_end() {
             return Err("samples do not end where their payload does");
         }
         let start = out.len();
-        out.resize(start + frames * frame_bytes, 0);
-        planes::join_frames(&self.planes, sample_bytes, &mut out[start..]);
+        out.extend_from_slice(lead);
+        out.resize(start + lead.len() + frames * frame_bytes, 0);
+        planes::join_frames(&self.planes, sample_bytes, &mut out[start + lead.len()..]);
         out.extend_from_slice(tail);
         Ok(())
     }

@@ -33,8 +33,8 @@
 //! Errors before the segment's start are those of the model where it takes nothing from a base, else 0; before the chunk's
 //! start 0. Residual, token, raw bits: `z` is the residual in zigzag; below 16 it is the token; else with `b` = floor(log2(z)) the
 //! token is 16 + 2 (b - 4) + the bit below the highest, and the b - 1 bits below those are raw. The context: a mean `m`
-//! of each channel begins at 24 and, after each whole group of 16 frames counted from a segment's start, becomes m - m / 4 - (0 < m < 4)
-//! + the sum of the residuals' magnitudes. The level is 0 for m = 0, 1 below 6, 2 below 35, 3 below 77, 4 below 128: there the
+//! of each channel begins at 24 and, after each whole group of 16 frames counted from a segment's start, becomes
+//! m - m / 4 - (0 < m < 4) plus the sum of the residuals' magnitudes. The level is 0 for m = 0, 1 below 6, 2 below 35, 3 below 77, 4 below 128: there the
 //! context is 17 level + place, and the place is that of expect2 + 2^(f - 1) within nearest * 2^f in sixteenths, 16 where
 //! expect2 is at an end of its range, and 8 where f = 0. It is 85 for m below 192, then 86 and one more for each half octave (a
 //! power of two, or three halves of one), at most 127.

@@ -112,13 +112,14 @@ impl Squeezer {
             return Payload::Raw;
         }
         let media = match form {
-            Form::Pcm(form) => self.pcm(plain, form),
+            Form::Pcm(form) => self.pcm(plain, 0, form),
             Form::Raster(form) => self.raster(plain, form),
-            Form::Bytes => None,
+            Form::Bytes => pcm::guess(plain).and_then(|guess| self.pcm(plain, guess.lead, guess.form)),
         };
-        // Constant and repeated samples are zstd's; what a media codec leaves below a quarter may be such.
+        // Constant and repeated samples are zstd's; what a media codec leaves below a quarter may be such. So may bytes that
+        // only look like samples.
         match media {
-            Some(media) if media.stored_bytes() * 4 > plain.len() => media,
+            Some(media) if form != Form::Bytes && media.stored_bytes() * 4 > plain.len() => media,
             Some(media) => match self.zstd(plain) {
                 zstd if zstd.stored_bytes() < media.stored_bytes() => zstd,
                 _ => media,
@@ -128,13 +129,13 @@ impl Squeezer {
     }
 
     /// As samples of sound, proven by decoding; `None` where that does not pay.
-    fn pcm(&mut self, plain: &[u8], form: Pcm) -> Option<Payload> {
+    fn pcm(&mut self, plain: &[u8], lead: usize, form: Pcm) -> Option<Payload> {
         let effort = match self.tier {
             Tier::Dense => Effort::Dense,
             _ if form.coded => Effort::Close,
             _ => Effort::Fast,
         };
-        let bytes = self.pcm.encode(plain, form, effort)?;
+        let bytes = self.pcm.encode_behind(plain, lead, form, effort)?;
         self.scratch.clear();
         self.pcm_back.decode(&bytes, plain.len(), &mut self.scratch).ok()?;
         (self.scratch == plain).then_some(Payload::Coded { codec: Codec::PCM, parameters: Vec::new(), bytes })

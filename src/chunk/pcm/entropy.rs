@@ -246,7 +246,7 @@ impl EncoderSymbol {
             };
         }
         let shift = 32 - (frequency - 1).leading_zeros(); // 2^shift >= frequency
-        let reciprocal = ((1u128 << (shift + 63)) + u128::from(frequency) - 1) / u128::from(frequency);
+        let reciprocal = (1u128 << (shift + 63)).div_ceil(u128::from(frequency));
         EncoderSymbol {
             reciprocal: reciprocal as u64, // below 2^64, since frequency > 2^(shift - 1)
             bias: start,
@@ -298,10 +298,44 @@ fn unfold(u: u32) -> i32 {
     (u >> 1) as i32 ^ -((u & 1) as i32)
 }
 
+/// The log2 of the mean with which a slot of these residuals begins.
+pub(super) fn start_log2(residuals: &[i32]) -> u32 {
+    let first = &residuals[..residuals.len().min(32)];
+    let sum: u64 = first.iter().map(|&r| u64::from(fold(r))).sum();
+    (sum / first.len().max(1) as u64 + 1).ilog2().min(31)
+}
+
+/// The rate of the means under which samples of the residuals take the fewest bits.
+pub(super) fn best_rate(residuals: &[Vec<i32>]) -> u32 {
+    /// One run in so many residuals is asked, and begins to count when the mean has settled.
+    const EVERY: usize = 8192;
+    const RUN: usize = 640;
+    const SETTLED: usize = 128;
+    let cost = |rate: u32| -> u64 {
+        let mut costs = [0u64; 2];
+        for run in residuals.iter().flat_map(|r| r.chunks(EVERY)).map(|r| &r[..r.len().min(RUN)]) {
+            let mut mean = Mean::new(start_log2(run), rate);
+            for (i, &r) in run.iter().enumerate() {
+                let u = fold(r);
+                let (context, k) = mean.context();
+                mean.push(u);
+                if i >= SETTLED {
+                    let symbol = usize::from(SYMBOL_OF.get((u >> k) as usize).copied().unwrap_or(ESCAPE as u8));
+                    for (cost, shape) in costs.iter_mut().zip([0, 2]) {
+                        *cost += u64::from(TABLES[shape].costs[context][symbol] + (more_bits(symbol) + k) * 256);
+                    }
+                }
+            }
+        }
+        costs[0].min(costs[1])
+    };
+    [5, 3, 4, 6].into_iter().min_by_key(|&rate| cost(rate)).unwrap_or(5)
+}
+
 /// Whether shifts and leading zeros are single instructions: the loops are compiled once more for such processors, from
 /// the same source.
 #[cfg(target_arch = "x86_64")]
-fn has_bit_instructions() -> bool {
+pub(super) fn has_bit_instructions() -> bool {
     is_x86_feature_detected!("bmi1") && is_x86_feature_detected!("bmi2") && is_x86_feature_detected!("lzcnt")
 }
 

@@ -18,6 +18,7 @@
 //! 1. The decoder computes what the encoder computed, in wrapping integers: any bits decode to some samples.
 
 use super::bits::{BitReader, BitWriter};
+use super::cascade::Cascade;
 use super::entropy::{Mean, SymbolReader, Symbols};
 use super::lpc::{self, HISTORY, Levinson, PRECISION_MAX, Predictor};
 use super::planes::Stereo;
@@ -26,9 +27,8 @@ use super::planes::Stereo;
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Search {
     pub order: usize,
+    /// Bits of a coefficient.
     pub precision: u32,
-    /// Stereo modes are compared by the predictors themselves, not by second differences.
-    pub stereo: bool,
 }
 
 /// Working memory of sections.
@@ -36,62 +36,104 @@ pub(super) struct Search {
 pub(super) struct Section {
     a: Vec<i32>,
     b: Vec<i32>,
-    residuals: [Vec<i32>; 2],
     window: Vec<f64>,
     windowed: Vec<f64>,
     levinson: Levinson,
 }
 
-/// Codes the last `left.len() - HISTORY` samples of one channel or of two.
+/// What the encoder decided for a section of one channel or two.
+#[derive(Clone, Debug)]
+pub(super) struct Plan {
+    wasted: u32,
+    stereo: Stereo,
+    predictors: [Predictor; 2],
+    /// Bits of the coefficients, about.
+    pub bits: u32,
+}
+
+impl Section {
+    /// Writes what is coded of the channels into `a` and `b`.
+    fn split(&mut self, wasted: u32, stereo: Stereo, left: &[i32], right: Option<&[i32]>) {
+        self.a.resize(left.len(), 0);
+        self.b.resize(left.len(), 0);
+        match right {
+            Some(right) => stereo.split(wasted, left, right, &mut self.a, &mut self.b),
+            None => {
+                for (a, l) in self.a.iter_mut().zip(left) {
+                    *a = l >> wasted;
+                }
+            }
+        }
+    }
+
+    /// Decides how the last `left.len() - HISTORY` samples of one channel or of two are coded.
+    pub(super) fn plan(&mut self, search: Search, narrow: bool, left: &[i32], right: Option<&[i32]>) -> Plan {
+        let frames = left.len().saturating_sub(HISTORY);
+        let all = left[HISTORY..].iter().chain(right.unwrap_or(&[]).iter().skip(HISTORY)).fold(0, |all, v| all | v);
+        let wasted = if all == 0 { 0 } else { all.trailing_zeros() }; // at most 31
+        let stereo = right.map_or(Stereo::LeftRight, |right| estimate_stereo(left, right, narrow));
+        self.split(wasted, stereo, left, right);
+        if self.window.len() != frames {
+            set_window(&mut self.window, frames);
+        }
+        let mut plan = Plan { wasted, stereo, predictors: [Predictor::default(); 2], bits: 0 };
+        for (out, samples) in plan.predictors.iter_mut().zip([&self.a, &self.b]).take(1 + usize::from(right.is_some()))
+        {
+            *out = predictor(&self.window, &mut self.windowed, &mut self.levinson, search, samples);
+            plan.bits += (out.order as u32 * search.precision * 7) / 10; // few
+        }
+        plan
+    }
+
+    /// Writes a plan's residuals into `a` and, for a pair, `b`.
+    pub(super) fn predict(
+        &mut self,
+        plan: &Plan,
+        narrow: bool,
+        left: &[i32],
+        right: Option<&[i32]>,
+        a: &mut [i32],
+        b: &mut [i32],
+    ) {
+        self.split(plan.wasted, plan.stereo, left, right);
+        lpc::residual(&plan.predictors[0], narrow, &self.a, a);
+        if right.is_some() {
+            lpc::residual(&plan.predictors[1], narrow, &self.b, b);
+        }
+    }
+}
+
+/// Bits of residuals under a running mean, but for a constant, about.
+pub(super) fn cost(residuals: &[i32]) -> f64 {
+    const RUN: usize = 64;
+    let sum = |run: &[i32]| run.iter().map(|r| u64::from(r.unsigned_abs())).sum::<u64>();
+    residuals.chunks(RUN).map(|run| run.len() as f64 * lpc::log2(sum(run) as f64 + RUN as f64 * 0.25)).sum()
+}
+
+/// Writes a section: its plan and the residuals that follow from it.
 pub(super) fn encode(
-    section: &mut Section,
-    search: Search,
-    narrow: bool,
-    left: &[i32],
-    right: Option<&[i32]>,
+    plan: &Plan,
+    residuals: [&[i32]; 2],
     means: &mut [Mean],
     symbols: &mut Symbols,
     bits: &mut BitWriter,
 ) {
-    let frames = left.len().saturating_sub(HISTORY);
-    let all = left[HISTORY..].iter().chain(right.unwrap_or(&[]).iter().skip(HISTORY)).fold(0, |all, v| all | v);
-    let wasted = if all == 0 { 0 } else { all.trailing_zeros() }; // at most 31
-    bits.put(u64::from(wasted > 0), 1);
-    if wasted > 0 {
-        bits.put(u64::from(wasted), 5);
+    bits.put(u64::from(plan.wasted > 0), 1);
+    if plan.wasted > 0 {
+        bits.put(u64::from(plan.wasted), 5);
     }
-    section.a.resize(left.len(), 0);
-    section.b.resize(left.len(), 0);
-    match right {
-        Some(right) => {
-            let stereo = estimate_stereo(left, right, narrow);
-            bits.put(stereo as u64, 2);
-            stereo.split(wasted, left, right, &mut section.a, &mut section.b);
-        }
-        None => {
-            for (a, l) in section.a.iter_mut().zip(left) {
-                *a = l >> wasted;
-            }
-        }
+    if means.len() == 2 {
+        bits.put(plan.stereo as u64, 2);
     }
-    if section.window.len() != frames {
-        set_window(&mut section.window, frames);
+    let silent = residuals.map(|r| r.iter().all(|&r| r == 0));
+    for ((predictor, silent), _) in plan.predictors.iter().zip(silent).zip(means.iter()) {
+        put_predictor(predictor, silent, bits);
     }
-    let mut silent = [true; 2];
-    let channels = if right.is_some() { 2 } else { 1 };
-    for (channel, samples) in [&section.a, &section.b].into_iter().enumerate().take(channels) {
-        let predictor = predictor(&section.window, &mut section.windowed, &mut section.levinson, search, samples);
-        let residuals = &mut section.residuals[channel];
-        residuals.resize(frames, 0);
-        lpc::residual(&predictor, narrow, samples, residuals);
-        silent[channel] = residuals.iter().all(|&r| r == 0);
-        put_predictor(&predictor, silent[channel], bits);
-    }
-    let [a, b] = &section.residuals;
+    let [a, b] = residuals;
     match (means, silent) {
-        ([mean_a, mean_b, ..], [false, false]) if channels == 2 => symbols.two(mean_a, mean_b, a, b, bits),
+        ([mean_a, mean_b], [false, false]) => symbols.two(mean_a, mean_b, a, b, bits),
         ([mean, ..], [false, _]) => symbols.one(mean, a, bits),
-        ([_, mean, ..], [_, false]) => symbols.one(mean, b, bits),
+        ([_, mean], [_, false]) => symbols.one(mean, b, bits),
         _ => {}
     }
 }
@@ -253,12 +295,14 @@ fn take_predictor(bits: &mut BitReader) -> Result<(Predictor, bool), &'static st
 }
 
 /// Decodes what [`encode`] wrote into the planes' samples from `HISTORY` on; those before are known.
+#[expect(clippy::too_many_arguments, reason = "one section's state, borrowed apart")]
 pub(super) fn decode(
     section: &mut Section,
     narrow: bool,
     left: &mut [i32],
     right: Option<&mut [i32]>,
     means: &mut [Mean],
+    cascade: Option<&mut Cascade>,
     symbols: &mut SymbolReader,
     bits: &mut BitReader,
 ) -> Result<(), &'static str> {
@@ -293,6 +337,9 @@ pub(super) fn decode(
         ([mean, ..], false, true) => symbols.one(mean, new_a, bits),
         ([_, mean, ..], true, false) => symbols.one(mean, new_b, bits),
         _ => {}
+    }
+    if let Some(cascade) = cascade {
+        cascade.inverse(new_a, if right.is_some() { new_b } else { &mut [] });
     }
     lpc::restore(&predictor_a, narrow, a);
     match right {

@@ -106,7 +106,7 @@ impl Levinson {
             }
             a = next;
             error *= 1.0 - k * k;
-            if !(error > 0.0) {
+            if error.is_nan() || error <= 0.0 {
                 return;
             }
             self.order = i + 1;

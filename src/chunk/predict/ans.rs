@@ -52,6 +52,7 @@ impl Symbol {
         Symbol((context << 7 | token) as u16) // both below 2^7
     }
 
+    #[cfg(test)]
     fn split(self) -> (usize, usize) {
         (usize::from(self.0 >> 7), usize::from(self.0 & 127))
     }

@@ -352,6 +352,7 @@ impl Solver {
                 z[i] -= self.lower[i * n + k] * z[k];
             }
         }
+        #[expect(clippy::needless_range_loop, reason = "a triangular system is solved by rows and columns")]
         for i in 0..n {
             z[i] = if self.diagonal[i] > 0.0 { z[i] / self.diagonal[i] } else { 0.0 };
         }

@@ -22,7 +22,7 @@ pub fn song(seed: u64, frames: usize, channels: usize) -> Vec<Vec<i32>> {
                     let strike = (noise(seed ^ 9, i * 2 + c % 2) % 20_001) as i64 - 10_000;
                     let mut sum = 0;
                     for ((a, b), (x, y)) in tones.iter().zip(&mut states) {
-                        let next = (a * *x - b * *y + (strike * loud << 10)) >> 14;
+                        let next = (a * *x - b * *y + ((strike * loud) << 10)) >> 14;
                         (*y, *x) = (*x, next.clamp(-(1 << 24), 1 << 24));
                         sum += *x;
                     }

@@ -36,13 +36,6 @@ pub const MEANING: [(u16, u8); 64] = {
     t
 };
 
-/// The tokens in a row above, weighted.
-#[inline(always)]
-pub fn above(t: &[u8], at: usize, row: usize, left: usize) -> u16 {
-    let f = |back: usize| u16::from(t[at - back]);
-    2 * f(row) + f(row + left) + f(row - left)
-}
-
 /// The level of a sum of tokens whose weights are eight together.
 pub const LEVEL: [u8; 512] = {
     let mut t = [0; 512];

@@ -524,8 +524,10 @@ mod tests {
                 bytes.truncate(len);
             }
             let new = retag(&bytes, generation);
-            if media::open(head(&bytes)).id() != media::OPAQUE && new != bytes {
-                prop_assert_eq!(essence(&new), essence(&bytes));
+            // Images with a small front are left in one piece, the tag with them.
+            let (old, kept) = (essence(&bytes), essence(&new));
+            if media::open(head(&bytes)).id() != media::OPAQUE && new != bytes && kept.len() < new.len() {
+                prop_assert!(kept == old, "{} bytes of essence became {}", old.len(), kept.len());
             }
         }
 

@@ -92,7 +92,8 @@ pub fn deflate(text: &[u8], settings: Settings, tokens_a_block: usize, mixed: bo
     corrections.list(&blocks);
     (0..7).for_each(|_| corrections.list(&[]));
     let mut out = bits::Writer::default();
-    tokens::decode(text, &corrections.finish(), settings, true, &mut out, 2 * text.len() + 100).expect("a text");
+    tokens::decode(text, &corrections.finish(), settings, true, &mut out, 2 * text.len() + 100 + 300 * blocks.len())
+        .expect("a text");
     out.finish(0)
 }
 

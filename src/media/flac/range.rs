@@ -125,11 +125,6 @@ impl Encoder {
         }
     }
 
-    /// Bytes so far, within five.
-    pub fn bytes(&self) -> usize {
-        self.out.len()
-    }
-
     pub fn finish(mut self) -> Vec<u8> {
         // The number in [low, low + range) with the most zeros at its end.
         let mut zeros = 24;

@@ -13,7 +13,7 @@ pub fn read(bytes: &[u8]) -> Result<Plan, &'static str> {
     let (offset, header) = (get(10, 4)?, get(14, 4)?);
     let (width, height) = (get(18, 4)?, get(22, 4)? as u32); // four bytes
     let (planes, bits, compression) = (get(26, 2)?, get(28, 2)?, get(30, 4)?);
-    if get(6, 4)? != 0 || !(40..=124).contains(&header) || offset < HEADER_MIN || offset > 1 << 20 || planes != 1 {
+    if get(6, 4)? != 0 || !(40..=124).contains(&header) || !(HEADER_MIN..=1 << 20).contains(&offset) || planes != 1 {
         return Err(NONE);
     }
     // Rows may go downwards: a negative height.

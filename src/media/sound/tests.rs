@@ -357,7 +357,7 @@ fn each_format_has_its_number() {
         (aiff(&[0; 90], 1, 16, None), AIFF),
         (caf(&[0; 90], 1, how, true), CAF),
         (au(&[0; 90], 1, how), AU),
-        (b"RIFF\0\0\0\0AVI LIST".to_vec(), OPAQUE),
+        (b"RIFF\0\0\0\0RMIDdata".to_vec(), OPAQUE),
         (b"FORM\0\0\0\0ILBM....".to_vec(), OPAQUE),
         (b".snd\0\0\0\x17\0\0\0\x17\0\0\0\x03\0\0\0\0\0\0\0\x01".to_vec(), OPAQUE),
         (b"caff\0\x02\0\0".to_vec(), OPAQUE),

@@ -3,7 +3,7 @@
 //!
 //! Data is pseudo-random (incompressible and new) and lies in memory: on `/dev/shm` where there is one.
 
-use onefold::chunk::{Cutter, Form, Scanner, Squeezer, Tier};
+use onefold::chunk::{Cutter, Form, Scanner, Squeezer};
 use onefold::format::superblock::ChunkerParameters;
 use onefold::format::{ChunkId, ChunkKind, Keys, check};
 use onefold::index::{Index, Place};
@@ -188,7 +188,7 @@ fn options(path: PathBuf, force: bool) -> BackupOptions {
         one_file_system: false,
         force,
         dry_run: false,
-        tier: Tier::default(),
+        coding: Default::default(),
         host: Some("bench".into()),
         program: "bench".into(),
         user: String::new(),

@@ -24,12 +24,12 @@ from pathlib import Path
 
 # Column, and what it leaves out of the default. From left to right one technique more.
 ABLATION = [
-    ("chunks", ["--codec", "none", "--without", "delta,splitters,flac,pcm,predict,raster,deflate"]),
-    ("+ zstd", ["--without", "delta,splitters,flac,pcm,predict,raster,deflate"]),
-    ("+ delta", ["--without", "splitters,flac,pcm,predict,raster,deflate"]),
-    ("+ splitters", ["--without", "flac,pcm,predict,raster,deflate"]),
-    ("+ PCM", ["--without", "flac,predict,raster,deflate"]),
-    ("+ FLAC", ["--without", "predict,raster,deflate"]),
+    ("chunks", ["--codec", "none", "--without", "splitters"]),
+    ("+ zstd", ["--without", "delta,splitters,decode,pcm,predict,raster,deflate"]),
+    ("+ delta", ["--without", "splitters,decode,pcm,predict,raster,deflate"]),
+    ("+ splitters", ["--without", "decode,pcm,predict,raster,deflate"]),
+    ("+ PCM", ["--without", "decode,predict,raster,deflate"]),
+    ("+ decoding", ["--without", "predict,raster,deflate"]),
     ("+ prediction", ["--without", "raster,deflate"]),
     ("+ raster", ["--without", "deflate"]),
     ("all", []),

@@ -6,5 +6,6 @@ mod damage;
 mod golden;
 mod model;
 mod roundtrip;
+mod similar;
 mod support;
 mod tidy;

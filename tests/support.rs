@@ -1,7 +1,6 @@
 //! What several tests need: a library of awkward files, a store of folders, and a comparison that leaves
 //! nothing out.
 
-use onefold::chunk::Tier;
 use onefold::io::Io;
 use onefold::ops::backup::{BackupOptions, BackupReport, Source};
 use onefold::ops::init::InitOptions;
@@ -234,7 +233,7 @@ pub fn options(source: Source, force: bool) -> BackupOptions {
         one_file_system: false,
         force,
         dry_run: false,
-        tier: Tier::default(),
+        coding: onefold::chunk::Coding::default(),
         host: Some("testhost".into()),
         program: "test".into(),
         user: "tester".into(),

@@ -15,7 +15,7 @@ const FLOORS: &[&str] = &[
 /// Who may use a foreign crate.
 const OWNERS: &[(&str, &[&str])] = &[
     ("blake3", &["format"]),
-    ("xxhash_rust", &["format"]),
+    ("twox_hash", &["format"]),
     ("fastcdc", &["chunk"]),
     ("zstd", &["chunk"]),
     ("rocksdb", &["index"]),

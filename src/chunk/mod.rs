@@ -27,4 +27,4 @@ pub use landmark::{Landmarker, Landmarks};
 pub use predict::{Predicted, Predictor, Sound};
 pub use scan::{Samples, Scanner};
 pub use sketch::{Sketch, Sketcher};
-pub use squeeze::{Payload, Squeezer, Tier, Unsqueezer};
+pub use squeeze::{Coding, Payload, Squeezer, Technique, Tier, Unsqueezer};

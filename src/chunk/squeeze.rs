@@ -30,6 +30,10 @@ const SAMPLES: usize = 4096;
 /// Bits a byte above which the probes are asked.
 const ENTROPY_BITS: f32 = 7.8;
 
+/// Bits a byte above which bytes are no samples that were not coded yet: 4096 bytes of noise come to 7.95, loud music in
+/// 16 bits to 7.8.
+const NOISE_BITS: f32 = 7.9;
+
 /// How much time codecs may take.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Tier {
@@ -40,6 +44,50 @@ pub enum Tier {
     Fast,
     /// The smallest payload, at some MB/s a core.
     Dense,
+}
+
+/// A way to store less. Each can be left out, to measure what it is worth.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Technique {
+    /// Streams of a file apart from each other.
+    Splitters,
+    /// Losslessly coded sound back to samples, and the encoder's decisions.
+    Decode,
+    /// The text of deflate, and the encoder's decisions.
+    Deflate,
+    /// Chunks as what stored ones lack.
+    Delta,
+    /// Samples as what stored ones do not tell.
+    Predict,
+    /// Sound.
+    Pcm,
+    /// Pictures.
+    Raster,
+}
+
+/// How new chunks are coded.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Coding {
+    pub tier: Tier,
+    /// A bit for each technique that is left out.
+    left_out: u8,
+}
+
+impl From<Tier> for Coding {
+    fn from(tier: Tier) -> Self {
+        Coding { tier, left_out: 0 }
+    }
+}
+
+impl Coding {
+    pub fn without(self, technique: Technique) -> Self {
+        Coding { left_out: self.left_out | 1 << technique as u8, ..self } // fewer than eight of them
+    }
+
+    /// Whether the technique is in use. Without codecs nothing is decoded either: it would only grow.
+    pub fn uses(self, technique: Technique) -> bool {
+        (self.tier != Tier::None || technique == Technique::Splitters) && self.left_out & 1 << technique as u8 == 0
+    }
 }
 
 /// What stands in a record.
@@ -63,7 +111,7 @@ impl Payload {
 
 /// Chooses and runs a codec. One a thread: it keeps zstd's working memory.
 pub struct Squeezer {
-    tier: Tier,
+    coding: Coding,
     zstd: CCtx<'static>,
     probe: CCtx<'static>,
     pcm: pcm::Encoder,
@@ -75,12 +123,13 @@ pub struct Squeezer {
 
 impl Default for Squeezer {
     fn default() -> Self {
-        Squeezer::new(Tier::default())
+        Squeezer::new(Coding::default())
     }
 }
 
 impl Squeezer {
-    pub fn new(tier: Tier) -> Self {
+    pub fn new(coding: Coding) -> Self {
+        let tier = coding.tier;
         let mut zstd = CCtx::create();
         let mut probe = CCtx::create();
         // Neither parameter can be refused: both are within zstd's range.
@@ -91,7 +140,7 @@ impl Squeezer {
         }));
         let _ = probe.set_parameter(CParameter::CompressionLevel(1));
         Squeezer {
-            tier,
+            coding,
             zstd,
             probe,
             pcm: pcm::Encoder::default(),
@@ -102,18 +151,20 @@ impl Squeezer {
         }
     }
 
-    pub fn tier(&self) -> Tier {
-        self.tier
+    pub fn coding(&self) -> Coding {
+        self.coding
     }
 
     /// The payload of a chunk of this form: raw, or a codec's if that saves at least one part in 64.
     pub fn squeeze(&mut self, plain: &[u8], form: Form) -> Payload {
-        if self.tier == Tier::None {
+        if self.coding.tier == Tier::None {
             return Payload::Raw;
         }
         let media = match form {
-            Form::Pcm(form) => self.pcm(plain, 0, form),
-            Form::Raster(form) => self.raster(plain, form),
+            Form::Pcm(form) if self.coding.uses(Technique::Pcm) => self.pcm(plain, 0, form),
+            Form::Raster(form) if self.coding.uses(Technique::Raster) => self.raster(plain, form),
+            Form::Pcm(_) | Form::Raster(_) => None,
+            Form::Bytes if !self.coding.uses(Technique::Pcm) || sampled_entropy(plain) > NOISE_BITS => None,
             Form::Bytes => pcm::guess(plain).and_then(|guess| self.pcm(plain, guess.lead, guess.form)),
         };
         // Constant and repeated samples are zstd's; what a media codec leaves below a quarter may be such. So may bytes that
@@ -130,7 +181,7 @@ impl Squeezer {
 
     /// As samples of sound, proven by decoding; `None` where that does not pay.
     fn pcm(&mut self, plain: &[u8], lead: usize, form: Pcm) -> Option<Payload> {
-        let effort = match self.tier {
+        let effort = match self.coding.tier {
             Tier::Dense => Effort::Dense,
             _ if form.coded => Effort::Close,
             _ => Effort::Fast,
@@ -143,7 +194,7 @@ impl Squeezer {
 
     /// As samples of a picture, likewise.
     fn raster(&mut self, plain: &[u8], form: Raster) -> Option<Payload> {
-        let bytes = self.raster.encode(plain, form, self.tier == Tier::Dense)?;
+        let bytes = self.raster.encode(plain, form, self.coding.tier == Tier::Dense)?;
         self.scratch.clear();
         self.raster_back.decode(&bytes, plain.len(), &mut self.scratch).ok()?;
         (self.scratch == plain).then_some(Payload::Coded { codec: Codec::RASTER, parameters: Vec::new(), bytes })

@@ -5,7 +5,7 @@ use super::context::Context;
 use super::exit::Exit;
 use super::table;
 use super::{render, source};
-use crate::chunk::Tier;
+use crate::chunk::{Coding, Technique, Tier};
 use crate::error::{Error, Result};
 use crate::io::source as library;
 use crate::ops::Notice;
@@ -76,6 +76,10 @@ pub struct BackupArgs {
     #[arg(long, value_name = "TIER", value_enum, default_value_t = CodecTier::Fast)]
     codec: CodecTier,
 
+    /// Leave out a technique, to measure what it is worth; may be repeated
+    #[arg(long, value_name = "TECHNIQUE", value_enum, value_delimiter = ',', hide = true)]
+    without: Vec<LeftOut>,
+
     /// Host to note in the snapshot, in place of this machine's name
     #[arg(long, value_name = "HOST", value_parser = args::label)]
     host: Option<String>,
@@ -95,6 +99,32 @@ enum CodecTier {
     None,
     Fast,
     Dense,
+}
+
+/// What `--without` takes.
+#[derive(clap::ValueEnum, Clone, Copy, Debug)]
+enum LeftOut {
+    Splitters,
+    Decode,
+    Deflate,
+    Delta,
+    Predict,
+    Pcm,
+    Raster,
+}
+
+impl From<LeftOut> for Technique {
+    fn from(left_out: LeftOut) -> Technique {
+        match left_out {
+            LeftOut::Splitters => Technique::Splitters,
+            LeftOut::Decode => Technique::Decode,
+            LeftOut::Deflate => Technique::Deflate,
+            LeftOut::Delta => Technique::Delta,
+            LeftOut::Predict => Technique::Predict,
+            LeftOut::Pcm => Technique::Pcm,
+            LeftOut::Raster => Technique::Raster,
+        }
+    }
 }
 
 const EXAMPLES: &str = "\
@@ -124,11 +154,14 @@ impl BackupArgs {
             one_file_system: self.one_file_system,
             force: self.force,
             dry_run,
-            tier: match self.codec {
-                CodecTier::None => Tier::None,
-                CodecTier::Fast => Tier::Fast,
-                CodecTier::Dense => Tier::Dense,
-            },
+            coding: self.without.into_iter().fold(
+                Coding::from(match self.codec {
+                    CodecTier::None => Tier::None,
+                    CodecTier::Fast => Tier::Fast,
+                    CodecTier::Dense => Tier::Dense,
+                }),
+                |coding, left_out| coding.without(left_out.into()),
+            ),
             host: self.host,
             program: concat!("onefold ", env!("CARGO_PKG_VERSION")).into(),
             user: source::user(),

@@ -5,7 +5,7 @@
 //! store's secret names every chunk, and is checked again whenever a chunk is handed out.
 
 use super::id::PackId;
-use xxhash_rust::xxh3;
+use twox_hash::{XxHash3_64, XxHash3_128};
 
 /// Bytes of a pack that one unit check covers.
 pub const UNIT_BYTES: u64 = 1 << 20;
@@ -39,30 +39,30 @@ pub fn place_seed(pack: PackId, offset: u64) -> u64 {
     let mut place = [0; 20];
     place[..12].copy_from_slice(&pack.0);
     place[12..].copy_from_slice(&offset.to_le_bytes());
-    xxh3::xxh3_64(&place)
+    XxHash3_64::oneshot(&place)
 }
 
 /// XXH3-64 of `bytes` under `seed`.
 pub fn check64(seed: u64, bytes: &[u8]) -> [u8; 8] {
-    xxh3::xxh3_64_with_seed(bytes, seed).to_le_bytes()
+    XxHash3_64::oneshot_with_seed(seed, bytes).to_le_bytes()
 }
 
 /// XXH3-128 of `bytes`.
 pub fn check128(bytes: &[u8]) -> [u8; 16] {
-    xxh3::xxh3_128(bytes).to_le_bytes()
+    XxHash3_128::oneshot(bytes).to_le_bytes()
 }
 
 /// Makes the unit checks of a file that grows: one XXH3-128 per [`UNIT_BYTES`], the last one of what
 /// is left.
 pub struct Units {
     done: Vec<[u8; 16]>,
-    open: Box<xxh3::Xxh3>,
+    open: Box<XxHash3_128>,
     open_bytes: u64,
 }
 
 impl Default for Units {
     fn default() -> Self {
-        Units { done: Vec::new(), open: Box::new(xxh3::Xxh3::new()), open_bytes: 0 }
+        Units { done: Vec::new(), open: Box::new(XxHash3_128::new()), open_bytes: 0 }
     }
 }
 
@@ -74,7 +74,7 @@ impl Units {
             if self.open_bytes == 0 && now.len() == room {
                 self.done.push(check128(now)); // a whole unit at once needs no state
             } else {
-                self.open.update(now);
+                self.open.write(now);
                 self.open_bytes += now.len() as u64;
                 if self.open_bytes == UNIT_BYTES {
                     self.close();
@@ -85,8 +85,8 @@ impl Units {
     }
 
     fn close(&mut self) {
-        self.done.push(self.open.digest128().to_le_bytes());
-        self.open.reset();
+        self.done.push(self.open.finish_128().to_le_bytes());
+        *self.open = XxHash3_128::new();
         self.open_bytes = 0;
     }
 
@@ -103,6 +103,19 @@ impl Units {
 mod tests {
     use super::*;
     use crate::format::WriterId;
+
+    /// The values that XXH3's own library gives.
+    #[test]
+    fn checks_are_those_of_xxh3() {
+        assert_eq!(check64(0, b""), 0x2d06_8005_38d3_94c2_u64.to_le_bytes());
+        assert_eq!(check128(b""), 0x99aa_06d3_0147_98d8_6001_c324_468d_497f_u128.to_le_bytes());
+        let long: Vec<u8> = (0..1_000_003_u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
+        assert_eq!(check64(0x0123_4567_89ab_cdef, &long), LONG_64.to_le_bytes());
+        assert_eq!(check128(&long), LONG_128.to_le_bytes());
+    }
+
+    const LONG_64: u64 = 11_684_828_708_272_772_598;
+    const LONG_128: u128 = 332_195_880_450_768_410_672_840_323_991_652_758_775;
 
     #[test]
     fn units_do_not_depend_on_how_the_bytes_came() {

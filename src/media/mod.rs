@@ -200,6 +200,11 @@ pub const GZIP: SplitterId = SplitterId { number: 0x22, version: 1 };
 /// FLAC: samples and the encoder's decisions back to frames. [`FLAC`] gives such segments.
 pub const FLAC_FRAMES: SplitterId = SplitterId { number: 0x101, version: 1 };
 
+/// Whether segments that are rebuilt so hold the samples of coded sound: more bytes than the file has.
+pub fn decodes(how: SplitterId) -> bool {
+    how.number == FLAC_FRAMES.number
+}
+
 /// ISO base media files (MP4, MOV, M4A, fragments): tracks apart from boxes.
 pub const ISOBMFF: SplitterId = SplitterId { number: 0x10, version: 1 };
 /// Matroska, WebM: tracks apart from elements.

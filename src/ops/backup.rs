@@ -6,7 +6,7 @@
 
 use super::ingest::{self, Counters, Purpose};
 use super::{Control, Notice};
-use crate::chunk::Tier;
+use crate::chunk::Coding;
 use crate::error::{Error, Result};
 use crate::format::SnapshotId;
 use crate::format::event::Event;
@@ -42,8 +42,8 @@ pub struct BackupOptions {
     pub force: bool,
     /// Store nothing and add no snapshot.
     pub dry_run: bool,
-    /// What new chunks are coded with.
-    pub tier: Tier,
+    /// How new chunks are coded.
+    pub coding: Coding,
     /// Instead of the machine's own name.
     pub host: Option<String>,
     pub program: String,
@@ -102,7 +102,7 @@ pub fn run(store: &Store, mut options: BackupOptions, control: &Control) -> Resu
         parent: parent.as_ref().map(|(id, _)| *id),
         program: options.program.clone(),
         dry_run: options.dry_run,
-        tier: options.tier,
+        coding: options.coding,
     };
     let parent_id = purpose.parent;
     let began_ns = store.io().world.now_ns();

@@ -19,6 +19,7 @@
 use super::backup::{self, BackupOptions, Source};
 use super::init::{self, InitOptions};
 use super::{Control, Notice};
+use crate::chunk::Coding;
 use crate::error::{Error, Result};
 use crate::format::check::blake3;
 use crate::io::Io;
@@ -335,7 +336,7 @@ fn one(
     let mut batch = Batch::default();
     let mut back_up = |source: Source| -> Result<()> {
         let options = BackupOptions {
-            tier: Default::default(),
+            coding: Coding::default(),
             source,
             name: None,
             tags: Vec::new(),

@@ -16,7 +16,7 @@
 
 use super::{Control, Notice};
 use crate::catalog::state::LogState;
-use crate::chunk::{Form, Payload, Squeezer, Tier};
+use crate::chunk::{Coding, Form, Payload, Squeezer};
 use crate::error::{Error, Result};
 use crate::format::event::{Event, Outcome, SealedPack};
 use crate::format::footer::{PackKind, Row};
@@ -204,7 +204,7 @@ pub struct Ingest<'s> {
     dead: Vec<WriterId>,
     salvaged: AtomicBool,
     dry_run: bool,
-    tier: Tier,
+    coding: Coding,
     parent: Option<SnapshotId>,
     verb: &'static str,
     program: String,
@@ -218,7 +218,7 @@ pub struct Purpose {
     pub parent: Option<SnapshotId>,
     pub program: String,
     pub dry_run: bool,
-    pub tier: Tier,
+    pub coding: Coding,
 }
 
 /// Runs `work` with an [`Ingest`], then seals, logs `work`'s events with the last packs, and indexes.
@@ -274,7 +274,7 @@ where
         dead: Vec::new(),
         salvaged: AtomicBool::new(false),
         dry_run: purpose.dry_run,
-        tier: purpose.tier,
+        coding: purpose.coding,
         parent: purpose.parent,
         verb,
         program: purpose.program,
@@ -366,8 +366,9 @@ impl<'s> Ingest<'s> {
         if self.failed.load(Ordering::Relaxed) { Err(Error::Interrupted) } else { self.control.proceed() }
     }
 
-    pub fn tier(&self) -> Tier {
-        self.tier
+    /// How new chunks are coded.
+    pub fn coding(&self) -> Coding {
+        self.coding
     }
 
     /// Whether a chunk is stored or on its way, or resembles one that is. A guess: nothing is proven.
@@ -380,7 +381,7 @@ impl<'s> Ingest<'s> {
 
     /// What new data chunks are coded with. One a thread.
     pub fn squeezer(&self) -> Squeezer {
-        Squeezer::new(self.tier)
+        Squeezer::new(self.coding)
     }
 
     /// The lane for the `n`th run of files that should lie together.

@@ -5,8 +5,8 @@ pub mod bench;
 use super::Control;
 use super::backup::{self, BackupOptions, Source};
 use super::snapshots::{self, SnapshotInfo};
+use crate::chunk::Coding;
 use crate::chunk::Cutter;
-use crate::chunk::Tier;
 use crate::format::event::Event;
 use crate::format::superblock::{ChunkerParameters, Superblock};
 use crate::format::text::{DiskList, KnownDisk, Marker};
@@ -136,7 +136,7 @@ impl Shelf {
             one_file_system: false,
             force: false,
             dry_run: false,
-            tier: Tier::default(),
+            coding: Coding::default(),
             host: Some("host".into()),
             program: "test".into(),
             user: "user".into(),

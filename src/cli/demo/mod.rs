@@ -17,7 +17,7 @@ use super::args;
 use super::context::Context;
 use super::exit::Exit;
 use super::{json, render, source, table};
-use crate::chunk::Tier;
+use crate::chunk::Coding;
 use crate::error::{Error, Result};
 use crate::format::id::hex;
 use crate::ops::backup::{self, BackupOptions, BackupReport, Source};
@@ -220,7 +220,7 @@ fn show(context: &Context, store: &Path, library: &Path, target: &Path) -> Resul
             one_file_system: false,
             force: false,
             dry_run: false,
-            tier: Tier::default(),
+            coding: Coding::default(),
             host: None,
             program: concat!("onefold ", env!("CARGO_PKG_VERSION")).into(),
             user: source::user(),

@@ -7,7 +7,7 @@
 
 use super::walk::{entry_of, reason, witness_of};
 use crate::catalog::recipe::RecipeBuilder;
-use crate::chunk::{Form, Samples, Scanner, Squeezer, Tier};
+use crate::chunk::{Form, Samples, Scanner, Squeezer, Technique, Tier};
 use crate::error::{Error, Result};
 use crate::format::entry::{Attributes, Content, Entry, EntryKind, Witness, encode_attributes};
 use crate::format::recipe::{self, Range, Reference, Stream};
@@ -455,12 +455,16 @@ impl<'r, 'a, 's> Reader<'r, 'a, 's> {
         let head = &first.bytes[..n.min(media::HINT_BYTES)];
         let shared = self.shared;
         let ask = |text: &[u8]| shared.resembles(text);
-        let deflate = match shared.ingest.tier() {
-            Tier::None => Deflate::Never,
-            Tier::Fast => Deflate::Ask(&ask),
+        let coding = shared.ingest.coding();
+        let deflate = match coding.tier {
+            _ if !coding.uses(Technique::Deflate) => Deflate::Never,
             Tier::Dense => Deflate::Always,
+            _ => Deflate::Ask(&ask),
         };
-        let mut splitter = media::open_with(Hints { head, tail: None }, media::Options { deflate });
+        let mut splitter = match coding.uses(Technique::Splitters) {
+            true => media::open_with(Hints { head, tail: None }, media::Options { deflate }),
+            false => Box::new(media::opaque::Opaque::default()),
+        };
         let mut recipe = RecipeBuilder::new((splitter.id().number, splitter.id().version));
         let bytes = match self.stream_into(&mut recipe, read, &mut *splitter, first, lane)? {
             Ok(bytes) => bytes,
@@ -492,6 +496,7 @@ impl<'r, 'a, 's> Reader<'r, 'a, 's> {
         let mut fresh = Vec::new();
         let mut waiting: VecDeque<Pending> = VecDeque::new();
         let mut streams: BTreeMap<u8, Gathered> = BTreeMap::new();
+        let decode = self.shared.ingest.coding().uses(Technique::Decode);
         let mut last = false;
         while !last {
             self.shared.ingest.proceed()?;
@@ -518,6 +523,12 @@ impl<'r, 'a, 's> Reader<'r, 'a, 's> {
                     split += part.bytes() as usize; // a part does not reach beyond the window
                     // A splitter that breaks its promise must not lose bytes: what it mapped wrongly is opaque.
                     let part = match part {
+                        Part::Mapped(mapped) if !decode && media::decodes(mapped.how) => Part::Run(Run {
+                            stream: media::ESSENCE,
+                            bytes: mapped.bytes,
+                            cut: false,
+                            form: Form::Bytes,
+                        }),
                         Part::Mapped(mapped) if !comes_back(&mapped, window.bytes.get(from..split)) => {
                             self.doubt("a mapped segment that does not come back");
                             Part::Run(Run { stream: media::ESSENCE, bytes: mapped.bytes, cut: true, form: Form::Bytes })

@@ -14,7 +14,7 @@
 
 use super::Ingest;
 use crate::chunk::{
-    Form, Landmarker, Landmarks, Pcm, Predictor, Scanner, Sketch, Sketcher, Sound, Squeezer, Tier, pcm,
+    Form, Landmarker, Landmarks, Pcm, Predictor, Scanner, Sketch, Sketcher, Sound, Squeezer, Technique, pcm,
 };
 use crate::format::footer::{Features, Row};
 use crate::format::record::Codec;
@@ -214,7 +214,7 @@ impl<'i, 's> Resembler<'i, 's> {
                 continue;
             };
             let mut candidates: Vec<ChunkId> = Vec::new();
-            if !hit.plain && !sketch.anchors.is_empty() {
+            if !hit.plain && !sketch.anchors.is_empty() && squeezer.coding().uses(Technique::Delta) {
                 let mut add = |candidate: Option<ChunkId>| {
                     if let Some(c) = candidate
                         && c != *id
@@ -241,7 +241,7 @@ impl<'i, 's> Resembler<'i, 's> {
             }
             let bases = self.choose(sketch, &candidates);
             let record = match form {
-                Form::Pcm(pcm) if squeezer.tier() != Tier::None => {
+                Form::Pcm(pcm) if squeezer.coding().uses(Technique::Predict) => {
                     self.sound_record(squeezer, chunk, *pcm, sketch, &bases, &candidates)
                 }
                 _ => self.record(squeezer, chunk, sketch, &bases),

@@ -2,8 +2,8 @@
 
 use super::Control;
 use super::backup::{self, BackupOptions, BackupReport, Source};
+use crate::chunk::Coding;
 use crate::chunk::Cutter;
-use crate::chunk::Tier;
 use crate::format::event::Event;
 use crate::format::superblock::{ChunkerParameters, Superblock};
 use crate::format::text::{KnownDisk, Marker};
@@ -105,7 +105,7 @@ impl Bench {
             one_file_system: false,
             force: false,
             dry_run: false,
-            tier: Tier::default(),
+            coding: Coding::default(),
             host: Some("host".into()),
             program: "test".into(),
             user: "user".into(),

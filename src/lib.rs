@@ -12,8 +12,8 @@
 //! | [`error`] | what can go wrong, by who must act | thiserror |
 //! | [`format`](mod@format) | every persistent byte: ids, checks, records, footers, log entries, keys | blake3, xxhash-rust |
 //! | [`io`] | the one door to the system: files, sync, clock, chance; real, in memory, faulty | rustix, uzers |
-//! | [`chunk`] | bytes to chunks: cut, squeeze | fastcdc, zstd |
-//! | [`media`] | splitters: which bytes of a file belong together | |
+//! | [`chunk`] | bytes to chunks: cut, sketch, squeeze; codecs of sound and pictures | fastcdc, zstd |
+//! | [`media`] | splitters: which bytes of a file belong together, and the ways back | |
 //! | [`pack`] | append, seal, read and prove, salvage | |
 //! | [`index`] | chunk id to place: a cache; external sort | rocksdb |
 //! | [`catalog`] | recipes, trees, snapshots, what the log means | |
@@ -21,6 +21,25 @@
 //! | [`store`] | open, lock, bring the index up to date; hands out the parts | |
 //! | [`ops`] | the verbs: plan, run, report | globset, crossbeam-channel |
 //! | [`cli`] | one file a command; text and JSON; progress; exit status | clap, indicatif, serde_json, jiff, tokio |
+//!
+//! # From a file's bytes to a payload
+//!
+//! `docs/MEDIA.md` tells it for each format.
+//!
+//! | module | owns |
+//! | --- | --- |
+//! | [`media`] | the choice of a splitter by a file's first bytes; numbers, versions, [`media::inverse`] |
+//! | [`media::flac`], [`media::words`] | sound: samples apart from how they stand in the file, and back |
+//! | [`media::mp3`], [`media::adts`], [`media::tags`] | coded sound apart from tags and headers |
+//! | [`media::ogg`], [`media::ts`] | packets out of pages and transport packets, and back |
+//! | [`media::isobmff`], [`media::matroska`], [`media::avi`], [`media::flv`], [`media::mxf`] | tracks apart |
+//! | [`media::permute`] | the way back of what was only moved |
+//! | [`media::image`], [`media::y4m`], [`media::picture`] | pictures apart from headers |
+//! | [`media::tar`], [`media::zip`], [`media::gzip`], [`media::deflate`] | archives; deflate undone |
+//! | [`chunk::form`] | what a stream's bytes are: plain, samples of sound, of a picture |
+//! | [`chunk::sketch`], [`chunk::landmark`] | what a chunk resembles, by its bytes and by its sound |
+//! | [`chunk::squeeze`] | which codec a chunk gets; deltas; tiers |
+//! | [`chunk::pcm`], [`chunk::raster`], [`chunk::predict`] | codecs: sound, pictures, sound from stored sound |
 //!
 //! # Files on disk and their owners
 //!
@@ -35,10 +54,10 @@
 //!
 //! # Flows
 //!
-//! - **backup** ([`ops::backup`]): walk → unchanged? reuse → read once → splitter → cut → name → claim → codec →
-//!   lane → seal → log → index ([`ops::ingest`] from claim on).
+//! - **backup** ([`ops::backup`]): walk → unchanged? reuse → read once → splitter → mapped segments proven → cut →
+//!   name → claim → bases, codec → lane → seal → log → index ([`ops::ingest`] from claim on).
 //! - **restore** ([`ops::restore`]): tree → recipes → a window of pieces → located at once → sorted by disk, pack
-//!   and offset → read, prove, decode → written in place → named.
+//!   and offset → read, prove, decode → mapped segments put together and proven → written in place → named.
 //! - **open** ([`store`]): disks by their markers → constants → the longest valid log → the index brought
 //!   forward, or rebuilt from footers.
 

@@ -53,6 +53,11 @@ pub enum Packing {
 }
 
 impl Form {
+    /// Of samples of sound.
+    pub fn pcm(self) -> Option<Pcm> {
+        if let Form::Pcm(pcm) = self { Some(pcm) } else { None }
+    }
+
     /// Chunks are cut at multiples of so many bytes, counted from the last forced cut. At least 1, at most 1024.
     pub fn align(self) -> usize {
         match self {

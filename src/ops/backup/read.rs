@@ -497,7 +497,7 @@ impl<'r, 'a, 's> Reader<'r, 'a, 's> {
         let mut waiting: VecDeque<Pending> = VecDeque::new();
         let mut streams: BTreeMap<u8, Gathered> = BTreeMap::new();
         let decode = self.shared.ingest.coding().uses(Technique::Decode);
-        let mut last = false;
+        let (mut broken, mut last) = (false, false);
         while !last {
             self.shared.ingest.proceed()?;
             while window.filled < window.bytes.len() {
@@ -530,7 +530,9 @@ impl<'r, 'a, 's> Reader<'r, 'a, 's> {
                             form: Form::Bytes,
                         }),
                         Part::Mapped(mapped) if !comes_back(&mapped, window.bytes.get(from..split)) => {
-                            self.doubt("a mapped segment that does not come back");
+                            if !std::mem::replace(&mut broken, true) {
+                                self.doubt("a mapped segment that does not come back"); // files are counted
+                            }
                             Part::Run(Run { stream: media::ESSENCE, bytes: mapped.bytes, cut: true, form: Form::Bytes })
                         }
                         other => other,

@@ -176,6 +176,12 @@ pub struct Asked<'a> {
     pub hit: Hit,
 }
 
+/// What a chunk of sound is found by, and what was found.
+struct Heard {
+    landmarks: Landmarks,
+    alike: Vec<ChunkId>,
+}
+
 /// Codes chunks against others. One a thread.
 pub struct Resembler<'i, 's> {
     ingest: &'i Ingest<'s>,
@@ -184,13 +190,15 @@ pub struct Resembler<'i, 's> {
     scanner: Scanner<'s>,
     landmarker: Landmarker,
     predictor: Predictor,
+    /// Of the chunks that were asked for last.
+    heard: [Option<(ChunkId, Arc<Heard>)>; 2],
 }
 
 impl<'i, 's> Resembler<'i, 's> {
     pub fn new(ingest: &'i Ingest<'s>) -> Self {
         let (sketcher, scanner) = (Sketcher::new(ingest.store.keys()), Scanner::new(ingest.store.cutter()));
         let landmarker = Landmarker::new(ingest.store.keys());
-        Resembler { ingest, sketcher, scanner, landmarker, predictor: Predictor::default() }
+        Resembler { ingest, sketcher, scanner, landmarker, predictor: Predictor::default(), heard: [None, None] }
     }
 
     /// Makes the records of those chunks of a window that are new. `chunks` come in the order of the file.
@@ -237,12 +245,20 @@ impl<'i, 's> Resembler<'i, 's> {
                     add(next);
                     add(next.and_then(|n| self.neighbour(&n, chunks, false)));
                 }
+                // What the next one resembles, where nothing else is known: this one may lie before it.
+                if let (true, Some(n)) = (candidates.is_empty(), next_new(chunks, i)) {
+                    for like in by_feature.get(n).into_iter().flatten().take(2) {
+                        candidates.push(*like);
+                        candidates.extend(self.neighbour(like, chunks, false));
+                    }
+                }
                 candidates.truncate(CANDIDATES);
             }
             let bases = self.choose(sketch, &candidates);
             let record = match form {
                 Form::Pcm(pcm) if squeezer.coding().uses(Technique::Predict) => {
-                    self.sound_record(squeezer, chunk, *pcm, sketch, &bases, &candidates)
+                    let next = next_new(chunks, i).and_then(|n| chunks.get(n));
+                    self.sound_record(squeezer, (chunk, next), *pcm, sketch, &bases, &candidates)
                 }
                 _ => self.record(squeezer, chunk, sketch, &bases),
             };
@@ -261,12 +277,26 @@ impl<'i, 's> Resembler<'i, 's> {
         records
     }
 
-    /// The record of a chunk of sound: as what samples that line up with it do not tell, where that is less than a tenth
-    /// below what it would be else. `candidates` are those that its bytes and its neighbours led to.
+    /// A chunk's landmarks, and the ids of chunks that share features with it. Those of the last two are kept.
+    fn heard(&mut self, chunk: &Asked<'_>, form: Pcm) -> Arc<Heard> {
+        if let Some((_, heard)) = self.heard.iter().flatten().find(|(id, _)| *id == chunk.id) {
+            return Arc::clone(heard);
+        }
+        let landmarks = self.landmarker.landmarks(&chunk.plain, form);
+        let alike = if landmarks.marks.is_empty() { Vec::new() } else { self.candidates_by(landmarks.features.as_slice()) };
+        let heard = Arc::new(Heard { landmarks, alike });
+        self.heard.rotate_right(1);
+        self.heard[0] = Some((chunk.id, Arc::clone(&heard))); // there are two
+        heard
+    }
+
+    /// The record of a chunk of sound: as what samples that line up with it do not tell, where that is more than a tenth
+    /// below what it would be else. `candidates` are those that its bytes and its neighbours led to. The next chunk is the
+    /// one that follows in the stream, if it is new.
     fn sound_record(
         &mut self,
         squeezer: &mut Squeezer,
-        chunk: &Asked<'_>,
+        (chunk, next): (&Asked<'_>, Option<&Asked<'_>>),
         form: Pcm,
         sketch: &Sketch,
         bases: &[Arc<Base>],
@@ -277,7 +307,8 @@ impl<'i, 's> Resembler<'i, 's> {
         if own.payload.len() < chunk.plain.len() / 32 {
             return own;
         }
-        let landmarks = self.landmarker.landmarks(&chunk.plain, form);
+        let heard = self.heard(chunk, form);
+        let (landmarks, by_sound) = (&heard.landmarks, &heard.alike);
         if own.bases.is_empty() {
             own.features.extend(landmarks.features);
         }
@@ -285,22 +316,20 @@ impl<'i, 's> Resembler<'i, 's> {
             return own;
         }
         let mut pool: Vec<(usize, Arc<Base>)> = Vec::new();
-        let by_sound = self.candidates_by(landmarks.features.as_slice());
         let neighbours: Vec<ChunkId> = by_sound
             .iter()
             .flat_map(|c| [self.neighbour(c, &[], false), self.neighbour(c, &[], true)])
             .flatten()
             .collect();
         for candidate in by_sound.iter().chain(&neighbours).chain(candidates).take(2 * CANDIDATES) {
-            for base in self.bases(candidate) {
-                let Some(pcm) = base.pcm else { continue };
-                if base.id == chunk.id || pool.iter().any(|(_, b)| b.id == base.id) {
-                    continue;
-                }
-                let marks = base.landmarks.get_or_init(|| self.landmarker.landmarks(&base.plain, pcm));
-                let shared = shared_marks(&landmarks, marks);
-                if shared > 0 && self.may_bear_one_more(&base.id) {
-                    pool.push((shared, base));
+            self.listen(candidate, chunk.id, landmarks, &mut pool);
+        }
+        // What the next one sounds like, where nothing else does: this one may lie before it.
+        if let (true, Some((next, form))) = (pool.is_empty(), next.and_then(|n| Some((n, n.form.pcm()?)))) {
+            for like in self.heard(next, form).alike.iter().take(2) {
+                self.listen(like, chunk.id, landmarks, &mut pool);
+                if let Some(before) = self.neighbour(like, &[], false) {
+                    self.listen(&before, chunk.id, landmarks, &mut pool);
                 }
             }
         }
@@ -327,6 +356,21 @@ impl<'i, 's> Resembler<'i, 's> {
         let bases = predicted.bases.iter().filter_map(|b| pool.get(*b)).map(|(_, b)| b.id).collect();
         let (codec, payload) = (Codec::PREDICTED, predicted.payload.into());
         NewRecord { codec, bases, payload, parameters: Vec::new(), features: Vec::new(), ..own }
+    }
+
+    /// Adds those bases of a candidate to the pool that share landmarks with a chunk, and may bear one more delta.
+    fn listen(&mut self, candidate: &ChunkId, own: ChunkId, landmarks: &Landmarks, pool: &mut Vec<(usize, Arc<Base>)>) {
+        for base in self.bases(candidate) {
+            let Some(pcm) = base.pcm else { continue };
+            if base.id == own || pool.iter().any(|(_, b)| b.id == base.id) {
+                continue;
+            }
+            let marks = base.landmarks.get_or_init(|| self.landmarker.landmarks(&base.plain, pcm));
+            let shared = shared_marks(landmarks, marks);
+            if shared > 0 && self.may_bear_one_more(&base.id) {
+                pool.push((shared, base));
+            }
+        }
     }
 
     /// Ids of chunks that share a feature with one chunk.
@@ -550,6 +594,13 @@ impl<'i, 's> Resembler<'i, 's> {
             }
         }
     }
+}
+
+/// The place of the chunk that follows the `i`th in its stream, if it is new.
+fn next_new(chunks: &[Asked<'_>], i: usize) -> Option<usize> {
+    let stream = chunks.get(i)?.stream;
+    let (n, next) = chunks.iter().enumerate().skip(i + 1).find(|(_, c)| c.stream == stream)?;
+    next.hit.new.then_some(n)
 }
 
 /// How many landmarks of one are those of the other, by their keys.

@@ -1,6 +1,9 @@
 //! Near-duplicates end to end: what splitters, decoders and codecs took apart comes back bit for bit, and costs little.
 
 use crate::support::{Shelf, assert_same, copy, noise};
+use onefold::ops::Control;
+use onefold::ops::check::{self, CheckOptions};
+use onefold::store::Mode;
 use std::fs;
 use std::path::Path;
 
@@ -38,6 +41,10 @@ fn round(shelf: &Shelf, source: &Path, nth: usize) -> u64 {
     let (restored, notices) = shelf.restore("latest", source, &target);
     assert_eq!((restored.files_lost, restored.failed), (0, 0), "{notices:?}");
     assert_same(source, &shelf.path(&target));
+    let options = CheckOptions { read_data: true, rebuild: true };
+    let check = check::run(&shelf.open(Mode::Read).0, &options, &Control::default()).unwrap();
+    assert_eq!((&check.problems, check.files_lost), (&vec![], 0));
+    assert!(check.rebuilt.0 > 0 || nth == 0, "files whose bytes do not stand in the store as they are");
     report.counts.data_added_packed
 }
 

@@ -14,7 +14,8 @@ use std::time::{Duration, Instant};
 ///
 /// Compares log, packs, footers, index and snapshots with one another: every chunk that a snapshot needs must lie in a
 /// pack that is there. With --read-data every byte of every pack is read and proven too, which takes as long as reading
-/// the disks. Files that are lost are named. Repairs nothing; damage that was found is noted in the log, so that the next
+/// the disks. With --rebuild every file that is stored in another shape than its own (FLAC as samples, containers as
+/// streams) is put together as a restore would, and compared; that reads them file by file. Files that are lost are named. Repairs nothing; damage that was found is noted in the log, so that the next
 /// backup stores those chunks anew.
 ///
 /// Exit status: 0 all is well; 1 failed; 2 wrong usage; 3 something is wrong that can be repaired, no file is lost; 4 files
@@ -25,6 +26,10 @@ pub struct CheckArgs {
     /// Read and prove every byte of every pack
     #[arg(long)]
     read_data: bool,
+
+    /// Rebuild and compare every file that is not stored as it stands
+    #[arg(long)]
+    rebuild: bool,
 }
 
 const EXAMPLES: &str = "\
@@ -36,7 +41,8 @@ impl CheckArgs {
     pub(super) fn run(self, context: &Context) -> Result<Exit> {
         let begun = Instant::now();
         let store = context.open()?;
-        let report = check::run(&store, &CheckOptions { read_data: self.read_data }, &context.control)?;
+        let report =
+            check::run(&store, &CheckOptions { read_data: self.read_data, rebuild: self.rebuild }, &context.control)?;
         drop(store);
         remember(context, &report);
         if context.json {
@@ -100,7 +106,7 @@ fn text(context: &Context, r: &CheckReport, read_data: bool, took: Duration) -> 
         out.line(format!("and {} more", render::counted(unnamed, "lost file")))?;
     }
     out.line(match verdict(r) {
-        Exit::Done if read_data => "all is well: every byte was read and proven",
+        Exit::Done if read_data => "all is well: every stored byte was read and proven",
         Exit::Done => "all is well: everything is in its place (--read-data reads every byte too)",
         Exit::Losses => "something is wrong; no file is lost",
         _ if r.files_lost > 0 => "files are lost",
@@ -115,6 +121,9 @@ fn text(context: &Context, r: &CheckReport, read_data: bool, took: Duration) -> 
         ),
         ("read", format!("{} in {}{rate}", render::size(r.bytes_read), render::duration(took))),
     ];
+    if r.rebuilt.0 > 0 {
+        said.push(("rebuilt", format!("{}, {}", n(r.rebuilt.0, "file"), render::size(r.rebuilt.1))));
+    }
     if !r.problems.is_empty() {
         said.push(("problems", render::count(r.problems.len() as u64)));
     }
@@ -138,6 +147,8 @@ fn documents(context: &Context, r: &CheckReport, took: Duration) -> Result<()> {
         "snapshots": r.snapshots,
         "files": r.files,
         "bytes_read": r.bytes_read,
+        "files_rebuilt": r.rebuilt.0,
+        "bytes_rebuilt": r.rebuilt.1,
         "files_lost": r.files_lost,
         "bytes_lost": r.bytes_lost,
         "total_duration": took.as_secs_f64(),
@@ -158,6 +169,7 @@ mod tests {
             snapshots: 0,
             files: 0,
             problems: problems.into_iter().map(|repairable| Problem { what: String::new(), repairable }).collect(),
+            rebuilt: (0, 0),
             lost: vec![],
             files_lost,
             bytes_lost: 0,

@@ -200,6 +200,9 @@ pub const GZIP: SplitterId = SplitterId { number: 0x22, version: 1 };
 /// FLAC: samples and the encoder's decisions back to frames. [`FLAC`] gives such segments.
 pub const FLAC_FRAMES: SplitterId = SplitterId { number: 0x101, version: 1 };
 
+/// What [`inverse`] knows.
+pub const WAYS_BACK: &[SplitterId] = &[OGG, TS, PERMUTE, FLAC_FRAMES, WORDS, INTERLEAVE, DEFLATE];
+
 /// Whether segments that are rebuilt so hold the samples of coded sound: more bytes than the file has.
 pub fn decodes(how: SplitterId) -> bool {
     how.number == FLAC_FRAMES.number

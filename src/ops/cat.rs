@@ -79,6 +79,20 @@ pub fn run(
     Ok(writer.written)
 }
 
+/// Rebuilds a file's bytes as [`run`] does, and lets go of them.
+///
+/// # Errors
+/// Damage; [`Error::Interrupted`]; [`Error::Malformed`] where the recipe makes another number of bytes.
+pub(super) fn rebuild(store: &Store, recipe: &Recipe, bytes: u64, control: &Control) -> Result<()> {
+    let mut writer = Writer { out: &mut std::io::sink(), control, written: 0 };
+    stream(store, recipe, 0, bytes, &mut writer)?;
+    if writer.written == bytes {
+        Ok(())
+    } else {
+        Err(Error::Malformed { what: "a recipe", offset: writer.written, why: "it makes another number of bytes" })
+    }
+}
+
 /// The bytes from..to that a range stands for.
 fn bounds(range: Option<(u64, u64)>, bytes: u64) -> Result<(u64, u64)> {
     let Some((first, last)) = range else { return Ok((0, bytes)) };

@@ -39,6 +39,8 @@ pub const PROBLEMS_MAX: usize = 10_000;
 pub struct CheckOptions {
     /// Read every pack whole and prove every chunk.
     pub read_data: bool,
+    /// Rebuild every file of which a part does not stand in the store as it stands in the file, and compare.
+    pub rebuild: bool,
 }
 
 /// Something that is not as it should be.
@@ -62,6 +64,8 @@ pub struct CheckReport {
     /// Files of all snapshots.
     pub files: u64,
     pub problems: Vec<Problem>,
+    /// Files that were rebuilt, and their bytes.
+    pub rebuilt: (u64, u64),
     /// In order of snapshot and path; at most [`LOST_FILES_MAX`].
     pub lost: Vec<FileLost>,
     pub files_lost: u64,
@@ -130,7 +134,7 @@ pub fn run(store: &Store, options: &CheckOptions, control: &Control) -> Result<C
         healed: read.healed,
         ..Default::default()
     };
-    trees::check(store, &read.truth, control, &mut report, &mut problems)?;
+    trees::check(store, &read.truth, options.rebuild, control, &mut report, &mut problems)?;
     report.problems = problems.finish();
     Ok(report)
 }

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 fn check(bench: &Bench, read_data: bool) -> CheckReport {
-    run(&bench.read(), &CheckOptions { read_data }, &Control::default()).unwrap()
+    run(&bench.read(), &CheckOptions { read_data, rebuild: false }, &Control::default()).unwrap()
 }
 
 /// As the command line turns a report into an exit status.
@@ -83,7 +83,7 @@ fn every_flipped_byte_of_every_pack_is_found_and_so_is_every_cut() {
         let good = bench.fs.read(&path).unwrap();
         for at in 0..good.len() {
             bench.fs.flip(&path, at as u64 * 8 + at as u64 % 8).unwrap();
-            let report = run(&store, &CheckOptions { read_data: true }, &Control::default()).unwrap();
+            let report = run(&store, &CheckOptions { read_data: true, rebuild: false }, &Control::default()).unwrap();
             assert!(status(&report) >= 3, "byte {at} of {} went unnoticed", path.display());
             assert!(!report.damage.is_empty(), "byte {at}");
             bench.fs.write(&path, &good).unwrap();
@@ -288,7 +288,7 @@ fn files_that_nobody_knows_are_named_and_those_of_dead_writers_are_not() {
     let notes = Arc::new(Mutex::new(Vec::new()));
     let sink = Arc::clone(&notes);
     let control = Control::with_sink(move |n| sink.lock().unwrap().push(n));
-    let report = run(&bench.read(), &CheckOptions { read_data: true }, &control).unwrap();
+    let report = run(&bench.read(), &CheckOptions { read_data: true, rebuild: false }, &control).unwrap();
     assert_eq!(status(&report), 0, "{:?}", lines(&report));
     assert!(matches!(notes.lock().unwrap().as_slice(), [Notice::Note(n)] if n.contains("2 files")));
 }
@@ -398,6 +398,7 @@ fn a_check_stops_when_it_is_asked_to() {
     bench.backup("f", &noise(1, 9000));
     let control = Control::default();
     control.cancel();
-    let outcome = run(&bench.try_open(Mode::Read).unwrap().store, &CheckOptions { read_data: true }, &control);
+    let outcome =
+        run(&bench.try_open(Mode::Read).unwrap().store, &CheckOptions { read_data: true, rebuild: false }, &control);
     assert!(matches!(outcome, Err(Error::Interrupted)));
 }

@@ -12,7 +12,7 @@ use crate::format::entry::{Attributes, Content, Entry, EntryKind};
 use crate::format::node::{Items, MapRoot, Node};
 use crate::format::recipe::{Recipe, Stream};
 use crate::format::{ChunkId, SnapshotId, limits};
-use crate::ops::{Control, FileLost};
+use crate::ops::{Control, FileLost, cat};
 use crate::store::Store;
 use std::collections::{BTreeSet, HashSet};
 use std::sync::atomic::Ordering;
@@ -58,10 +58,15 @@ struct Verdict {
     /// The recipe cannot be read: what is lost with it, instead of the sum.
     whole: Option<u64>,
     reason: Option<String>,
+    /// To be rebuilt: the file's bytes, and how.
+    rebuild: Option<(u64, Box<Recipe>)>,
 }
 
 struct Trees<'t, 's> {
     truth: &'t Truth<'s>,
+    /// Where files are rebuilt from, if they are.
+    rebuild: Option<&'t Store>,
+    rebuilt: (u64, u64),
     control: &'t Control,
     sound: HashSet<u128>,
     sound_max: usize,
@@ -81,6 +86,7 @@ struct Trees<'t, 's> {
 pub(super) fn check(
     store: &Store,
     truth: &Truth<'_>,
+    rebuild: bool,
     control: &Control,
     report: &mut CheckReport,
     problems: &mut Problems,
@@ -93,6 +99,8 @@ pub(super) fn check(
     control.progress.files_total.store(total, Ordering::Relaxed);
     let mut trees = Trees {
         truth,
+        rebuild: rebuild.then_some(store),
+        rebuilt: (0, 0),
         control,
         sound: HashSet::new(),
         sound_max: usize::try_from(store.memory_bytes() / 4 / SOUND_NODE_BYTES).unwrap_or(usize::MAX),
@@ -126,6 +134,7 @@ pub(super) fn check(
         report.files += files;
         control.progress.files_done.fetch_add(files, Ordering::Relaxed);
     }
+    report.rebuilt = trees.rebuilt;
     report.files_lost = trees.files_lost;
     report.bytes_lost = trees.bytes_lost;
     let unnamed = trees.files_lost.saturating_sub(report.lost.len() as u64);
@@ -259,6 +268,7 @@ impl Trees<'_, '_> {
             }
         }
         self.judge(&mut batch)?;
+        self.rebuild(&mut batch)?;
         self.told(batch);
         folders.reverse();
         if let Some(frame) = self.stack.last_mut() {
@@ -284,6 +294,7 @@ impl Trees<'_, '_> {
                     match piece.what {
                         What::Chunk { id, .. } => batch.ask(id, Part { file, bytes: piece.bytes }),
                         What::Mapped(segment) => {
+                            batch.rebuild(file, bytes, recipe);
                             // The segment is lost with any of its chunks. Where several are, its bytes count for each.
                             let ids: BTreeSet<ChunkId> = segment.parts.iter().flatten().map(|p| p.id).collect();
                             for id in ids {
@@ -349,6 +360,23 @@ impl Trees<'_, '_> {
         Ok(())
     }
 
+    /// Rebuilds the files of a batch that are made of mapped segments, as far as nothing is known against it.
+    fn rebuild(&mut self, batch: &mut Batch) -> Result<()> {
+        let Some(store) = self.rebuild else { return Ok(()) };
+        for verdict in batch.verdicts.iter_mut().filter(|v| v.reason.is_none()) {
+            let Some((bytes, recipe)) = verdict.rebuild.take() else { continue };
+            match cat::rebuild(store, &recipe, bytes, self.control) {
+                Ok(()) => self.rebuilt = (self.rebuilt.0 + 1, self.rebuilt.1 + bytes),
+                Err(e @ (Error::Index { .. } | Error::Interrupted)) => return Err(e),
+                Err(e) => {
+                    verdict.whole = Some(bytes);
+                    verdict.reason = Some(format!("it cannot be rebuilt: {}", line_of(&e)));
+                }
+            }
+        }
+        Ok(())
+    }
+
     fn told(&mut self, batch: Batch) {
         for mut verdict in batch.verdicts {
             if let Some(reason) = verdict.reason.take() {
@@ -383,6 +411,12 @@ impl Batch {
     fn ask(&mut self, id: ChunkId, part: Part) {
         self.ids.push(id);
         self.parts.push(part);
+    }
+
+    fn rebuild(&mut self, file: usize, bytes: u64, recipe: &Recipe) {
+        if let Some(verdict) = self.verdicts.get_mut(file) {
+            verdict.rebuild.get_or_insert_with(|| (bytes, Box::new(recipe.clone())));
+        }
     }
 
     fn whole(&mut self, file: usize, bytes: u64, reason: String) {

@@ -283,7 +283,8 @@ impl<'i, 's> Resembler<'i, 's> {
             return Arc::clone(heard);
         }
         let landmarks = self.landmarker.landmarks(&chunk.plain, form);
-        let alike = if landmarks.marks.is_empty() { Vec::new() } else { self.candidates_by(landmarks.features.as_slice()) };
+        let alike =
+            if landmarks.marks.is_empty() { Vec::new() } else { self.candidates_by(landmarks.features.as_slice()) };
         let heard = Arc::new(Heard { landmarks, alike });
         self.heard.rotate_right(1);
         self.heard[0] = Some((chunk.id, Arc::clone(&heard))); // there are two

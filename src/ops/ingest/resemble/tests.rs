@@ -18,7 +18,7 @@ fn cat(shelf: &Shelf, path: &str) -> crate::Result<Vec<u8>> {
 }
 
 fn check(shelf: &Shelf, read_data: bool) -> CheckReport {
-    check::run(&shelf.read(), &CheckOptions { read_data }, &Control::default()).unwrap()
+    check::run(&shelf.read(), &CheckOptions { read_data, rebuild: false }, &Control::default()).unwrap()
 }
 
 /// Per data pack, in the order of the log: its path, how many of its records are deltas, and bytes of all payloads.

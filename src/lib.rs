@@ -10,7 +10,7 @@
 //! | module | owns | foreign crates |
 //! | --- | --- | --- |
 //! | [`error`] | what can go wrong, by who must act | thiserror |
-//! | [`format`](mod@format) | every persistent byte: ids, checks, records, footers, log entries, keys | blake3, xxhash-rust |
+//! | [`format`](mod@format) | every persistent byte: ids, checks, records, footers, log entries, keys | blake3, twox-hash |
 //! | [`io`] | the one door to the system: files, sync, clock, chance; real, in memory, faulty | rustix, uzers |
 //! | [`chunk`] | bytes to chunks: cut, sketch, squeeze; codecs of sound and pictures | fastcdc, zstd |
 //! | [`media`] | splitters: which bytes of a file belong together, and the ways back | |

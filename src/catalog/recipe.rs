@@ -2,7 +2,7 @@
 
 use super::list::{References, StreamBuilder};
 use crate::error::{Error, Result};
-use crate::format::limits::{INLINE_SEGMENTS, LEVELS, SEGMENT_BYTES, STREAMS};
+use crate::format::limits::{INLINE_SEGMENTS, LEVELS, NODE_BYTES, SEGMENT_BYTES, STREAMS};
 use crate::format::node::{SegmentChild, SegmentNode, decode_segment_node, encode_segment_inner, encode_segment_leaf};
 use crate::format::recipe::{DataCheck, FileCheck, Mapped, Recipe, Reference, Segment, Segments, Stream};
 use crate::format::{ChunkId, ChunkKind};
@@ -10,8 +10,10 @@ use crate::pack::{ReadChunks, WriteChunks};
 
 /// Segments of a leaf of a segment list, and children of a node above, at most.
 const SEGMENT_NODE: usize = 512;
-/// Bytes of such a node at which it is cut; a child of 255 streams has 2.6 KB.
+/// Bytes of such a node at which it is cut; a child of 255 streams has 2.6 KB, a mapped segment up to [`NODE_BYTES`].
 const SEGMENT_NODE_BYTES: usize = 64 << 10;
+/// Segments that stand in an entry have at most so many bytes: an entry has room for 64 KiB, streams included.
+const INLINE_SEGMENTS_BYTES: usize = 16 << 10;
 
 /// Builds a recipe of data, hole and mapped segments. Memory: a few lists, whatever the file's length.
 pub struct RecipeBuilder {
@@ -20,6 +22,8 @@ pub struct RecipeBuilder {
     /// The open data segment: its stream, bytes and check.
     open: Option<(u8, u64, DataCheck)>,
     segments: Vec<Segment>,
+    /// Bytes of these, encoded.
+    segments_bytes: usize,
     /// Children of levels 2, 3, ... of the segment list.
     above: Vec<Vec<SegmentChild>>,
     check: FileCheck,
@@ -36,6 +40,7 @@ impl RecipeBuilder {
             streams: Vec::new(),
             open: None,
             segments: Vec::new(),
+            segments_bytes: 0,
             above: Vec::new(),
             check: FileCheck::default(),
             bytes: 0,
@@ -144,6 +149,17 @@ impl RecipeBuilder {
 
     fn segment(&mut self, chunks: &mut dyn WriteChunks, segment: Segment, check: [u8; 32]) -> Result<()> {
         self.check.segment(&segment, check);
+        let mut encoded = Vec::new();
+        segment.encode_into(&mut encoded);
+        let bytes = encoded.len() + 2; // form and level stand before the segments
+        if bytes > NODE_BYTES {
+            return Err(Error::Limit { what: "a segment's length", got: bytes as u64, max: NODE_BYTES as u64 });
+        }
+        // A mapped segment may be long: a leaf beyond what a reader takes would lose the file.
+        if !self.segments.is_empty() && self.segments_bytes + bytes > SEGMENT_NODE_BYTES {
+            self.flush_segments(chunks)?;
+        }
+        self.segments_bytes += encoded.len();
         self.segments.push(segment);
         if self.segments.len() >= SEGMENT_NODE {
             self.flush_segments(chunks)?;
@@ -153,6 +169,7 @@ impl RecipeBuilder {
 
     fn flush_segments(&mut self, chunks: &mut dyn WriteChunks) -> Result<()> {
         let segments = std::mem::take(&mut self.segments);
+        self.segments_bytes = 0;
         let mut stream_bytes = vec![0; self.streams.len()];
         for segment in &segments {
             match segment {
@@ -203,7 +220,8 @@ impl RecipeBuilder {
     pub fn finish(mut self, chunks: &mut dyn WriteChunks) -> Result<Recipe> {
         self.close(chunks)?;
         (0..=u8::MAX).try_for_each(|stream| self.owes_nothing(stream))?;
-        let segments = if self.above.is_empty() && self.segments.len() <= INLINE_SEGMENTS {
+        let fits = self.segments.len() <= INLINE_SEGMENTS && self.segments_bytes <= INLINE_SEGMENTS_BYTES;
+        let segments = if self.above.is_empty() && fits {
             Segments::Inline(std::mem::take(&mut self.segments))
         } else {
             if !self.segments.is_empty() {
@@ -574,6 +592,33 @@ mod tests {
             }
         }
         out
+    }
+
+    #[test]
+    fn segments_of_any_length_make_lists_that_are_read() {
+        for (parameters, n) in [(300, 1500), (600, 1000), (5000, 200), (60_000, 40), (16_000, 3)] {
+            let mut chunks = Chunks::default();
+            let mut b = RecipeBuilder::new((4, 1));
+            let mut file = Vec::new();
+            for i in 0..n {
+                let plain = [i as u8; 10];
+                let id = chunks.put(ChunkKind::Data, &plain).unwrap();
+                let ranges = vec![Range { stream: 1, bytes: 10 }];
+                let parameters = vec![i as u8; parameters];
+                let how = Mapped { transformed: true, splitter: 4, version: 1, ranges, parameters, check: [0; 32] };
+                b.mapped(&mut chunks, 10, how).unwrap();
+                b.reference(&mut chunks, 1, Reference { id, bytes: 10 }).unwrap();
+                file.extend(plain);
+            }
+            let recipe = b.finish(&mut chunks).unwrap();
+            assert!(matches!(recipe.segments, Segments::List { .. }), "{n} of {parameters}: too long for an entry");
+            assert!(read(&chunks, &recipe, 0, file.len() as u64) == file, "{n} segments of {parameters} bytes");
+        }
+        let ranges = vec![Range { stream: 1, bytes: 1 }; 130_000];
+        let how =
+            Mapped { transformed: true, splitter: 4, version: 1, ranges, parameters: vec![1; 60_000], check: [0; 32] };
+        let done = RecipeBuilder::new((4, 1)).mapped(&mut Chunks::default(), 10, how);
+        assert!(matches!(done, Err(Error::Limit { .. })), "longer than a list can be");
     }
 
     #[test]

@@ -381,6 +381,9 @@ fn read_model(list: &mut Cursor<'_>) -> Result<Model, &'static str> {
         let slope = if inputs > 127 { list.signed()? } else { 0 };
         model.inputs.push(Input { channel, gain, slope });
     }
+    if inputs > 127 && model.inputs.iter().all(|i| i.channel >= OWN) {
+        return Err("a slope without a base");
+    }
     let taps = list.u8()?;
     if usize::from(taps) > ORDER {
         return Err("more taps than there can be");

@@ -27,12 +27,12 @@ const PROBE_BYTES: usize = 4 << 10;
 const DELTA_WINDOW_LOG: u32 = 23;
 /// Bytes sampled for the entropy.
 const SAMPLES: usize = 4096;
-/// Bits a byte above which the probes are asked.
-const ENTROPY_BITS: f32 = 7.8;
+/// Bits of the samples above which the probes are asked: 7.8 a byte.
+const ENTROPY_BITS: u64 = 78 * SAMPLES as u64 * 65536 / 10;
 
-/// Bits a byte above which bytes are no samples that were not coded yet: 4096 bytes of noise come to 7.95, loud music in
-/// 16 bits to 7.8.
-const NOISE_BITS: f32 = 7.9;
+/// Bits of the samples above which bytes are no sound that was not coded yet: 7.9 a byte. 4096 bytes of noise come to 7.95,
+/// loud music in 16 bits to 7.8.
+const NOISE_BITS: u64 = 79 * SAMPLES as u64 * 65536 / 10;
 
 /// How much time codecs may take.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -269,8 +269,9 @@ impl Squeezer {
     }
 }
 
-/// Bits a byte of the order-0 entropy of [`SAMPLES`] bytes, taken in runs of 64 at even distances.
-fn sampled_entropy(plain: &[u8]) -> f32 {
+/// Bits of the order-0 entropy of [`SAMPLES`] bytes, taken in runs of 64 at even distances: bits a byte times
+/// [`SAMPLES`], in 65536ths. Whole numbers, so that the answer is the same on every machine.
+fn sampled_entropy(plain: &[u8]) -> u64 {
     const RUN: usize = 64;
     let mut counts = [0u16; 256]; // SAMPLES < 2^16
     let step = plain.len().saturating_sub(RUN) / (SAMPLES / RUN);
@@ -279,9 +280,36 @@ fn sampled_entropy(plain: &[u8]) -> f32 {
             counts[usize::from(b)] += 1; // 256 counters for any byte
         }
     }
-    let n: f32 = counts.iter().map(|&c| f32::from(c)).sum();
-    counts.iter().filter(|&&c| c > 0).map(|&c| f32::from(c) / n).map(|p| -p * p.log2()).sum()
+    let n: usize = counts.iter().map(|&c| usize::from(c)).sum();
+    let log = |n: usize| u64::from(LOG2.get(n).copied().unwrap_or(0)); // n <= SAMPLES
+    // The sum of c log2(n / c), scaled to SAMPLES bytes where there are fewer.
+    let bits: u64 = counts.iter().map(|&c| u64::from(c) * (log(n) - log(usize::from(c).max(1)))).sum();
+    bits * SAMPLES as u64 / n.max(1) as u64
 }
+
+/// log2(n) in 65536ths, rounded down; 0 for 0.
+static LOG2: [u32; SAMPLES + 1] = {
+    let mut table = [0; SAMPLES + 1];
+    let mut n = 1;
+    while n <= SAMPLES {
+        let whole = n.ilog2();
+        // n / 2^whole in 2^31ths, squared once for each bit.
+        let mut x = (n as u64) << (31 - whole);
+        let (mut bits, mut i) = (0, 0);
+        while i < 16 {
+            x = (x * x) >> 31;
+            bits <<= 1;
+            if x >= 1 << 32 {
+                x >>= 1;
+                bits |= 1;
+            }
+            i += 1;
+        }
+        table[n] = whole << 16 | bits;
+        n += 1;
+    }
+    table
+};
 
 /// Appends what a delta's frame stands for.
 fn undelta(
@@ -438,6 +466,23 @@ mod tests {
         assert!(codec == Codec::ZSTD && n < 64 << 10, "{codec:?} {n}");
         assert_eq!(round(b"x").0, Codec::RAW);
         assert_eq!(round(&[0; 1 << 20]).0, Codec::ZSTD);
+    }
+
+    #[test]
+    fn entropy_is_that_of_the_bytes() {
+        let bits = |plain: &[u8]| sampled_entropy(plain) as f64 / (SAMPLES * 65536) as f64;
+        for (plain, low, high) in [
+            (vec![7; 100_000], 0.0, 0.0),
+            ((0..100_000).map(|i| (i % 2) as u8).collect(), 0.999, 1.0),
+            (noise(100_000), 7.93, 7.97),
+            (vec![1, 2, 3, 4], 1.999, 2.0),
+            (vec![], 0.0, 0.0),
+        ] {
+            assert!((low..=high).contains(&bits(&plain)), "{}: {}", plain.len(), bits(&plain));
+        }
+        for n in 1..=SAMPLES {
+            assert!((f64::from(LOG2[n]) / 65536.0 - (n as f64).log2()).abs() < 1e-4, "{n}");
+        }
     }
 
     #[test]

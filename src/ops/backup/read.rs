@@ -32,6 +32,9 @@ const WINDOW_BYTES: usize = 4 << 20;
 /// Batches of one file that may be in work elsewhere.
 const BATCHES_AHEAD: usize = 4;
 
+/// Parts of a mapped segment, at most. With the longest parameters its place in a list is then half a node.
+const SEGMENT_PARTS: usize = 4096;
+
 /// A file to read.
 pub(super) struct FileJob {
     pub path: PathBuf,
@@ -114,6 +117,7 @@ fn comes_back(mapped: &Mapped, file: Option<&[u8]>) -> bool {
     mapped.bytes <= limits::SEGMENT_BYTES
         && taken <= 4 * limits::SEGMENT_BYTES
         && mapped.parameters.len() <= limits::SEGMENT_PARAMETER_BYTES
+        && mapped.parts.len() <= SEGMENT_PARTS
         && media::inverse(mapped.how, &mapped.parameters, &parts, file.len()).is_ok_and(|back| back == file)
 }
 

@@ -139,7 +139,7 @@ pub trait Tracks: Send {
     /// Bytes of the last piece, as they are passed (not those of plain ones).
     fn passed(&mut self, _bytes: &[u8]) {}
 
-    /// The file has one track, of FLAC, and nothing else of note.
+    /// The file has one track, of FLAC, and not much else.
     fn is_flac_alone(&self) -> bool {
         false
     }
@@ -187,7 +187,7 @@ struct Gathered {
 }
 
 /// A number for each stream: the wrapper, the order, [`STREAMS`] essences, and their decisions.
-type Streams = [Stream; 2 * STREAMS as usize + 2];
+type Streams = [Stream; 2 * STREAMS as usize + 3];
 
 impl Segment {
     fn push(&mut self, piece: &Piece, cut: bool, bytes: &[u8]) {
@@ -346,9 +346,12 @@ impl<T: Tracks> Demux<T> {
         self.piece = piece;
         self.left = piece.bytes.max(1);
         self.border = piece.border;
-        // What is not seen whole, or is longer than a segment, cannot be taken apart.
-        if self.left > look.len().min(SEGMENT) as u64 {
+        // What is longer than a segment, or ends behind the file, cannot be taken apart.
+        if piece.coding != Coding::None && self.left > look.len().min(SEGMENT) as u64 {
             self.piece.coding = Coding::None;
+            if self.left > SEGMENT as u64 {
+                self.doubt.get_or_insert("flac: a frame that is too long");
+            }
         }
     }
 }

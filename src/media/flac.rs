@@ -179,6 +179,31 @@ pub fn samples_bytes(bytes: &[u8], bits: Option<u8>) -> usize {
     header.block_samples().unwrap_or_default() * header.channels() * sample_bytes // at most 2^21
 }
 
+/// Finds out where frames end that nothing else tells the lengths of. What it reads in vain, or of silence, it reads for
+/// as long as the bytes passed so far allow.
+#[derive(Debug, Default)]
+pub struct Lengths {
+    frame: Frame,
+    spent: u64,
+}
+
+impl Lengths {
+    /// Bytes of the frame that starts `bytes`, whole and sound; so many bytes of the file came before. Only those of its
+    /// bits are known that it tells itself.
+    pub fn first(&mut self, bytes: &[u8], passed: u64) -> Option<usize> {
+        let shown = bytes.get(..FRAME_MAX).unwrap_or(bytes);
+        let (each, first) = DECODED_MAX;
+        let cost = samples_bytes(shown, None) as u64;
+        if self.spent.saturating_add(cost) > passed.saturating_mul(each).saturating_add(first) {
+            return None;
+        }
+        let length = if cost > 0 { self.frame.read(shown, None).ok() } else { None };
+        let in_vain = if cost > 0 && length.is_none() { shown.len() as u64 } else { 0 };
+        self.spent = self.spent.saturating_add(cost).saturating_add(in_vain);
+        length
+    }
+}
+
 /// Reads the bits of a sample out of the 34 bytes of STREAMINFO.
 pub fn sample_bits(info: &[u8]) -> Option<u8> {
     // 80 bits of sizes, 20 of the rate, 3 of channels, 5 of bits - 1.

@@ -359,3 +359,6 @@ fn track(entry: &[u8], stream: StreamNumber) -> Option<Track> {
     }
     Some(track)
 }
+
+#[cfg(test)]
+mod tests;

@@ -200,8 +200,9 @@ pub const GZIP: SplitterId = SplitterId { number: 0x22, version: 1 };
 /// FLAC: samples and the encoder's decisions back to frames. [`FLAC`] gives such segments.
 pub const FLAC_FRAMES: SplitterId = SplitterId { number: 0x101, version: 1 };
 
-/// ISO base media files (MP4, MOV, M4A, fragments): tracks apart from boxes.
-pub const ISOBMFF: SplitterId = SplitterId { number: 0x10, version: 1 };
+/// ISO base media files (MP4, MOV, M4A, fragments): tracks apart from boxes; frames of FLAC alone as [`FLAC`] has them.
+/// Version 1 left those as they are.
+pub const ISOBMFF: SplitterId = SplitterId { number: 0x10, version: 2 };
 /// Matroska, WebM: tracks apart from elements; frames of FLAC as [`FLAC`] has them. Version 1 left those as they are.
 pub const MATROSKA: SplitterId = SplitterId { number: 0x11, version: 2 };
 /// DPX: the picture apart from its header.

@@ -536,11 +536,36 @@ fn decisions_of_a_real_file_are_what_they_were() {
     assert_eq!(hash(decisions), "729cf1ea8374e6ca111f03263516e21103c877aea83f193b4dce2e06984cda3e");
 }
 
-/// A frame of 192 samples of silence of two channels of 16 bits.
-pub(in super::super) fn silence(number: u64) -> Vec<u8> {
+fn still(header: Header) -> Vec<u8> {
     let mut frame = Frame::default();
-    frame.begin(Header { block_code: 1, rate_code: 9, assignment: 1, size_code: 4, number, ..Header::default() });
+    frame.begin(Header { rate_code: 9, size_code: 4, ..header });
     let mut out = Vec::new();
     assert!(frame.write(16, &mut out, 100));
     out
+}
+
+/// A frame of 192 samples of silence of two channels of 16 bits.
+pub(in super::super) fn silence(number: u64) -> Vec<u8> {
+    still(Header { block_code: 1, assignment: 1, number, ..Header::default() })
+}
+
+/// A frame of as much silence as there can be.
+pub(in super::super) fn much_silence(number: u64) -> Vec<u8> {
+    still(Header { block_code: 7, block_extra: 0xfffe, assignment: 7, number, ..Header::default() })
+}
+
+/// A file of about so many bytes in blocks of 4,096 samples of two channels of 16 bits, and its PCM. Some of its frames do
+/// not tell the bits, unless all shall.
+pub(in super::super) fn a_long_file(seed: u64, bytes: usize, all_tell: bool) -> (Vec<u8>, Vec<u8>) {
+    let mut random = Random(seed | 1);
+    let (mut file, mut pcm, mut before) = (front(16), Vec::new(), None);
+    while file.len() < bytes {
+        let mut header = Header { block_code: 12, ..a_header(&mut random, before, 16, 2, true) };
+        header.size_code = if all_tell { 4 } else { header.size_code };
+        before = Some(header);
+        let (frame, samples) = a_frame(&mut random, header, 16);
+        file.extend(frame);
+        pcm.extend(samples);
+    }
+    (file, pcm)
 }

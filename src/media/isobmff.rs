@@ -368,4 +368,4 @@ impl Tracks for Isobmff {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

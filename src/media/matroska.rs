@@ -361,4 +361,4 @@ fn track(entry: &[u8], stream: StreamNumber) -> Option<Track> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

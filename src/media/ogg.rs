@@ -454,10 +454,9 @@ impl Ogg {
                 within.note(parts.len() - more, skip, bytes, &tail, &mut taken);
                 more += 1;
                 self.decoded = self.decoded.saturating_add(taken.samples.len() as u64);
-                for (stream, form, bytes) in [
-                    (essence(slot), taken.form, taken.samples),
-                    (decisions(slot), Form::Bytes, taken.decisions),
-                ] {
+                for (stream, form, bytes) in
+                    [(essence(slot), taken.form, taken.samples), (decisions(slot), Form::Bytes, taken.decisions)]
+                {
                     parts.push(MappedPart { stream, cut: self.cut(stream, form), form, bytes });
                 }
             } else if !of.essence.is_empty() {
@@ -702,4 +701,4 @@ impl Ogg {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

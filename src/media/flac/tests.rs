@@ -325,7 +325,13 @@ fn a_header(random: &mut Random, before: Option<Header>, bits: u32, channels: us
 }
 
 /// A file of random frames, and its PCM.
-pub(in super::super) fn a_file(seed: u64, bits: u32, channels: usize, frames: usize, steady: bool) -> (Vec<u8>, Vec<u8>) {
+pub(in super::super) fn a_file(
+    seed: u64,
+    bits: u32,
+    channels: usize,
+    frames: usize,
+    steady: bool,
+) -> (Vec<u8>, Vec<u8>) {
     let mut random = Random(seed | 1);
     let (mut file, mut pcm, mut before) = (front(bits), Vec::new(), None);
     for _ in 0..frames {

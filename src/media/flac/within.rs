@@ -131,7 +131,8 @@ mod tests {
         let mut within = Within::default();
         within.note(1, skip, frames.len(), &tail, &mut taken);
         let used = frames.len() - skip + tail.len();
-        let (how, parameters) = within.wrap(PERMUTE, permute::parameters([(0, text.len()), (1, used), (2, text.len())]));
+        let (how, parameters) =
+            within.wrap(PERMUTE, permute::parameters([(0, text.len()), (1, used), (2, text.len())]));
         assert_eq!(how, FLAC_WITHIN);
         let segment = [text, &frames[skip..], &tail, text].concat();
         (segment, parameters, vec![text.to_vec(), taken.samples, taken.decisions, text.to_vec()])
@@ -165,10 +166,10 @@ mod tests {
     fn version_1_is_read_for_ever() {
         let frames: Vec<u8> = [0, 1].iter().flat_map(|n| super::super::tests::silence(*n)).collect();
         let parameters = [
-            &[0, 1, 1, 1][..],                // a permutation of version 1; one part is frames
-            &[1, 3, 28, 2, 4],                // part 1: without 3 bytes of 28, a tail of 2; 4 bytes of parameters
-            &[16, 0x19, 0x18, 0],             // 16 bits; 192 samples at 44.1 kHz; two channels, 16 bits; the first
-            &[0, 1, 1, 27, 0, 1],             // a byte of text around the frames
+            &[0, 1, 1, 1][..],    // a permutation of version 1; one part is frames
+            &[1, 3, 28, 2, 4],    // part 1: without 3 bytes of 28, a tail of 2; 4 bytes of parameters
+            &[16, 0x19, 0x18, 0], // 16 bits; 192 samples at 44.1 kHz; two channels, 16 bits; the first
+            &[0, 1, 1, 27, 0, 1], // a byte of text around the frames
         ]
         .concat();
         let decisions = vec![GOLDEN.to_vec(), vec![0xff, 0xf8]].concat();

@@ -71,6 +71,11 @@ fn mp4(film: &[Frame], tables: Tables, udta: &[u8]) -> Vec<u8> {
     }
 }
 
+/// A FLAC file whose metadata has so many bytes, in MP4.
+pub(in super::super) fn remux(file: &[u8], front: usize) -> Vec<u8> {
+    mp4(&film_of(&frames_of(file, front)), Tables::Last, &[])
+}
+
 const ALL: [Tables; 4] = [Tables::First, Tables::Last, Tables::Fragments(11), Tables::Fragments(100)];
 
 fn split(file: &[u8]) -> (Vec<Part>, Option<&'static str>) {

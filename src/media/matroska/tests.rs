@@ -105,6 +105,11 @@ fn mkv(entries: &[Vec<u8>], blocks: &[Vec<Vec<u8>>], live: bool, front: usize) -
     }
 }
 
+/// A FLAC file whose metadata has so many bytes, in Matroska.
+pub(in super::super) fn remux(file: &[u8], front: usize) -> Vec<u8> {
+    mkv(&[flac_entry(1, &file[..front])], &[blocks(1, &frames_of(file, front), Lacing::None)], false, 100)
+}
+
 /// A file of [`LONG`] alone.
 fn alone(lacing: Lacing, live: bool, front: usize) -> Vec<u8> {
     mkv(&[flac_entry(1, &LONG.0[..FRONT])], &[blocks(1, &LONG_FRAMES, lacing)], live, front)

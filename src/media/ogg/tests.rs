@@ -118,6 +118,11 @@ fn flac_of(serial: u32, info: &[u8], frames: &[Vec<u8>], page_bytes: usize) -> S
     Source { serial, packets, headers: 2, page_bytes }
 }
 
+/// A FLAC file whose metadata has so many bytes, in Ogg.
+pub(in super::super) fn remux(file: &[u8], front: usize) -> Vec<u8> {
+    multiplex(&[flac(7, file, front, 4096)])
+}
+
 /// The same of a FLAC file whose metadata has so many bytes.
 fn flac(serial: u32, file: &[u8], front: usize, page_bytes: usize) -> Source {
     flac_of(serial, &file[4..42], &frames_of(file, front), page_bytes)

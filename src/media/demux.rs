@@ -5,22 +5,30 @@
 //!  file      header video header audio header video ...
 //!             |      |     |      |
 //!  wrapper    +------------+ ...                          box headers, tables, tags
-//!  essence k         +------------+ ...                   a track's payload
+//!  essence k         +------------+ ...                   a track's payload; of FLAC its samples
+//!  decisions                                              of a FLAC encoder, for each track
 //!  order     (part, bytes) of each piece                  where it is long; else in the parameters
 //! ```
 //! Owns segments: which pieces become one, in which order their bytes stand, where an essence gets a border. Knows no
 //! format: [`Tracks`] does. The way back is [`super::permute`]'s, by [`super::PERMUTE`] where the order is short and
-//! by [`super::INTERLEAVE`] where it is a stream (so that it is compressed as one).
+//! by [`super::INTERLEAVE`] where it is a stream (so that it is compressed as one); around it is
+//! [`super::flac::within`]'s where a track is FLAC. What a segment has of such a track stays as it is if it is no frames,
+//! with a counted reason.
 //!
 //! # Invariants
 //!
-//! 1. A segment has [`SEGMENT`] bytes; fewer only before a plain run, at a doubt, and at the file's end.
-//! 2. [`Tracks::next`] is shown [`LOOK`] bytes, fewer only where the file ends: what it decides depends on the file
-//!    alone.
+//! 1. A segment has [`SEGMENT`] bytes; fewer only before a plain run, a frame of FLAC or where a format asks for it
+//!    ([`Piece::opens`]), behind much silence, at a doubt, and at the file's end.
+//! 2. [`Tracks::next`] is shown [`LOOK`] bytes, fewer only where the file ends, and as many as [`WINDOW_MIN`] leaves
+//!    behind a segment that is longer: what it decides depends on the file alone.
 //! 3. Pieces of a segment are at most one a [`PIECE_BYTES`] (and [`PIECES_FREE`]): what is finer stays with the piece
 //!    before.
 //! 4. State: some numbers for each of [`STREAMS`] streams. Less than [`WINDOW_MIN`] is held back.
+//! 5. A frame of FLAC lies in one segment.
+//! 6. The segments of a file with one track alone, of FLAC, end where those of a FLAC file do (but for what lies between
+//!    frames, and for much silence), so that its decisions are the same bytes.
 
+use super::flac::{self, within::Within};
 use super::runs::{Last, Walk};
 use super::{
     ESSENCE, INTERLEAVE, Mapped, MappedPart, PERMUTE, Part, Splitter, SplitterId, StreamNumber, WINDOW_MIN, WRAPPER,
@@ -30,6 +38,8 @@ use crate::chunk::Form;
 
 /// Bytes of a segment.
 pub const SEGMENT: usize = 768 << 10;
+/// Bytes of a segment of a file that has nothing but FLAC: what ends it first is [`flac::SOFT_BYTES`].
+const LONG: usize = flac::SOFT_BYTES + (192 << 10);
 /// Bytes that stand before a format's eyes.
 pub const LOOK: usize = WINDOW_MIN - SEGMENT;
 
@@ -37,6 +47,8 @@ pub const LOOK: usize = WINDOW_MIN - SEGMENT;
 pub const ORDER: StreamNumber = 2;
 /// Essences that are told apart; the last one takes what is beyond. Whoever cuts streams keeps some MiB of each.
 pub const STREAMS: u8 = 8;
+
+const _: () = assert!(LONG < WINDOW_MIN && SEGMENT < LONG && flac::SOFT_BYTES > SEGMENT);
 
 /// A piece that has more bytes left goes on to the file's end, wherever that is.
 const ENDLESS: u64 = 1 << 62;
@@ -60,6 +72,20 @@ pub fn essence(index: usize) -> StreamNumber {
     }
 }
 
+/// The stream of the decisions of an essence that is FLAC.
+pub fn decisions(essence: StreamNumber) -> StreamNumber {
+    essence.saturating_add(STREAMS + 1)
+}
+
+/// How the bytes of a track are coded, where that is undone.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Coding {
+    #[default]
+    None,
+    /// FLAC, of so many bits a sample where they are known. A piece is a frame.
+    Flac(Option<u8>),
+}
+
 /// Whether a chunk border stands before a piece.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Border {
@@ -80,15 +106,18 @@ pub struct Piece {
     pub bytes: u64,
     /// The bytes follow each other in the file for long: a run instead of segments.
     pub plain: bool,
+    pub coding: Coding,
+    /// A segment begins with it.
+    pub opens: bool,
 }
 
 impl Piece {
     pub fn wrapper(bytes: u64) -> Piece {
-        Piece { stream: WRAPPER, form: Form::Bytes, border: Border::None, bytes, plain: false }
+        Piece::of(WRAPPER, Form::Bytes, bytes)
     }
 
     pub fn of(stream: StreamNumber, form: Form, bytes: u64) -> Piece {
-        Piece { stream, form, border: Border::None, bytes, plain: false }
+        Piece { stream, form, border: Border::None, bytes, plain: false, coding: Coding::None, opens: false }
     }
 
     pub fn with(self, border: Border) -> Piece {
@@ -110,6 +139,16 @@ pub trait Tracks: Send {
     /// Bytes of the last piece, as they are passed (not those of plain ones).
     fn passed(&mut self, _bytes: &[u8]) {}
 
+    /// The file has one track, of FLAC, and not much else.
+    fn is_flac_alone(&self) -> bool {
+        false
+    }
+
+    /// Why something was left as it is, where the demultiplexing goes on.
+    fn doubt(&self) -> Option<&'static str> {
+        None
+    }
+
     /// Why the end was not expected here, if it was not. Within a piece it never is.
     fn end(&self) -> Option<&'static str> {
         None
@@ -129,47 +168,82 @@ struct Stream {
 #[derive(Debug, Default)]
 struct Segment {
     bytes: usize,
-    parts: Vec<MappedPart>,
+    parts: Vec<Gathered>,
     /// (part, bytes) of each piece.
     order: Vec<(usize, usize)>,
+    /// Bytes of FLAC, and of its samples.
+    frames: usize,
+    samples: usize,
 }
 
-/// A number for each stream: the wrapper, the order, and [`STREAMS`] essences.
-type Streams = [Stream; STREAMS as usize + 2];
+/// A part while it grows.
+#[derive(Debug)]
+struct Gathered {
+    stream: StreamNumber,
+    cut: bool,
+    form: Form,
+    coding: Coding,
+    bytes: Vec<u8>,
+}
+
+/// A number for each stream: the wrapper, the order, [`STREAMS`] essences, and their decisions.
+type Streams = [Stream; 2 * STREAMS as usize + 3];
 
 impl Segment {
-    fn push(&mut self, piece: &Piece, cut: bool, bytes: &[u8], streams: &mut Streams) {
+    fn push(&mut self, piece: &Piece, cut: bool, bytes: &[u8]) {
         self.bytes += bytes.len();
+        let same = |p: &Gathered| (p.stream, p.form, p.coding) == (piece.stream, piece.form, piece.coding);
         let fine = self.order.len() > PIECES_FREE + self.bytes / PIECE_BYTES;
         if let Some((part, n)) = self.order.last_mut()
             && let Some(last) = self.parts.get_mut(*part)
-            && (fine || last.stream == piece.stream && last.form == piece.form && !cut)
+            && (fine || same(last) && !cut)
         {
             *n += bytes.len();
             last.bytes.extend_from_slice(bytes);
             return;
         }
         let open = if cut { None } else { self.parts.iter().rposition(|p| p.stream == piece.stream) };
-        if let Some(part) = open.filter(|&part| self.parts.get(part).is_some_and(|p| p.form == piece.form)) {
+        if let Some(part) = open.filter(|&part| self.parts.get(part).is_some_and(same)) {
             self.parts.get_mut(part).into_iter().for_each(|p| p.bytes.extend_from_slice(bytes));
             self.order.push((part, bytes.len()));
         } else {
             self.order.push((self.parts.len(), bytes.len()));
-            let cut = begin(streams, piece.stream, piece.form) || cut;
-            self.parts.push(MappedPart { stream: piece.stream, cut, form: piece.form, bytes: bytes.to_vec() });
+            let Piece { stream, form, coding, .. } = *piece;
+            self.parts.push(Gathered { stream, cut, form, coding, bytes: bytes.to_vec() });
         }
     }
 
-    fn finish(mut self, streams: &mut Streams) -> Mapped {
-        let order = permute::parameters(self.order);
-        let (how, parameters) = if order.len() <= SHORT_ORDER {
-            (PERMUTE, order)
-        } else {
-            let cut = begin(streams, ORDER, Form::Bytes);
-            self.parts.insert(0, MappedPart { stream: ORDER, cut, form: Form::Bytes, bytes: order });
-            (INTERLEAVE, Vec::new())
+    /// Also the bytes of samples, and why frames were left as they are, if some were.
+    fn finish(self, streams: &mut Streams) -> (Mapped, usize, Option<&'static str>) {
+        let (mut parts, mut within, mut samples, mut doubt) = (Vec::new(), Within::default(), 0, None);
+        let mut put = |stream, form, cut, bytes| {
+            let cut = begin(streams, stream, form) || cut;
+            parts.push(MappedPart { stream, cut, form, bytes });
         };
-        Mapped { bytes: self.bytes as u64, how, parts: self.parts, parameters }
+        let order = permute::parameters(self.order);
+        let (how, parameters, first) = if order.len() <= SHORT_ORDER {
+            (PERMUTE, order, 0)
+        } else {
+            put(ORDER, Form::Bytes, false, order);
+            (INTERLEAVE, Vec::new(), 1)
+        };
+        for (part, of) in (first..).zip(self.parts) {
+            if let Coding::Flac(bits) = of.coding {
+                match flac::take_apart(&of.bytes, bits, flac::worth_samples(of.bytes.len())) {
+                    Ok(mut taken) => {
+                        samples += taken.samples.len();
+                        within.note(part, 0, of.bytes.len(), &[], &mut taken);
+                        put(of.stream, taken.form, of.cut, taken.samples);
+                        put(decisions(of.stream), Form::Bytes, of.cut, taken.decisions);
+                        continue;
+                    }
+                    Err(why) => doubt = Some(why),
+                }
+            }
+            put(of.stream, of.form, of.cut, of.bytes);
+        }
+        let (how, parameters) = within.wrap(how, parameters);
+        (Mapped { bytes: self.bytes as u64, how, parts, parameters }, samples, doubt)
     }
 }
 
@@ -187,7 +261,11 @@ pub struct Demux<T> {
     /// Goes on for `left` bytes.
     piece: Piece,
     left: u64,
+    /// Before its first byte.
+    border: Border,
     streams: Streams,
+    /// Bytes of samples.
+    decoded: u64,
     before: Last,
     opaque: bool,
     doubt: Option<&'static str>,
@@ -199,7 +277,9 @@ impl<T: Tracks> Demux<T> {
             tracks,
             piece: Piece::wrapper(0),
             left: 0,
+            border: Border::None,
             streams: Streams::default(),
+            decoded: 0,
             before: Last::default(),
             opaque: false,
             doubt: None,
@@ -209,39 +289,70 @@ impl<T: Tracks> Demux<T> {
     /// Takes the next segment off the front of `rest`; nothing where a plain run or a doubt comes at once.
     fn segment(&mut self, rest: &[u8]) -> Option<Mapped> {
         let mut segment = Segment::default();
-        while segment.bytes < SEGMENT.min(rest.len()) {
+        let most = if self.tracks.is_flac_alone() { LONG } else { SEGMENT };
+        while segment.bytes < most.min(rest.len()) && segment.frames < flac::SOFT_BYTES {
+            let shown = LOOK.min(WINDOW_MIN - segment.bytes); // at most LONG
             let look = rest.get(segment.bytes..)?;
-            let mut border = Border::None;
+            let look = look.get(..shown).unwrap_or(look);
             if self.left == 0 {
-                match self.tracks.next(look.get(..LOOK).unwrap_or(look)) {
-                    Ok(piece) => {
-                        self.piece = piece;
-                        self.left = piece.bytes.max(1);
-                        border = piece.border;
-                    }
+                match self.tracks.next(look) {
+                    Ok(piece) => self.begin(piece, look),
                     Err(why) => {
                         self.opaque = true;
                         self.doubt.get_or_insert(why);
                     }
                 }
+                if self.piece.opens && segment.bytes > 0 {
+                    break;
+                }
             }
             if self.opaque || self.piece.plain {
                 break;
             }
-            let n = usize::try_from(self.left).unwrap_or(usize::MAX).min(SEGMENT - segment.bytes).min(look.len());
+            let left = usize::try_from(self.left).unwrap_or(usize::MAX);
+            if let Coding::Flac(bits) = self.piece.coding {
+                let samples = segment.samples + flac::samples_bytes(look, bits);
+                let long = samples > flac::SAMPLES_MAX && segment.bytes >= flac::WORTH_BYTES;
+                if segment.bytes > 0 && (left > most - segment.bytes || long) {
+                    break; // it begins the next one
+                }
+                segment.samples = samples;
+                segment.frames += left; // at most SEGMENT
+            }
+            let n = left.min(most - segment.bytes).min(look.len());
             let bytes = look.get(..n)?;
             let stream = self.streams.get_mut(usize::from(self.piece.stream))?; // of `essence`, or the wrapper
-            let cut = match border {
+            let cut = match std::mem::take(&mut self.border) {
                 Border::None => false,
                 Border::Key => stream.since >= BORDER_BYTES,
                 Border::Always => true,
             };
             stream.since = if cut { 0 } else { stream.since } + n as u64;
-            segment.push(&self.piece, cut, bytes, &mut self.streams);
+            segment.push(&self.piece, cut, bytes);
             self.tracks.passed(bytes);
             self.left -= n as u64; // at most `left`
         }
-        (segment.bytes > 0).then(|| segment.finish(&mut self.streams))
+        if segment.bytes == 0 {
+            return None;
+        }
+        let (mapped, samples, doubt) = segment.finish(&mut self.streams);
+        self.decoded = self.decoded.saturating_add(samples as u64);
+        self.doubt = self.doubt.or(doubt);
+        Some(mapped)
+    }
+
+    /// Begins with a piece at the front of `look`.
+    fn begin(&mut self, piece: Piece, look: &[u8]) {
+        self.piece = piece;
+        self.left = piece.bytes.max(1);
+        self.border = piece.border;
+        // What is longer than a segment, or ends behind the file, cannot be taken apart.
+        if piece.coding != Coding::None && self.left > look.len().min(SEGMENT) as u64 {
+            self.piece.coding = Coding::None;
+            if self.left > SEGMENT as u64 {
+                self.doubt.get_or_insert("flac: a frame that is too long");
+            }
+        }
     }
 }
 
@@ -254,8 +365,13 @@ impl<T: Tracks> Splitter for Demux<T> {
         // Handed back below, since the walk borrows it while `self` changes.
         let mut before = self.before;
         let mut walk = Walk::new(window, runs, &mut before);
+        let decoded = self.decoded;
         while !walk.rest().is_empty() {
             let rest = walk.rest();
+            let enough = self.decoded - decoded > flac::ENOUGH as u64; // it only grows
+            if enough && !last {
+                break;
+            }
             if self.opaque {
                 walk.give(ESSENCE, rest.len());
             } else if self.left > 0 && self.piece.plain {
@@ -280,7 +396,7 @@ impl<T: Tracks> Splitter for Demux<T> {
     }
 
     fn doubt(&self) -> Option<&'static str> {
-        self.doubt
+        self.doubt.or(self.tracks.doubt())
     }
 }
 
@@ -303,7 +419,7 @@ mod tests {
             if let Some((kind, bytes)) = self.0.take() {
                 let border = [Border::None, Border::Key, Border::Always][usize::from(kind / 64 % 3)];
                 let piece = Piece::of(essence(usize::from(kind % 11)), Form::Bytes, bytes);
-                return Ok(Piece { plain: kind == 0xfe, ..piece }.with(border));
+                return Ok(Piece { plain: kind == 0xfe, opens: kind == 0xfd, ..piece }.with(border));
             }
             match look {
                 [0xff, ..] => Err("toy: nonsense"),

@@ -86,16 +86,16 @@ pub fn mp4_box(kind: &[u8], content: &[u8]) -> Vec<u8> {
     [&(content.len() as u32 + 8).to_be_bytes()[..], kind, content].concat()
 }
 
-fn full(kind: &[u8], flags: u32, content: &[u8]) -> Vec<u8> {
+pub fn full(kind: &[u8], flags: u32, content: &[u8]) -> Vec<u8> {
     mp4_box(kind, &[&flags.to_be_bytes()[..], content].concat())
 }
 
-fn numbers(all: impl IntoIterator<Item = u32>) -> Vec<u8> {
+pub fn numbers(all: impl IntoIterator<Item = u32>) -> Vec<u8> {
     all.into_iter().flat_map(u32::to_be_bytes).collect()
 }
 
 /// A track's `trak`, whose chunks are its frames.
-fn trak(film: &[Frame], track: usize, entry: &[u8], at: &[u32]) -> Vec<u8> {
+pub fn trak(film: &[Frame], track: usize, entry: &[u8], at: &[u32]) -> Vec<u8> {
     let mine = || film.iter().zip(at).filter(|(f, _)| f.track == track);
     let n = mine().count() as u32;
     let handler = [&[0; 4][..], if track == 0 { b"vide" } else { b"soun" }, &[0; 13]].concat();

@@ -14,7 +14,8 @@
 //!  tags *         wrapper   see `tags`
 //! ```
 //!
-//! Owns the way from the marker to the end. The way back is [`inverse`].
+//! Owns the way from the marker to the end. The way back is [`inverse`]. Frames in a container are taken apart by
+//! [`take_apart`] for its own splitter; their way back is [`within`].
 //!
 //! # Invariants
 //!
@@ -33,6 +34,7 @@ mod pcm;
 mod predict;
 mod range;
 mod segment;
+pub mod within;
 
 pub use segment::inverse;
 
@@ -50,12 +52,12 @@ use segment::Segment;
 pub const DECISIONS: StreamNumber = 2;
 
 /// A segment ends behind the first frame from here on.
-const SOFT_BYTES: usize = 960 << 10;
+pub const SOFT_BYTES: usize = 960 << 10;
 
 const _: () = assert!(SOFT_BYTES + FRAME_MAX <= WINDOW_MIN && TRAILING_MAX + FRAME_MAX <= WINDOW_MIN);
 
 /// A segment ends before the frame that would bring it beyond so many bytes of samples.
-const SAMPLES_MAX: usize = 8 << 20;
+pub const SAMPLES_MAX: usize = 8 << 20;
 
 const _: () = assert!(SAMPLES_MAX as u64 <= 2 * limits::SEGMENT_BYTES);
 
@@ -65,8 +67,11 @@ const RATIO_MAX: usize = 16;
 /// Bytes of samples that are decoded for each byte of the file, and at first.
 const DECODED_MAX: (u64, u64) = (64, 256 << 20);
 
+/// Bytes from which on a segment in a container may end before so many samples.
+pub const WORTH_BYTES: usize = SAMPLES_MAX / RATIO_MAX;
+
 /// Once so many bytes of samples are handed out, more come with the next window.
-const ENOUGH: usize = 16 << 20;
+pub const ENOUGH: usize = 16 << 20;
 
 /// What a FLAC stream begins with.
 pub const MARKER: &[u8; 4] = b"fLaC";
@@ -115,10 +120,10 @@ pub fn open(hints: Hints<'_>) -> Option<Box<dyn Splitter>> {
     rest.starts_with(MARKER).then(|| Box::new(Flac::new(Last::default())) as Box<dyn Splitter>)
 }
 
-/// Frames of packets, taken apart.
+/// Frames that stood in a container, taken apart.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TakenApart {
-    /// With samples and decisions as parts, [`inverse`] gives the packets one after the other.
+    /// With samples and decisions as parts, [`inverse`] gives the frames one after the other.
     pub parameters: Vec<u8>,
     pub samples: Vec<u8>,
     /// Of the samples.
@@ -126,30 +131,77 @@ pub struct TakenApart {
     pub decisions: Vec<u8>,
 }
 
-/// Takes packets apart that are a frame each, as Ogg and Matroska hold them. `bits` are those of a sample in
-/// STREAMINFO ([`sample_bits`]).
+/// Takes bytes apart that are whole frames, one behind the other, as the packets of Ogg and Matroska are. `bits` are those
+/// of a sample in STREAMINFO ([`sample_bits`]), `samples_max` the bytes of samples that are worth it
+/// ([`worth_samples`]).
 ///
-/// `None` where one is anything else, where they differ in channels or bits of a sample, and where they hold more samples
-/// than a segment may: then they are better left as they are.
-pub fn take_apart<'a>(packets: impl IntoIterator<Item = &'a [u8]>, bits: Option<u8>) -> Option<TakenApart> {
+/// # Errors
+/// A reason to leave them as they are: something else stands among them, they differ in channels or bits of a sample, or
+/// they hold too many samples. Nothing beyond `samples_max` is decoded.
+pub fn take_apart(frames: &[u8], bits: Option<u8>, samples_max: usize) -> Result<TakenApart, &'static str> {
     let mut frame = Frame::default();
-    let (mut segment, mut bytes) = (None::<Segment>, 0_usize);
-    for packet in packets {
-        let length = frame.read(packet.get(..FRAME_MAX).unwrap_or(packet), bits).ok()?;
-        if length != packet.len() {
-            return None;
+    let mut segment = None::<Segment>;
+    let mut rest = frames;
+    while !rest.is_empty() {
+        if segment.as_ref().map_or(0, |s| s.pcm.len()).saturating_add(samples_bytes(rest, bits)) > samples_max {
+            return Err("flac: too much silence");
         }
-        bytes += length;
-        let of = segment.get_or_insert_with(|| Segment::new(frame.header, frame.header.bits(bits).unwrap_or_default()));
-        let takes = of.takes(frame.header, frame.header.bits(bits)?);
-        if !takes || of.pcm.len() + of.pcm_bytes(frame.header) > SAMPLES_MAX || !of.add(&mut frame) {
-            return None;
+        let bytes = match frame.read(rest.get(..FRAME_MAX).unwrap_or(rest), bits) {
+            Ok(bytes) => bytes,
+            Err(NoFrame::Bad(reason)) => return Err(reason),
+            Err(NoFrame::Short) => return Err("flac: half a frame"),
+        };
+        rest = rest.get(bytes..).unwrap_or_default(); // it was read there
+        let bits = frame.header.bits(bits).unwrap_or_default(); // it was read
+        let of = segment.get_or_insert_with(|| Segment::new(frame.header, bits));
+        if !of.takes(frame.header, bits) {
+            return Err("flac: a frame of another kind within a segment");
+        }
+        if !of.add(&mut frame) {
+            return Err("flac: a sample beyond its bits");
         }
     }
-    let segment = segment.filter(|of| of.pcm.len() <= RATIO_MAX.saturating_mul(bytes))?;
+    let segment = segment.ok_or("flac: no frame")?;
     let form = segment.form();
     let (parameters, samples, decisions) = segment.finish();
-    Some(TakenApart { parameters, samples, form, decisions })
+    Ok(TakenApart { parameters, samples, form, decisions })
+}
+
+/// Bytes of samples up to which so many bytes of frames are taken apart.
+pub fn worth_samples(bytes: usize) -> usize {
+    bytes.saturating_mul(RATIO_MAX)
+}
+
+/// Bytes of the samples of the frame that starts `bytes`, as its header says; 0 if there is no such header.
+pub fn samples_bytes(bytes: &[u8], bits: Option<u8>) -> usize {
+    let Ok((header, _)) = Header::read(bytes) else { return 0 };
+    let sample_bytes = pcm::sample_bytes(header.bits(bits).unwrap_or_default().into());
+    header.block_samples().unwrap_or_default() * header.channels() * sample_bytes // at most 2^21
+}
+
+/// Finds out where frames end that nothing else tells the lengths of. What it reads in vain, or of silence, it reads for
+/// as long as the bytes passed so far allow.
+#[derive(Debug, Default)]
+pub struct Lengths {
+    frame: Frame,
+    spent: u64,
+}
+
+impl Lengths {
+    /// Bytes of the frame that starts `bytes`, whole and sound; so many bytes of the file came before. Only those of its
+    /// bits are known that it tells itself.
+    pub fn first(&mut self, bytes: &[u8], passed: u64) -> Option<usize> {
+        let shown = bytes.get(..FRAME_MAX).unwrap_or(bytes);
+        let (each, first) = DECODED_MAX;
+        let cost = samples_bytes(shown, None) as u64;
+        if self.spent.saturating_add(cost) > passed.saturating_mul(each).saturating_add(first) {
+            return None;
+        }
+        let length = if cost > 0 { self.frame.read(shown, None).ok() } else { None };
+        let in_vain = if cost > 0 && length.is_none() { shown.len() as u64 } else { 0 };
+        self.spent = self.spent.saturating_add(cost).saturating_add(in_vain);
+        length
+    }
 }
 
 /// Reads the bits of a sample out of the 34 bytes of STREAMINFO.
@@ -456,4 +508,4 @@ impl Splitter for Flac {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

@@ -7,11 +7,15 @@
 //!  mdat header            wrapper
 //!  mdat content           essences  by the tables where they came before,
 //!                                   else units of video that carry their length, and what lies between (see `nal`),
-//!                                   else one plain run, as it is with a single track
+//!                                   else one plain run, as it is with a single track;
+//!                                   frames of FLAC alone as samples and decisions, wherever the tables are (see
+//!                                   `flac::within`)
 //! ```
 //! Most files have their `moov` at the end, and a splitter does not look there: the video of such a file is told from
 //! the sound by the bytes themselves, so that it meets the video of the same file with its `moov` in front, or of a
 //! Matroska file.
+//!
+//! FLAC beside other tracks stays as it is: where the tables come last, what a track holds is not known while it passes.
 //!
 //! Owns the way over the boxes. [`moov`] reads tables.
 //!
@@ -22,7 +26,8 @@
 
 mod moov;
 
-use super::demux::{ALONE_BYTES, Border, Demux, Piece, Tracks, essence};
+use super::demux::{ALONE_BYTES, Border, Coding, Demux, Piece, Tracks, essence};
+use super::flac;
 use super::nal::Chain;
 use super::nal::find::{Finder, Found, detect};
 use super::{ESSENCE, Hints, ISOBMFF, Splitter, SplitterId, StreamNumber};
@@ -34,6 +39,8 @@ use std::collections::VecDeque;
 const DATA_MIN: u64 = 64 << 10;
 /// Words that v210 is told by.
 const V210_WORDS: usize = 8 << 10;
+/// Bytes of frames that FLAC alone is told by, if there are so many: other tracks would come between.
+const FLAC_BYTES: usize = 192 << 10;
 
 /// A box's header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -90,6 +97,8 @@ enum Inside {
     Chunks,
     /// Units of video and what lies between.
     Units(Box<Finder>),
+    /// Frames of FLAC.
+    Frames,
     /// One stream, of a form.
     One(StreamNumber, Form),
 }
@@ -120,6 +129,10 @@ struct Isobmff {
     seen: bool,
     /// A cover came: what follows has a border.
     behind_cover: bool,
+    frames: flac::Lengths,
+    /// FLAC came.
+    is_flac: bool,
+    doubt: Option<&'static str>,
 }
 
 impl Isobmff {
@@ -158,6 +171,9 @@ impl Isobmff {
     /// How the content of an `mdat` is told apart.
     fn data(&mut self, from: u64, end: u64, content: &[u8]) -> Inside {
         let left = end.saturating_sub(from);
+        if self.movie.as_ref().is_none_or(|m| m.tracks.len() == 1) && self.is_flac(content, left) {
+            return Inside::Frames;
+        }
         while self.places.pop_front_if(|p| p.at < from).is_some() {}
         if let Some(first) = self.places.front().filter(|p| p.at < end) {
             let movie = self.movie.as_ref().filter(|m| !m.is_fragmented);
@@ -181,6 +197,35 @@ impl Isobmff {
             Some(codec) => Inside::Units(Box::new(Finder::new(codec))),
             None => none,
         }
+    }
+
+    /// Whether data begins with frames of FLAC and nothing else. `content` is what is seen of `left` bytes.
+    fn is_flac(&mut self, content: &[u8], left: u64) -> bool {
+        let content = usize::try_from(left).ok().and_then(|left| content.get(..left)).unwrap_or(content);
+        // It was told before.
+        let end = content.len().min(if self.is_flac { 1 } else { FLAC_BYTES });
+        let mut at = 0;
+        while at < end {
+            match self.frames.first(content.get(at..).unwrap_or_default(), self.at) {
+                Some(bytes) => at += bytes,
+                // The file may end within a frame.
+                None => return at > 0 && content.len() < FLAC_BYTES && (content.len() as u64) < left,
+            }
+        }
+        at > 0
+    }
+
+    /// Within data that began with frames of FLAC.
+    fn in_frames(&mut self, look: &[u8], left: u64) -> Piece {
+        let shown = usize::try_from(left).ok().and_then(|left| look.get(..left)).unwrap_or(look);
+        if let Some(bytes) = self.frames.first(shown, self.at) {
+            // What stands before the first one moves no segment.
+            let opens = !std::mem::replace(&mut self.is_flac, true);
+            return Piece { opens, coding: Coding::Flac(None), ..Piece::of(ESSENCE, Form::Bytes, bytes as u64) };
+        }
+        self.doubt.get_or_insert("isobmff: something behind frames of FLAC");
+        self.inside = Inside::One(ESSENCE, Form::Bytes);
+        Piece::of(ESSENCE, Form::Bytes, left)
     }
 
     /// Within a `moov`.
@@ -283,6 +328,7 @@ impl Tracks for Isobmff {
             Inside::Movie => self.in_movie(look, left).with(border),
             Inside::Cover => Piece::wrapper(left).with(Border::Always),
             Inside::Chunks => self.in_chunks(look, left),
+            Inside::Frames => self.in_frames(look, left),
             Inside::Units(finder) => match finder.next(look, left) {
                 Found::Unit { bytes, key } => {
                     Piece::of(ESSENCE, Form::Bytes, bytes).with(if key { Border::Key } else { Border::None })
@@ -307,8 +353,19 @@ impl Tracks for Isobmff {
         }
     }
 
+    fn is_flac_alone(&self) -> bool {
+        self.is_flac
+    }
+
+    fn doubt(&self) -> Option<&'static str> {
+        self.doubt
+    }
+
     fn end(&self) -> Option<&'static str> {
         let known = matches!(self.inside, Inside::File) || self.at >= self.end || self.end == u64::MAX;
         (!known).then_some("isobmff: the file ends within a box")
     }
 }
+
+#[cfg(test)]
+pub(super) mod tests;

@@ -5,18 +5,21 @@
 //!  Tracks                               wrapper   read for what the tracks are
 //!  Cluster, BlockGroup                  wrapper   their headers: the elements within follow one by one
 //!  SimpleBlock, Block   header          wrapper   up to the flags
-//!                       frames         essences   with the sizes of a lacing, where there is one
+//!                       frames         essences   with the sizes of a lacing, where there is one; frames of FLAC
+//!                                                 without them, as samples and decisions (see `flac::within`)
 //!  attached file        data            wrapper   with borders of its own if it is large: a cover, a font
 //! ```
-//! Owns the way over the elements.
+//! Owns the way over the elements. With FLAC, a segment begins with the first cluster, so that what stands before it does
+//! not move the others.
 //!
 //! # Invariants
 //!
 //! 1. Elements are walked without a stack: what follows a header is the next element, whatever contains it. So sizes
 //!    that are not known (live streams) need no care.
-//! 2. State: what [`TRACKS_MAX`] tracks are.
+//! 2. State: what [`TRACKS_MAX`] tracks are, and the sizes of a lacing.
 
-use super::demux::{ALONE_BYTES, Border, Demux, Piece, Tracks, essence};
+use super::demux::{ALONE_BYTES, Border, Coding, Demux, Piece, Tracks, essence};
+use super::flac;
 use super::fourcc::{pcm, raster};
 use super::nal::{Chain, Codec, is_key_frame};
 use super::{Hints, MATROSKA, Splitter, SplitterId, StreamNumber};
@@ -33,6 +36,10 @@ const TRACK_ENTRY: u32 = 0xae;
 const BLOCK_GROUP: u32 = 0xa0;
 const BLOCK: u32 = 0xa1;
 const SIMPLE_BLOCK: u32 = 0xa3;
+/// Bits of a block's flags.
+const LACING: u8 = 6;
+const LACING_XIPH: u8 = 2;
+const LACING_EBML: u8 = 6;
 const ATTACHMENTS: u32 = 0x1941_a469;
 const ATTACHED_FILE: u32 = 0x61a7;
 const FILE_DATA: u32 = 0x465c;
@@ -103,6 +110,9 @@ struct Track {
     stream: StreamNumber,
     form: Form,
     codec: Option<Codec>,
+    coding: Coding,
+    /// It is FLAC, but not as it would be in a file.
+    is_hidden_flac: bool,
     is_video: bool,
 }
 
@@ -113,6 +123,8 @@ enum Next {
     Header,
     /// Frames of a track.
     Frames { track: Track, left: u64, chain: Option<Chain>, begun: bool },
+    /// Frames of FLAC, of these sizes, the last one first.
+    Laced { track: Track, sizes: Vec<u64> },
     /// An attached file.
     File(u64),
     /// The element behind an attached file.
@@ -125,6 +137,10 @@ struct Matroska {
     tracks: Vec<Track>,
     /// A cluster came.
     seen: bool,
+    /// Tracks that the header told of, known or not.
+    told: usize,
+    /// Of FLAC that is left as it is.
+    doubt: Option<&'static str>,
 }
 
 impl Matroska {
@@ -136,12 +152,17 @@ impl Matroska {
         let all = h.bytes.and_then(|n| n.checked_add(h.header as u64));
         match (h.id, h.bytes, all) {
             (SEGMENT | CLUSTER | BLOCK_GROUP | ATTACHMENTS | ATTACHED_FILE, ..) => {
+                let first = h.id == CLUSTER && !self.seen;
                 self.seen |= h.id == CLUSTER;
-                Ok(Piece::wrapper(h.header as u64))
+                let opens = first && self.tracks.iter().any(|t| t.coding != Coding::None);
+                Ok(Piece { opens, ..Piece::wrapper(h.header as u64) })
             }
             (TRACKS, Some(bytes), Some(all)) => {
                 if let Some(tracks) = usize::try_from(bytes).ok().and_then(|n| content.get(..n)) {
-                    self.tracks = read_tracks(tracks);
+                    (self.tracks, self.told) = read_tracks(tracks);
+                    if self.tracks.iter().any(|t| t.is_hidden_flac) {
+                        self.doubt = Some("matroska: FLAC behind a compression or an encryption");
+                    }
                 }
                 Ok(Piece::wrapper(all))
             }
@@ -164,6 +185,14 @@ impl Matroska {
         let track = *self.tracks.iter().find(|t| t.number == number)?;
         let head = n + 3; // the time, the flags
         let left = bytes.checked_sub(head as u64).filter(|left| *left > 0)?;
+        if track.coding != Coding::None {
+            let behind = content.get(head..).unwrap_or_default();
+            if let Some((laces, sizes)) = frames(flags, behind, left) {
+                self.next = Next::Laced { track, sizes };
+                return Some(Piece::wrapper((h.header + head + laces) as u64));
+            }
+            self.doubt.get_or_insert("matroska: FLAC in a lacing that makes no sense");
+        }
         let chain = track.codec.filter(|_| flags & 6 == 0).map(Chain::new); // no lacing
         self.next = Next::Frames { track, left, chain, begun: false };
         Some(Piece::wrapper((h.header + head) as u64))
@@ -181,6 +210,13 @@ impl Tracks for Matroska {
                 self.next = Next::Header;
                 self.element(look)
             }
+            Next::Laced { track, sizes } => match sizes.pop() {
+                Some(bytes) => Ok(Piece { coding: track.coding, ..Piece::of(track.stream, track.form, bytes) }),
+                None => {
+                    self.next = Next::Header;
+                    self.element(look)
+                }
+            },
             Next::Frames { track, left, chain, begun } => {
                 let (bytes, key) = match chain {
                     Some(chain) => chain.unit(look, *left).unwrap_or((*left, false)),
@@ -202,11 +238,81 @@ impl Tracks for Matroska {
             }
         }
     }
+
+    fn is_flac_alone(&self) -> bool {
+        self.told == 1 && self.tracks.iter().any(|t| t.coding != Coding::None)
+    }
+
+    fn doubt(&self) -> Option<&'static str> {
+        self.doubt
+    }
 }
 
-fn read_tracks(tracks: &[u8]) -> Vec<Track> {
+/// What is known of the tracks, and how many there are.
+fn read_tracks(tracks: &[u8]) -> (Vec<Track>, usize) {
     let entries = elements(tracks).filter(|(id, _)| *id == TRACK_ENTRY).take(TRACKS_MAX);
-    entries.enumerate().filter_map(|(i, (_, entry))| track(entry, essence(i))).collect()
+    let all: Vec<_> = entries.enumerate().map(|(i, (_, entry))| track(entry, essence(i))).collect();
+    let told = all.len();
+    (all.into_iter().flatten().collect(), told)
+}
+
+/// Bytes of a lacing's sizes, and the sizes of a block's frames, the last one first (RFC 9559, section 10.3). `block`
+/// begins behind the flags and has `left` bytes, not all of them shown. Frames of no bytes are left out.
+fn frames(flags: u8, block: &[u8], left: u64) -> Option<(usize, Vec<u64>)> {
+    if flags & LACING == 0 {
+        return Some((0, vec![left]));
+    }
+    let more = usize::from(*block.first()?); // frames but for one
+    let (mut at, mut sizes, mut sum) = (1, Vec::with_capacity(more + 1), 0_u64);
+    let mut add = |size: u64| {
+        sum = sum.checked_add(size)?;
+        sizes.push(size);
+        Some(())
+    };
+    match flags & LACING {
+        LACING_XIPH => {
+            for _ in 0..more {
+                let mut size = 0_u64;
+                loop {
+                    let byte = *block.get(at)?;
+                    at += 1;
+                    size = size.checked_add(u64::from(byte))?;
+                    if byte < 255 {
+                        break;
+                    }
+                }
+                add(size)?;
+            }
+        }
+        LACING_EBML => {
+            let mut size = 0_u64;
+            for i in 0..more {
+                let (value, n) = number(block.get(at..)?)?;
+                at += n;
+                // The first as it is, each other one as the difference, with half the range as zero.
+                size = match i {
+                    0 => value,
+                    _ => size.checked_add(value)?.checked_sub((1 << (7 * n - 1)) - 1)?, // n is at most 8
+                };
+                add(size)?;
+            }
+        }
+        _ => {
+            let each = left.checked_sub(1)?;
+            let count = more as u64 + 1; // at most 256
+            if !each.is_multiple_of(count) {
+                return None;
+            }
+            for _ in 0..more {
+                add(each / count)?;
+            }
+        }
+    }
+    let last = left.checked_sub(at as u64)?.checked_sub(sum)?;
+    sizes.push(last);
+    sizes.retain(|&size| size > 0);
+    sizes.reverse();
+    Some((at, sizes))
 }
 
 fn track(entry: &[u8], stream: StreamNumber) -> Option<Track> {
@@ -214,9 +320,12 @@ fn track(entry: &[u8], stream: StreamNumber) -> Option<Track> {
     let is_video = uint(entry, &[0x83]) == Some(1);
     let codec = find(entry, &[0x86]).unwrap_or_default();
     let private = find(entry, &[0x63a2]).unwrap_or_default();
-    let mut track = Track { number, stream, form: Form::Bytes, codec: None, is_video };
+    let is_hidden_flac = false;
+    let mut track =
+        Track { number, stream, form: Form::Bytes, codec: None, coding: Coding::None, is_hidden_flac, is_video };
     // A compression, or an encryption: nothing is known of the frames.
     if find(entry, &[0x6d80]).is_some() {
+        track.is_hidden_flac = codec == b"A_FLAC";
         return Some(track);
     }
     match codec {
@@ -225,6 +334,12 @@ fn track(entry: &[u8], stream: StreamNumber) -> Option<Track> {
         }
         b"V_MPEGH/ISO/HEVC" => {
             track.codec = private.get(21).filter(|b| *b & 3 == 3).map(|_| Codec::Hevc);
+        }
+        b"A_FLAC" => {
+            // The metadata of a FLAC file, with STREAMINFO first; some leave the marker out.
+            let blocks = private.strip_prefix(flac::MARKER).unwrap_or(private);
+            let info = blocks.get(flac::BLOCK_HEADER..);
+            track.coding = Coding::Flac(info.and_then(flac::sample_bits));
         }
         b"A_PCM/INT/LIT" => {
             let bits = uint(entry, &[0xe1, 0x6264])?;
@@ -244,3 +359,6 @@ fn track(entry: &[u8], stream: StreamNumber) -> Option<Track> {
     }
     Some(track)
 }
+
+#[cfg(test)]
+pub(super) mod tests;

@@ -177,8 +177,8 @@ pub const OPAQUE: SplitterId = SplitterId { number: 0, version: 1 };
 pub const FLAC: SplitterId = SplitterId { number: 1, version: 2 };
 /// MPEG audio layers I to III: ID3, APE and Lyrics3 tags apart from frames.
 pub const MP3: SplitterId = SplitterId { number: 2, version: 1 };
-/// Ogg: packets apart from pages.
-pub const OGG: SplitterId = SplitterId { number: 3, version: 1 };
+/// Ogg: packets apart from pages; frames of FLAC as [`FLAC`] has them. Version 1 left those as they are.
+pub const OGG: SplitterId = SplitterId { number: 3, version: 2 };
 /// MPEG-TS, M2TS: elementary streams apart from packets.
 pub const TS: SplitterId = SplitterId { number: 4, version: 1 };
 /// WAV, RF64, BW64, Wave64: samples apart from headers and chunks.
@@ -201,17 +201,18 @@ pub const GZIP: SplitterId = SplitterId { number: 0x22, version: 1 };
 pub const FLAC_FRAMES: SplitterId = SplitterId { number: 0x101, version: 1 };
 
 /// What [`inverse`] knows.
-pub const WAYS_BACK: &[SplitterId] = &[OGG, TS, PERMUTE, FLAC_FRAMES, WORDS, INTERLEAVE, DEFLATE];
+pub const WAYS_BACK: &[SplitterId] = &[OGG_PAGES, TS, PERMUTE, FLAC_FRAMES, WORDS, INTERLEAVE, DEFLATE, FLAC_WITHIN];
 
 /// Whether segments that are rebuilt so hold the samples of coded sound: more bytes than the file has.
 pub fn decodes(how: SplitterId) -> bool {
-    how.number == FLAC_FRAMES.number
+    [FLAC_FRAMES.number, FLAC_WITHIN.number].contains(&how.number)
 }
 
-/// ISO base media files (MP4, MOV, M4A, fragments): tracks apart from boxes.
-pub const ISOBMFF: SplitterId = SplitterId { number: 0x10, version: 1 };
-/// Matroska, WebM: tracks apart from elements.
-pub const MATROSKA: SplitterId = SplitterId { number: 0x11, version: 1 };
+/// ISO base media files (MP4, MOV, M4A, fragments): tracks apart from boxes; frames of FLAC alone as [`FLAC`] has them.
+/// Version 1 left those as they are.
+pub const ISOBMFF: SplitterId = SplitterId { number: 0x10, version: 2 };
+/// Matroska, WebM: tracks apart from elements; frames of FLAC as [`FLAC`] has them. Version 1 left those as they are.
+pub const MATROSKA: SplitterId = SplitterId { number: 0x11, version: 2 };
 /// DPX: the picture apart from its header.
 pub const DPX: SplitterId = SplitterId { number: 0x30, version: 1 };
 /// TIFF, BigTIFF: pictures apart from tags.
@@ -244,6 +245,11 @@ pub const INTERLEAVE: SplitterId = SplitterId { number: 0x103, version: 1 };
 /// Not a splitter: the way back of [`deflate`], for whichever wrapper stands around it.
 pub const DEFLATE: SplitterId = SplitterId { number: 0x104, version: 1 };
 
+/// Not a splitter: frames of FLAC, then the container around them by its own way back, see [`flac::within`].
+pub const FLAC_WITHIN: SplitterId = SplitterId { number: 0x105, version: 1 };
+/// Not a splitter: packets back to pages. [`OGG`] gives such segments.
+pub const OGG_PAGES: SplitterId = SplitterId { number: 3, version: 1 };
+
 /// Rebuilds the `bytes` bytes of the file that a mapped segment stands for. `parts` are the bytes that it takes of
 /// its streams, range by range.
 ///
@@ -252,13 +258,14 @@ pub const DEFLATE: SplitterId = SplitterId { number: 0x104, version: 1 };
 /// not know. The result is proven by whoever asked: the segment's check stands in the recipe.
 pub fn inverse(how: SplitterId, parameters: &[u8], parts: &[&[u8]], bytes: usize) -> Result<Vec<u8>> {
     let out = match how {
-        OGG => ogg::inverse(parameters, parts, bytes)?,
+        OGG_PAGES => ogg::inverse(parameters, parts, bytes)?,
         TS => ts::inverse(parameters, parts, bytes)?,
         PERMUTE => permute::inverse(parameters, parts, bytes)?,
         FLAC_FRAMES => flac::inverse(parameters, parts, bytes)?,
         WORDS => words::inverse(parameters, parts, bytes)?,
         INTERLEAVE => permute::inverse_by_part(parameters, parts, bytes)?,
         DEFLATE => deflate::inverse(parameters, parts, bytes)?,
+        FLAC_WITHIN => flac::within::inverse(parameters, parts, bytes)?,
         _ => {
             return Err(Error::Malformed {
                 what: "a recipe",

@@ -6,7 +6,8 @@
 //! ```text
 //!  segment          about a MiB of whole pages; the pages before a link's first data are one of their own
 //!   header packets  wrapper   pictures, decoded from Base64, and setups between borders of their own
-//!   data packets    an essence for each logical stream, see `essence`
+//!   data packets    an essence for each logical stream, see `essence`; of FLAC its samples, as a WAV of the same
+//!                   recording has them, and a stream of the encoder's decisions, see `flac::within`
 //!   laces           a stream for each logical stream: the lengths of its data packets as the pages have them, so that
 //!                   they do not tell where a page ended
 //!   pages           a stream of records, see `inverse`: what cannot be computed
@@ -15,7 +16,8 @@
 //! A *link* is what a chained file is made of: it begins with the first pages of its logical streams.
 //!
 //! Owns the way from pages to segments. The way back is [`inverse`]. What a codec's packets hold is not looked at, but
-//! for its headers (`header`).
+//! for its headers (`header`), and for FLAC ([`flac::take_apart`]): a segment whose packets are no frames stays as it is,
+//! with a counted reason.
 //!
 //! # Invariants
 //!
@@ -23,8 +25,9 @@
 //! 2. Page records hold no number that counts from the file's start.
 //! 3. A page with a wrong number or CRC is kept with it. Only bytes that are no page end a segment: they are wrapper up
 //!    to the next page with a right CRC, within the bounds of `Patience`.
-//! 4. State: `STREAMS_MAX` logical streams of some numbers each. At most `HARD_BYTES` and the start of a page are
-//!    held back.
+//! 4. State: `STREAMS_MAX` logical streams of some numbers each, and the start of a frame that pages cut apart, at most
+//!    `HEADS_MAX` bytes of all. At most `HARD_BYTES` and the start of a page are held back.
+//! 5. A frame's samples belong to the segment that it ends in, so there is no gap between segments.
 
 mod base64;
 mod crc;
@@ -34,16 +37,21 @@ mod page;
 
 pub use inverse::inverse;
 
+use super::flac::within::Within;
+use super::flac::{self, TakenApart};
 use super::patience::Patience;
 use super::runs::{Last, Walk};
 use super::signed::zigzag;
-use super::{ESSENCE, Hints, Mapped, MappedPart, OGG, Part, Splitter, SplitterId, StreamNumber, WINDOW_MIN, WRAPPER};
+use super::{ESSENCE, Hints, Mapped, MappedPart, OGG, OGG_PAGES, Part, Splitter, SplitterId, StreamNumber};
+use super::{WINDOW_MIN, WRAPPER};
 use crate::chunk::Form;
 use crate::format::wire::Put;
 use header::Headers;
 use inverse::{HEAD_CONTINUES, HEAD_FIRST, HEAD_HAS_ESSENCE, HEAD_HAS_LACES};
 use inverse::{INDEX_LONG, ODD_CRC, ODD_FLAGS, ODD_SEQUENCE, PAGE_LAST, PAGE_NO_GRANULE, PAGE_ODD};
 use page::{CONTINUED, FIRST, Front, LAST, Page};
+use std::borrow::Cow;
+use std::collections::BTreeMap;
 
 /// The stream of page records.
 pub const PAGES: StreamNumber = 3;
@@ -62,6 +70,15 @@ const HARD_BYTES: usize = 960 << 10;
 
 const _: () = assert!(HARD_BYTES + page::PAGE_MAX < WINDOW_MIN / 2);
 
+/// A segment with FLAC that no page of the usual places ends without an open frame ends from here on, where the least of
+/// one is open.
+const LEAST_BYTES: usize = flac::WORTH_BYTES;
+
+const _: () = assert!(LEAST_BYTES < SOFT_BYTES);
+
+/// Bytes of open frames that are kept of all logical streams for the next segment.
+const HEADS_MAX: usize = 1 << 20;
+
 /// As [`HARD_BYTES`] for the headers at the file's start, so that large pictures are seen whole. Nothing is held back
 /// there: the first window shows that much.
 const FRONT_BYTES: usize = WINDOW_MIN - (128 << 10);
@@ -77,6 +94,11 @@ fn essence(slot: u8) -> StreamNumber {
 /// The stream of a logical stream's laces.
 fn laces(slot: u8) -> StreamNumber {
     if slot == 0 { ESSENCE + 1 } else { 2 * slot + 3 }
+}
+
+/// The stream of the decisions of a logical stream that is FLAC.
+pub fn decisions(slot: u8) -> StreamNumber {
+    2 * SLOTS + 2 + slot // below 50
 }
 
 /// Opens an Ogg file: a whole page with a right CRC at its start.
@@ -104,6 +126,10 @@ struct Logical {
     /// `None` once data came.
     headers: Option<Headers>,
     slot: Option<u8>,
+    /// It is FLAC.
+    flac: Option<header::Flac>,
+    /// Bytes of data that the open packet has so far.
+    open_bytes: usize,
 }
 
 impl Logical {
@@ -118,6 +144,8 @@ impl Logical {
             open: page.flags & CONTINUED != 0,
             headers: first.then(|| Headers::of(page.body)),
             slot: None,
+            flac: header::flac(page.body).filter(|_| first),
+            open_bytes: 0,
         }
     }
 
@@ -143,10 +171,30 @@ impl Logical {
                 *n = n.saturating_sub(1);
             }
         }
+        if self.flac.is_some() {
+            for &lace in page.laces.get(laces..).unwrap_or_default() {
+                self.open_bytes = if lace == 255 { self.open_bytes.saturating_add(255) } else { 0 };
+            }
+        }
         if let Some(&lace) = page.laces.last() {
             self.open = lace == 255;
         }
         (laces, bytes)
+    }
+
+    /// Bytes of the samples of the frames that begin in `page`, which comes next; so many laces and bytes are headers.
+    fn samples(&self, page: &Page<'_>, headers: (usize, usize)) -> usize {
+        let Some(header::Flac { bits }) = self.flac else { return 0 };
+        let (mut at, mut sum) = (headers.1, 0);
+        let mut begins = self.open_bytes == 0;
+        for &lace in page.laces.get(headers.0..).unwrap_or_default() {
+            if begins {
+                sum += flac::samples_bytes(page.body.get(at..).unwrap_or_default(), bits); // 255 of 2^21 at most
+            }
+            begins = lace < 255;
+            at += usize::from(lace);
+        }
+        sum
     }
 }
 
@@ -155,11 +203,21 @@ impl Logical {
 struct Taken {
     /// As it was before the segment.
     before: Logical,
+    /// [`Logical::open_bytes`] behind it.
+    open_bytes: usize,
     header_laces: Vec<u8>,
     header: Vec<u8>,
     laces: Vec<u8>,
     essence: Vec<u8>,
     slot: Option<u8>,
+}
+
+/// Frames of one logical stream in a segment, see [`flac::within`].
+struct Frames {
+    taken: TakenApart,
+    skip: usize,
+    bytes: usize,
+    tail: Vec<u8>,
 }
 
 /// The logical streams of a link.
@@ -188,6 +246,20 @@ impl Link {
         self.streams.push(Logical::new(page));
         Some(self.streams.len() - 1)
     }
+
+    /// How bad it would be to end a segment here: bytes of open frames; where there is no FLAC, whether any packet is
+    /// open.
+    fn open(&self) -> usize {
+        if self.has_flac() {
+            self.streams.iter().fold(0, |sum, s| sum.saturating_add(s.open_bytes))
+        } else {
+            usize::from(self.streams.iter().any(|s| s.open))
+        }
+    }
+
+    fn has_flac(&self) -> bool {
+        self.streams.iter().any(|s| s.flac.is_some())
+    }
 }
 
 /// How far the next segment goes.
@@ -215,8 +287,12 @@ enum State {
 struct Ogg {
     state: State,
     link: Link,
-    /// Streams that have had their first border in this link.
-    begun: Vec<StreamNumber>,
+    /// The last form of streams that have had their first border in this link.
+    begun: BTreeMap<StreamNumber, Form>,
+    /// What the last segment had of open frames, by their place in the link.
+    heads: BTreeMap<usize, Vec<u8>>,
+    /// Bytes of samples.
+    decoded: u64,
     patience: Patience,
     before: Last,
     doubt: Option<&'static str>,
@@ -226,7 +302,9 @@ impl Ogg {
     fn scan(&self, rest: &[u8], last: bool) -> Scan {
         let mut link = self.link.clone();
         let at_start = self.patience.passed() == 0;
-        let mut at = 0;
+        let (mut at, mut samples) = (0, 0_usize);
+        // Of FLAC: the least that is open behind a page, and where that page ends.
+        let mut best = None::<(usize, usize)>;
         loop {
             let end = |otherwise| if at > 0 { Scan::Segment(at) } else { otherwise };
             let bytes = rest.get(at..).unwrap_or_default();
@@ -244,12 +322,18 @@ impl Ogg {
             }
             let hard = if at_start && !link.has_data { FRONT_BYTES } else { HARD_BYTES };
             if at + page.bytes.len() > hard {
-                return end(Scan::NoPage); // a page is shorter than that, so `at` is not 0
+                // A page is shorter than that, so `at` is not 0.
+                return best.map_or(end(Scan::NoPage), |(_, at)| Scan::Segment(at));
             }
             let Some(stream) = link.find(&page).and_then(|i| link.streams.get_mut(i)) else {
                 return end(Scan::TooManyStreams);
             };
-            let (headers, _) = stream.pass(&page);
+            let before = *stream;
+            let (headers, header_bytes) = stream.pass(&page);
+            samples = samples.saturating_add(before.samples(&page, (headers, header_bytes)));
+            if let Some((_, at)) = best.filter(|_| samples > flac::SAMPLES_MAX) {
+                return Scan::Segment(at);
+            }
             if headers < page.laces.len() && !link.has_data {
                 if at > 0 && headers == 0 {
                     return Scan::Segment(at);
@@ -257,9 +341,14 @@ impl Ogg {
                 link.has_data = true;
             }
             at += page.bytes.len();
-            let long = at >= SOFT_BYTES && (link.has_data || !at_start);
-            if long && !link.streams.iter().any(|s| s.open) {
-                return Scan::Segment(at);
+            if link.has_data || !at_start {
+                let open = link.open();
+                if at >= SOFT_BYTES && open == 0 {
+                    return Scan::Segment(at);
+                }
+                if at >= LEAST_BYTES && link.has_flac() && best.is_none_or(|(least, _)| open <= least) {
+                    best = Some((open, at));
+                }
             }
         }
     }
@@ -274,6 +363,7 @@ impl Ogg {
             if self.link.ends_before(&page) {
                 self.link = Link::default();
                 self.begun.clear();
+                self.heads.clear();
             }
             let Some(index) = self.link.find(&page) else { break };
             let Some(stream) = self.link.streams.get_mut(index) else { break };
@@ -285,6 +375,7 @@ impl Ogg {
                         index,
                         Taken {
                             before: *stream,
+                            open_bytes: 0,
                             header_laces: Vec::new(),
                             header: Vec::new(),
                             laces: Vec::new(),
@@ -298,6 +389,7 @@ impl Ogg {
             let Some((_, of)) = taken.get_mut(place) else { break };
             record(stream, index, &page, &mut pages);
             let (laces, bytes) = stream.pass(&page);
+            of.open_bytes = stream.open_bytes;
             // Both are parts of the page.
             let ((a, b), (c, d)) = (page.laces.split_at(laces), page.body.split_at(bytes));
             of.header_laces.extend_from_slice(a);
@@ -321,6 +413,7 @@ impl Ogg {
     /// Puts together what a segment is made of.
     fn segment(&mut self, bytes: usize, pages: &[u8], taken: Vec<(usize, Taken)>) -> Mapped {
         let (mut parameters, mut parts) = (Vec::new(), Vec::new());
+        let mut more = 0; // parts that the container does not have
         parameters.put_varint(taken.len() as u64);
         for (index, of) in &taken {
             let before = &of.before;
@@ -345,20 +438,58 @@ impl Ogg {
             parameters.put_varint(pages.len() as u64);
             self.headers(pages, &taken, &mut parameters, &mut parts);
         } else {
-            let cut = self.cut(PAGES);
+            let cut = self.cut(PAGES, Form::Bytes);
             parts.push(MappedPart { stream: PAGES, cut, form: Form::Bytes, bytes: pages.to_vec() });
         }
-        for (_, of) in taken {
+        let mut within = Within::default();
+        for (index, of) in taken {
+            let frames = self.frames(index, &of);
             let Some(slot) = of.slot else { continue };
-            for (stream, bytes) in [(laces(slot), of.laces), (essence(slot), of.essence)] {
-                if !bytes.is_empty() {
-                    let cut = self.cut(stream);
-                    parts.push(MappedPart { stream, cut, form: Form::Bytes, bytes });
+            if !of.laces.is_empty() {
+                let cut = self.cut(laces(slot), Form::Bytes);
+                parts.push(MappedPart { stream: laces(slot), cut, form: Form::Bytes, bytes: of.laces });
+            }
+            if let Some(Frames { mut taken, skip, bytes, tail }) = frames {
+                // One part of the container, two of the segment.
+                within.note(parts.len() - more, skip, bytes, &tail, &mut taken);
+                more += 1;
+                self.decoded = self.decoded.saturating_add(taken.samples.len() as u64);
+                for (stream, form, bytes) in
+                    [(essence(slot), taken.form, taken.samples), (decisions(slot), Form::Bytes, taken.decisions)]
+                {
+                    parts.push(MappedPart { stream, cut: self.cut(stream, form), form, bytes });
                 }
+            } else if !of.essence.is_empty() {
+                let cut = self.cut(essence(slot), Form::Bytes);
+                parts.push(MappedPart { stream: essence(slot), cut, form: Form::Bytes, bytes: of.essence });
             }
         }
+        let (how, parameters) = within.wrap(OGG_PAGES, parameters);
         // At most HARD_BYTES or FRONT_BYTES.
-        Mapped { bytes: bytes as u64, how: OGG, parts, parameters }
+        Mapped { bytes: bytes as u64, how, parts, parameters }
+    }
+
+    /// Takes apart what of a logical stream is frames, and keeps what is open. `None` where that cannot be.
+    fn frames(&mut self, index: usize, of: &Taken) -> Option<Frames> {
+        let header::Flac { bits } = of.before.flac?;
+        if of.essence.is_empty() {
+            return None;
+        }
+        let head = self.heads.remove(&index).unwrap_or_default();
+        let skip = head.len();
+        let whole = if skip > 0 { Cow::from([&head[..], &of.essence].concat()) } else { Cow::from(&of.essence) };
+        let taken = whole.len().checked_sub(of.open_bytes).ok_or("ogg: too much of open frames").and_then(|at| {
+            let (frames, tail) = whole.split_at(at); // at most its length
+            if self.heads.values().fold(tail.len(), |sum, head| sum.saturating_add(head.len())) <= HEADS_MAX {
+                self.heads.insert(index, tail.to_vec());
+            }
+            if skip != of.before.open_bytes {
+                return Err("ogg: too much of open frames");
+            }
+            let taken = flac::take_apart(frames, bits, flac::worth_samples(of.essence.len()))?;
+            Ok(Frames { taken, skip, bytes: frames.len(), tail: tail.to_vec() })
+        });
+        taken.map_err(|why| self.doubt.get_or_insert(why)).ok()
     }
 
     /// The wrapper of a segment: all header packets, with blobs taken out, then their laces, then the page records.
@@ -415,13 +546,9 @@ impl Ogg {
         }
     }
 
-    /// Whether a part of `stream` needs a border: its first in this link.
-    fn cut(&mut self, stream: StreamNumber) -> bool {
-        let first = !self.begun.contains(&stream);
-        if first {
-            self.begun.push(stream);
-        }
-        first
+    /// Whether a part of `stream` needs a border: its first in this link, or the first of another form.
+    fn cut(&mut self, stream: StreamNumber, form: Form) -> bool {
+        self.begun.insert(stream, form) != Some(form)
     }
 
     /// Passes bytes that are no page, up to the next one with a right CRC. Returns whether it came any further.
@@ -515,8 +642,13 @@ impl Splitter for Ogg {
         // Handed back below, since the walk borrows it while `self` changes.
         let mut before = self.before;
         let mut walk = Walk::new(window, runs, &mut before);
+        let decoded = self.decoded;
         while !walk.rest().is_empty() {
             let rest = walk.rest();
+            let enough = self.decoded - decoded > flac::ENOUGH as u64; // it only grows
+            if enough && !last {
+                break;
+            }
             match self.state {
                 State::Opaque => walk.give(ESSENCE, rest.len()),
                 State::Lost => {
@@ -569,4 +701,4 @@ impl Ogg {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

@@ -132,6 +132,19 @@ pub fn real(path: &str) -> Vec<u8> {
     std::fs::read(format!("{}/tests/media/{path}", env!("CARGO_MANIFEST_DIR"))).expect(path)
 }
 
+/// A real recording as WAV, as FLAC, and that in other containers.
+pub fn one_recording() -> [(&'static str, Vec<u8>); 5] {
+    let (flac, front) = super::flac::tests::a_real_file();
+    let (samples, _) = super::flac::tests::native(&flac);
+    let n = samples.len() as u32;
+    let mut wav = [&b"RIFF"[..], &(n + 36).to_le_bytes(), b"WAVEfmt \x10\0\0\0\x01\0\x02\0"].concat();
+    wav.extend([44_100_u32.to_le_bytes(), 176_400_u32.to_le_bytes(), [4, 0, 16, 0]].concat());
+    wav.extend([&b"data"[..], &n.to_le_bytes(), &samples].concat());
+    let [ogg, mka, mp4] = [super::ogg::tests::remux, super::matroska::tests::remux, super::isobmff::tests::remux]
+        .map(|f| f(&flac, front));
+    [("wav", wav), ("flac", flac), ("oga", ogg), ("mka", mka), ("mp4", mp4)]
+}
+
 /// `bytes` bytes that look like coded sound: no zeros at the start, no pattern.
 pub fn noise(bytes: usize) -> Vec<u8> {
     let mut state = 0x9e37_79b9_7f4a_7c15_u64;

@@ -325,7 +325,13 @@ fn a_header(random: &mut Random, before: Option<Header>, bits: u32, channels: us
 }
 
 /// A file of random frames, and its PCM.
-fn a_file(seed: u64, bits: u32, channels: usize, frames: usize, steady: bool) -> (Vec<u8>, Vec<u8>) {
+pub(in super::super) fn a_file(
+    seed: u64,
+    bits: u32,
+    channels: usize,
+    frames: usize,
+    steady: bool,
+) -> (Vec<u8>, Vec<u8>) {
     let mut random = Random(seed | 1);
     let (mut file, mut pcm, mut before) = (front(bits), Vec::new(), None);
     for _ in 0..frames {
@@ -477,26 +483,48 @@ fn long_silence_stays_as_it_is() {
     assert_eq!(mapped_bytes(&parts), 0);
 }
 
-#[test]
-fn packets_are_taken_apart_like_a_file() {
-    let file = real("kaligari/Hums/02 Glass Hum.flac");
-    let front = 4 + 4 + 34 + 4 + 18 + 4 + 40 + 4 + 8192;
+/// The frames of a file whose metadata has so many bytes.
+pub(in super::super) fn frames_of(file: &[u8], front: usize) -> Vec<Vec<u8>> {
     let bits = sample_bits(&file[8..]);
-    let (mut packets, mut rest, mut frame) = (Vec::new(), &file[front..], Frame::default());
+    let (mut frames, mut rest, mut frame) = (Vec::new(), &file[front..], Frame::default());
     while !rest.is_empty() {
-        let (packet, after) = rest.split_at(frame.read(rest, bits).expect("a frame"));
-        packets.push(packet);
+        let (one, after) = rest.split_at(frame.read(rest, bits).expect("a frame"));
+        frames.push(one.to_vec());
         rest = after;
     }
-    let taken = take_apart(packets.iter().copied(), bits).expect("frames");
-    let of = streams(&file, &all(&file, &[]).0);
-    assert!(taken.samples == of[&ESSENCE] && taken.decisions == of[&DECISIONS]);
+    frames
+}
+
+/// Bytes of the metadata that [`a_file`] has in front.
+pub(in super::super) const FRONT: usize = 86;
+
+/// A real file, and the bytes of its metadata.
+pub(in super::super) fn a_real_file() -> (Vec<u8>, usize) {
+    (real("kaligari/Hums/02 Glass Hum.flac"), 4 + 4 + 34 + 4 + 18 + 4 + 40 + 4 + 8192)
+}
+
+/// Samples and decisions of a file.
+pub(in super::super) fn native(file: &[u8]) -> (Vec<u8>, Vec<u8>) {
+    let mut of = streams(file, &all(file, &[]).0);
+    (of.remove(&ESSENCE).unwrap_or_default(), of.remove(&DECISIONS).unwrap_or_default())
+}
+
+#[test]
+fn packets_are_taken_apart_like_a_file() {
+    let (file, front) = a_real_file();
+    let bits = sample_bits(&file[8..]);
+    let packets = frames_of(&file, front).concat();
+    let taken = take_apart(&packets, bits, usize::MAX).expect("frames");
+    let (samples, decisions) = native(&file);
+    assert!(taken.samples == samples && taken.decisions == decisions);
     let parts = [&taken.samples[..], &taken.decisions];
     let back = any_inverse(FLAC_FRAMES, &taken.parameters, &parts, file.len() - front).expect("a way back");
     assert!(back == file[front..]);
-    packets[3] = &packets[3][..100];
-    assert_eq!(take_apart(packets, bits), None);
-    assert_eq!(take_apart([], bits), None);
+    assert!(take_apart(&packets, bits, samples.len()).is_ok());
+    assert_eq!(take_apart(&packets, bits, samples.len() - 1), Err("flac: too much silence"));
+    assert_eq!(take_apart(&packets[..packets.len() - 1], bits, usize::MAX), Err("flac: half a frame"));
+    assert_eq!(take_apart(&packets[1..], bits, usize::MAX), Err("flac: no frame where one should be"));
+    assert_eq!(take_apart(&[], bits, usize::MAX), Err("flac: no frame"));
 }
 
 /// Decisions once written are read for ever.
@@ -512,4 +540,38 @@ fn decisions_of_a_real_file_are_what_they_were() {
     // These samples were compared with what `flac -d` 1.4.2 writes.
     assert_eq!(hash(samples), "b8ddb436105c9187a99134a4ab233581743e508388ccb2362b46f2772e7183b6");
     assert_eq!(hash(decisions), "729cf1ea8374e6ca111f03263516e21103c877aea83f193b4dce2e06984cda3e");
+}
+
+fn still(header: Header) -> Vec<u8> {
+    let mut frame = Frame::default();
+    frame.begin(Header { rate_code: 9, size_code: 4, ..header });
+    let mut out = Vec::new();
+    assert!(frame.write(16, &mut out, 100));
+    out
+}
+
+/// A frame of 192 samples of silence of two channels of 16 bits.
+pub(in super::super) fn silence(number: u64) -> Vec<u8> {
+    still(Header { block_code: 1, assignment: 1, number, ..Header::default() })
+}
+
+/// A frame of as much silence as there can be.
+pub(in super::super) fn much_silence(number: u64) -> Vec<u8> {
+    still(Header { block_code: 7, block_extra: 0xfffe, assignment: 7, number, ..Header::default() })
+}
+
+/// A file of about so many bytes in blocks of 4,096 samples of two channels of 16 bits, and its PCM. Some of its frames do
+/// not tell the bits, unless all shall.
+pub(in super::super) fn a_long_file(seed: u64, bytes: usize, all_tell: bool) -> (Vec<u8>, Vec<u8>) {
+    let mut random = Random(seed | 1);
+    let (mut file, mut pcm, mut before) = (front(16), Vec::new(), None);
+    while file.len() < bytes {
+        let mut header = Header { block_code: 12, ..a_header(&mut random, before, 16, 2, true) };
+        header.size_code = if all_tell { 4 } else { header.size_code };
+        before = Some(header);
+        let (frame, samples) = a_frame(&mut random, header, 16);
+        file.extend(frame);
+        pcm.extend(samples);
+    }
+    (file, pcm)
 }

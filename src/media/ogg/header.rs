@@ -7,6 +7,7 @@
 //!
 //! Nothing here is believed for the way back: it says only which bytes get a border.
 
+use super::super::flac;
 use super::base64;
 
 /// Bytes from which on a picture gets borders: as in FLAC.
@@ -51,6 +52,25 @@ impl Headers {
             [1, b't', b'e', b'x', b't', ..] => Headers::Left(2),
             _ => Headers::Left(1),
         }
+    }
+}
+
+/// A stream of FLAC.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Flac {
+    /// Of a sample, if STREAMINFO stands in the first packet: in the oldest mapping it does not.
+    pub bits: Option<u8>,
+}
+
+/// Whether a stream that begins with this packet is FLAC (RFC 9639, section 10.1).
+pub fn flac(first: &[u8]) -> Option<Flac> {
+    match first {
+        // Version, number of header packets; then a FLAC file's first bytes, with STREAMINFO in a block of 34 bytes.
+        [0x7f, b'F', b'L', b'A', b'C', _, _, _, _, b'f', b'L', b'a', b'C', _, 0, 0, 34, info @ ..] => {
+            Some(Flac { bits: flac::sample_bits(info) })
+        }
+        [b'f', b'L', b'a', b'C', ..] => Some(Flac { bits: None }),
+        _ => None,
     }
 }
 

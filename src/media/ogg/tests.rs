@@ -2,9 +2,13 @@
 
 use proptest::prelude::*;
 
+use super::super::flac::tests::{FRONT, a_file, a_long_file, a_real_file, frames_of, much_silence, native, silence};
 use super::super::testing::{collect_parts, head, noise, real, streams, without_tail};
-use super::super::{inverse, open as open_any};
+use super::super::{FLAC_WITHIN, inverse, open as open_any};
 use super::*;
+use crate::chunk::Pcm;
+use crate::format::Keys;
+use std::sync::LazyLock;
 
 /// A logical stream to be written.
 #[derive(Clone, Debug)]
@@ -104,6 +108,34 @@ fn vorbis(serial: u32, bytes: usize, picture: usize, page_bytes: usize) -> Sourc
         at += n;
     }
     Source { serial, packets, headers: 3, page_bytes }
+}
+
+/// FLAC of these frames; `info` is STREAMINFO with its block's header.
+fn flac_of(serial: u32, info: &[u8], frames: &[Vec<u8>], page_bytes: usize) -> Source {
+    let first = [b"\x7fFLAC\x01\0\0\x01fLaC", info].concat();
+    let comment = b"\x84\0\0\x28a comment, and some bytes behind it......".to_vec();
+    let packets = [vec![first, comment], frames.to_vec()].concat();
+    Source { serial, packets, headers: 2, page_bytes }
+}
+
+/// A FLAC file whose metadata has so many bytes, in Ogg.
+pub(in super::super) fn remux(file: &[u8], front: usize) -> Vec<u8> {
+    multiplex(&[flac(7, file, front, 4096)])
+}
+
+/// The same of a FLAC file whose metadata has so many bytes.
+fn flac(serial: u32, file: &[u8], front: usize, page_bytes: usize) -> Source {
+    flac_of(serial, &file[4..42], &frames_of(file, front), page_bytes)
+}
+
+/// FLAC of some MiB, and its samples.
+static LONG: LazyLock<(Vec<u8>, Vec<u8>)> = LazyLock::new(|| a_long_file(77, 4 << 20, false));
+static LONG_FRAMES: LazyLock<Vec<Vec<u8>>> = LazyLock::new(|| frames_of(&LONG.0, FRONT));
+
+/// Parts of a stream.
+fn parts_of(parts: &[Part], stream: StreamNumber) -> Vec<&MappedPart> {
+    let all = parts.iter().flat_map(|p| if let Part::Mapped(m) = p { &m.parts[..] } else { &[] });
+    all.filter(|p| p.stream == stream).collect()
 }
 
 fn split(bytes: &[u8], windows: &[usize]) -> (Vec<Part>, Option<&'static str>) {
@@ -280,14 +312,213 @@ fn only_a_whole_page_opens_a_file() {
     }
 }
 
+/// What a FLAC file has, in any pages: its samples in one piece of one form, and decisions that cost little more.
+#[test]
+fn flac_is_the_samples_of_the_file_in_any_pages() {
+    let (file, pcm) = &*LONG;
+    let (samples, chosen) = native(file);
+    assert!(samples == *pcm);
+    for (page_bytes, open_max) in [(1, 700), (4096, 9000), (30_000, 40_000), (50_000, 40_000), (70_000, 40_000)] {
+        let source = flac(9, file, FRONT, page_bytes);
+        let bytes = multiplex(std::slice::from_ref(&source));
+        let (parts, doubt) = split(&bytes, &[0]);
+        assert_eq!(doubt, None);
+        assert!(split(&bytes, &[700_001, 64]).0 == parts);
+        let of = streams(&bytes, &parts);
+        assert!(of[&ESSENCE] == samples);
+        let stereo = Form::Pcm(Pcm { sample_bytes: 2, channels: 2, coded: true });
+        let sound = parts_of(&parts, ESSENCE);
+        assert!(sound.iter().all(|p| p.form == stereo) && sound.iter().skip(1).all(|p| !p.cut));
+        assert!(sound.iter().all(|p| p.bytes.len() % 4 == 0));
+        // Decisions begin anew in each segment; open frames are kept twice.
+        let decided = of[&decisions(0)].len();
+        let more = sound.len() * 2500 + open_max;
+        assert!((chosen.len()..chosen.len() + more).contains(&decided), "{page_bytes}: {decided}, {}", chosen.len());
+        for part in &parts {
+            let Part::Mapped(mapped) = part else { panic!("a run") };
+            assert!(mapped.how == FLAC_WITHIN || mapped.parts.iter().all(|p| p.stream == WRAPPER));
+            assert!(mapped.parameters.len() < 60);
+        }
+    }
+}
+
+#[test]
+fn frames_that_no_page_ends_with_are_in_the_segment_that_they_end_in() {
+    let (file, pcm) = &*LONG;
+    // Every page but the last ends within a frame.
+    let source = flac(9, file, FRONT, usize::MAX / 4);
+    let bytes = multiplex(std::slice::from_ref(&source));
+    let (parts, doubt) = split(&bytes, &[0]);
+    assert_eq!(doubt, None);
+    assert!(streams(&bytes, &parts)[&ESSENCE] == *pcm);
+    let tails = bytes.windows(6).filter(|w| *w == b"OggS\0\x01").count();
+    assert!(tails > 20, "{tails} pages go on with a packet");
+    for part in &parts[1..parts.len() - 1] {
+        assert!((LEAST_BYTES..=HARD_BYTES).contains(&(part.bytes() as usize)), "{}", part.bytes());
+    }
+}
+
+#[test]
+fn a_real_file_in_ogg_has_the_samples_of_the_file() {
+    let (file, front) = a_real_file();
+    let (samples, chosen) = native(&file);
+    for page_bytes in [4096, 40_000] {
+        let of = of(&multiplex(&[flac(5, &file, front, page_bytes)]));
+        assert!(of[&ESSENCE] == samples);
+        assert!(of[&decisions(0)] == chosen, "it is one segment");
+    }
+}
+
+/// The first packet is the marker alone.
+#[test]
+fn the_oldest_mapping_is_read_where_frames_tell_their_bits() {
+    let (file, front) = a_real_file();
+    let mut source = flac(5, &file, front, 4096);
+    source.packets[0] = b"fLaC".to_vec();
+    source.packets.insert(1, file[4..42].to_vec());
+    source.headers = 3;
+    assert!(of(&multiplex(&[source]))[&ESSENCE] == native(&file).0);
+}
+
+#[test]
+fn other_streams_and_links_leave_flac_as_it_is() {
+    let (file, pcm) = &*LONG;
+    let (small, small_pcm) = a_file(31, 24, 1, 40, true);
+    let sound = flac(1, file, FRONT, 50_000);
+    let other = flac(2, &small, FRONT, 3000);
+    let words = vorbis(3, 2 << 20, 0, 20_000);
+    let link = multiplex(&[words.clone(), sound.clone(), other.clone()]);
+    let a = of(&link);
+    assert_eq!(a[&essence(0)], payload(&words));
+    assert!(a[&essence(1)] == *pcm && a[&essence(2)] == small_pcm);
+    assert!(a.contains_key(&decisions(1)) && a.contains_key(&decisions(2)) && !a.contains_key(&decisions(0)));
+
+    let links = [multiplex(std::slice::from_ref(&other)), multiplex(std::slice::from_ref(&sound)), multiplex(&[other])];
+    let links = links.concat();
+    let (parts, doubt) = split(&links, &[0, 99]);
+    assert_eq!(doubt, None);
+    assert!(streams(&links, &parts)[&ESSENCE] == [&small_pcm[..], pcm, &small_pcm].concat());
+    assert_eq!(parts_of(&parts, ESSENCE).iter().filter(|p| p.cut).count(), 3);
+}
+
+#[test]
+fn a_packet_that_is_no_frame_costs_its_segment() {
+    for change in [0, 1] {
+        let mut source = flac(9, &LONG.0, FRONT, 30_000);
+        let packet = &mut source.packets[200];
+        match change {
+            0 => packet[100] ^= 4,
+            _ => *packet = b"no frame".to_vec(),
+        }
+        let bytes = multiplex(&[source]);
+        let (parts, doubt) = split(&bytes, &[0]);
+        assert!(doubt.is_some_and(|why| why.starts_with("flac: ")), "{doubt:?}");
+        assert!(split(&bytes, &[1]).0 == parts);
+        let sound = parts_of(&parts, ESSENCE);
+        let plain: Vec<_> = sound.iter().map(|p| p.form == Form::Bytes).collect();
+        assert_eq!(plain.iter().filter(|p| **p).count(), 1, "{plain:?}");
+        let at = plain.iter().position(|p| *p).unwrap();
+        assert!(at > 0 && sound.len() > at + 1);
+        assert!(sound.iter().enumerate().all(|(i, p)| p.cut == (i == 0 || i == at || i == at + 1)));
+        let of_frames = parts_of(&parts, decisions(0));
+        assert_eq!(of_frames.len(), sound.len() - 1);
+    }
+}
+
+#[test]
+fn pages_that_are_lost_cost_their_segment() {
+    let all = pages(&flac(9, &LONG.0, FRONT, usize::MAX / 4));
+    for lost in [20, 31, 44] {
+        let mut some = all.clone();
+        some.remove(lost);
+        let bytes = some.concat();
+        let (parts, doubt) = split(&bytes, &[]);
+        assert!(doubt.is_some());
+        let plain = parts_of(&parts, ESSENCE).iter().filter(|p| p.form == Form::Bytes).count();
+        assert!((1..=2).contains(&plain), "{plain}");
+        assert!(split(&bytes, &[0]).0 == parts);
+    }
+}
+
+#[test]
+fn a_file_that_ends_within_a_frame_keeps_its_beginning() {
+    let all = pages(&flac(9, &LONG.0, FRONT, usize::MAX / 4));
+    let bytes = all[..40].concat();
+    let (parts, doubt) = split(&bytes, &[]);
+    assert_eq!(doubt, None);
+    assert!(parts_of(&parts, ESSENCE).iter().all(|p| p.form != Form::Bytes));
+    assert!(LONG.1.starts_with(&streams(&bytes, &parts)[&ESSENCE]));
+}
+
+#[test]
+fn long_silence_costs_no_memory_and_little_time() {
+    let still: Vec<Vec<u8>> = (0..60_000).map(silence).collect(); // 14 bytes for 768, some of it in 15
+    let file = [&LONG_FRAMES[..200], &still, &LONG_FRAMES[200..]].concat();
+    let bytes = multiplex(&[flac_of(1, &LONG.0[4..42], &file, 4096)]);
+    let (parts, doubt) = split(&bytes, &[0]);
+    assert_eq!(doubt, Some("flac: too much silence"));
+    let sound = parts_of(&parts, ESSENCE);
+    let plain: usize = sound.iter().filter(|p| p.form == Form::Bytes).map(|p| p.bytes.len()).sum();
+    assert!((500_000..2 << 20).contains(&plain), "{plain}");
+    for part in &parts {
+        let Part::Mapped(mapped) = part else { panic!("a run") };
+        let all: usize = mapped.parts.iter().map(|p| p.bytes.len()).sum();
+        assert!(all < flac::SAMPLES_MAX + (1 << 20), "{all}");
+    }
+}
+
+/// Frames of a MiB of samples in 40 bytes.
+#[test]
+fn silence_that_would_fill_memory_stays_as_it_is() {
+    let frames: Vec<Vec<u8>> = (0..60_000).map(much_silence).collect();
+    let bytes = multiplex(&[flac_of(1, &LONG.0[4..42], &frames, 60_000)]);
+    let begin = std::time::Instant::now();
+    let (parts, doubt) = split(&bytes, &[0]);
+    assert!(doubt.is_some());
+    assert!(parts_of(&parts, ESSENCE).iter().all(|p| p.form == Form::Bytes));
+    assert!(begin.elapsed().as_secs() < 5);
+}
+
+/// What version 2 makes of FLAC: a change here takes a new version.
+#[test]
+fn version_2_stays_as_it_is() {
+    let (file, front) = a_real_file();
+    let mut frames = frames_of(&file, front);
+    frames.truncate(12);
+    let words = vorbis(3, 20_000, 0, 5000);
+    let bytes = multiplex(&[words, flac_of(1, &file[4..42], &frames, 7000)]);
+    let mut all = Vec::new();
+    for part in split(&bytes, &[]).0 {
+        let Part::Mapped(mapped) = part else { panic!("a run") };
+        all.extend(format!("{:?} {}", mapped.how, mapped.bytes).bytes());
+        all.extend(mapped.parameters);
+        for part in mapped.parts {
+            all.extend([part.stream, u8::from(part.cut)]);
+            all.extend(part.bytes);
+        }
+    }
+    let check = Keys::new([0; 32], 0).keyed_check(&all)[..8].iter().map(|b| format!("{b:02x}")).collect::<String>();
+    assert_eq!((all.len(), &check[..]), (221_320, "090f5e12daad1d04"));
+}
+
 fn a_source() -> impl Strategy<Value = Source> {
     let bytes = prop_oneof![0..5000_usize, 500_000..1_500_000_usize];
     let picture = prop_oneof![0..100_usize, 20_000..60_000_usize];
-    (any::<u32>(), bytes, picture, prop_oneof![Just(1_usize), 200..6000_usize, 30_000..70_000_usize], 0..5_usize)
-        .prop_map(|(serial, bytes, picture, page_bytes, headers)| Source {
-            headers,
-            ..vorbis(serial, bytes, picture, page_bytes)
-        })
+    let page_bytes = prop_oneof![Just(1_usize), 200..6000_usize, 30_000..70_000_usize, Just(usize::MAX / 4)];
+    (any::<u32>(), bytes, picture, page_bytes, 0..5_usize, any::<bool>()).prop_map(
+        |(serial, bytes, picture, page_bytes, headers, is_flac)| {
+            if is_flac {
+                let mut sum = 0;
+                let some = LONG_FRAMES.iter().skip(bytes % 50).take_while(|f| {
+                    sum += f.len();
+                    sum < bytes
+                });
+                let frames: Vec<_> = some.cloned().collect();
+                return flac_of(serial, &LONG.0[4..42], &frames, page_bytes);
+            }
+            Source { headers, ..vorbis(serial, bytes, picture, page_bytes.min(100_000)) }
+        },
+    )
 }
 
 proptest! {

@@ -283,3 +283,20 @@ fn a_chunk_counts_for_the_format_that_had_it_first() {
     let opaque = of(&both, 0).unwrap();
     assert!(opaque.chunks.plain_bytes < opaque.bytes / 2, "{both:?}");
 }
+
+#[test]
+fn a_recording_is_stored_once_whatever_container_its_flac_is_in() {
+    let bench = Bench::new(1);
+    let mut added = Vec::new();
+    for (name, bytes) in crate::media::testing::one_recording() {
+        added.push((name, bytes.len() as u64, bench.backup(name, &bytes).counts.data_added));
+    }
+    let [wav, flac, remuxes @ ..] = added.as_slice() else { panic!("{added:?}") };
+    assert!(wav.2 > wav.1 / 2, "{added:?}");
+    // 8 KiB of it are padding.
+    assert!(flac.2 < 8192 + flac.1 / 100, "{added:?}");
+    for (_, bytes, new) in remuxes {
+        assert!(*new < bytes / 100, "{added:?}");
+    }
+    adds_up(&stats(&bench));
+}

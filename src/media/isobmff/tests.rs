@@ -1,0 +1,214 @@
+//! Tests of FLAC in ISO base media files; what films are is tested with the other containers.
+
+use super::super::demux::decisions;
+use super::super::film::{Frame, cover, full, mp4_box, numbers, track, trak, video_entry};
+use super::super::flac::tests::{FRONT, a_long_file, a_real_file, frames_of, much_silence, native};
+use super::super::testing::{collect_parts, head, noise, streams, without_tail};
+use super::super::{Part, open as open_any};
+use super::*;
+use proptest::prelude::*;
+use std::sync::LazyLock;
+
+/// FLAC of some MiB, and its samples.
+static LONG: LazyLock<(Vec<u8>, Vec<u8>)> = LazyLock::new(|| a_long_file(77, 3 << 20, true));
+static LONG_FRAMES: LazyLock<Vec<Frame>> = LazyLock::new(|| film_of(&frames_of(&LONG.0, FRONT)));
+
+/// Frames of the second track.
+fn film_of(frames: &[Vec<u8>]) -> Vec<Frame> {
+    frames.iter().map(|f| Frame { track: 1, key: true, bytes: f.clone() }).collect()
+}
+
+fn flac_entry() -> Vec<u8> {
+    mp4_box(b"fLaC", &[&[0; 28][..], &full(b"dfLa", 0, &[&[0x80, 0, 0, 34][..], &[0; 34]].concat())].concat())
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Tables {
+    First,
+    Last,
+    /// Of fragments of so many frames.
+    Fragments(usize),
+}
+
+/// A file of frames, perhaps with video.
+fn mp4(film: &[Frame], tables: Tables, udta: &[u8]) -> Vec<u8> {
+    let ftyp = mp4_box(b"ftyp", b"isom\0\0\x02\0isomiso2");
+    let has_video = film.iter().any(|f| f.track == 0);
+    let video = video_entry(b"avc1", 720, &mp4_box(b"avcC", &[1, 66, 0, 30, 0xff]));
+    let movie = |frames: &[Frame], places: &[u32], more: &[u8]| {
+        let mut all = full(b"mvhd", 0, &[0; 96]);
+        if has_video {
+            all.extend(trak(frames, 0, &video, places));
+        }
+        all.extend(trak(frames, 1, &flac_entry(), places));
+        mp4_box(b"moov", &[&all, udta, more].concat())
+    };
+    let whole = |first: usize| {
+        let mut at = first as u32;
+        let mut place = |frame: &Frame| {
+            at += frame.bytes.len() as u32;
+            at - frame.bytes.len() as u32
+        };
+        let places: Vec<u32> = film.iter().map(&mut place).collect();
+        movie(film, &places, &[])
+    };
+    let data: Vec<u8> = film.iter().flat_map(|f| f.bytes.clone()).collect();
+    match tables {
+        Tables::First => [ftyp.clone(), whole(ftyp.len() + whole(0).len() + 8), mp4_box(b"mdat", &data)].concat(),
+        Tables::Last => [ftyp.clone(), mp4_box(b"mdat", &data), whole(ftyp.len() + 8)].concat(),
+        Tables::Fragments(each) => {
+            let extends = mp4_box(b"mvex", &full(b"trex", 0, &numbers([2, 1, 0, 0, 0])));
+            let mut file = [ftyp, movie(&[], &[], &extends)].concat();
+            for part in film.chunks(each) {
+                let sizes: Vec<u32> = part.iter().map(|f| f.bytes.len() as u32).collect();
+                let run = numbers([sizes.len() as u32, 77].into_iter().chain(sizes));
+                let traf = [full(b"tfhd", 0x2_0000, &numbers([2])), full(b"trun", 0x201, &run)].concat();
+                file.extend(mp4_box(b"moof", &[full(b"mfhd", 0, &[0; 4]), mp4_box(b"traf", &traf)].concat()));
+                file.extend(mp4_box(b"mdat", &track(part, 1)));
+            }
+            file
+        }
+    }
+}
+
+/// A FLAC file whose metadata has so many bytes, in MP4.
+pub(in super::super) fn remux(file: &[u8], front: usize) -> Vec<u8> {
+    mp4(&film_of(&frames_of(file, front)), Tables::Last, &[])
+}
+
+const ALL: [Tables; 4] = [Tables::First, Tables::Last, Tables::Fragments(11), Tables::Fragments(100)];
+
+fn split(file: &[u8]) -> (Vec<Part>, Option<&'static str>) {
+    let (parts, doubt) = collect_parts(open_any(head(file)), file, &[]);
+    for windows in [&[0][..], &[700_001, 64]] {
+        let again = collect_parts(open_any(without_tail(file)), file, windows);
+        assert!(again == (parts.clone(), doubt), "{windows:?}");
+    }
+    (parts, doubt)
+}
+
+#[test]
+fn flac_alone_is_what_the_file_is_wherever_the_tables_are() {
+    let (samples, chosen) = native(&LONG.0);
+    for tables in ALL {
+        for udta in [vec![], cover(50_000)] {
+            let file = mp4(&LONG_FRAMES, tables, &udta);
+            let (parts, doubt) = split(&file);
+            assert_eq!(doubt, None);
+            let of = streams(&file, &parts);
+            assert!(of[&ESSENCE] == samples, "{tables:?}");
+            assert!(of[&decisions(ESSENCE)] == chosen, "{tables:?}");
+        }
+    }
+}
+
+#[test]
+fn a_real_file_in_mp4_has_the_samples_of_the_file() {
+    let (file, front) = a_real_file();
+    let frames = film_of(&frames_of(&file, front));
+    for tables in ALL {
+        let mp4 = mp4(&frames, tables, &[]);
+        let of = streams(&mp4, &split(&mp4).0);
+        assert!((&of[&ESSENCE], &of[&decisions(ESSENCE)]) == (&native(&file).0, &native(&file).1));
+    }
+}
+
+/// Where the tables come last it would not be known.
+#[test]
+fn flac_beside_video_stays_as_it_is() {
+    let mut film = super::super::film::film(super::super::film::Video::Avc, 150, 9000);
+    let mut frames = LONG_FRAMES.iter().cycle();
+    for frame in film.iter_mut().filter(|f| f.track == 1) {
+        frame.bytes = frames.next().unwrap().bytes.clone();
+    }
+    let first = mp4(&film, Tables::First, &[]);
+    let of = streams(&first, &split(&first).0);
+    assert!(of[&essence(0)] == track(&film, 0) && of[&essence(1)] == track(&film, 1));
+}
+
+#[test]
+fn frames_that_do_not_tell_their_bits_stay_as_they_are() {
+    let (file, _) = a_long_file(5, 500_000, false);
+    let frames = film_of(&frames_of(&file, FRONT));
+    for tables in [Tables::First, Tables::Last] {
+        let mp4 = mp4(&frames, tables, &[]);
+        assert!(streams(&mp4, &split(&mp4).0)[&ESSENCE] == file[FRONT..], "{tables:?}");
+    }
+}
+
+#[test]
+fn what_is_no_frame_ends_the_samples() {
+    let mut frames = LONG_FRAMES.clone();
+    let at = frames.len() / 2;
+    frames[at].bytes[30] ^= 1;
+    for tables in [Tables::First, Tables::Last] {
+        let file = mp4(&frames, tables, &[]);
+        let (parts, doubt) = split(&file);
+        assert_eq!(doubt, Some("isobmff: something behind frames of FLAC"));
+        let of = streams(&file, &parts);
+        let rest: usize = frames[at..].iter().map(|f| f.bytes.len()).sum();
+        assert!(LONG.1.starts_with(&of[&ESSENCE][..of[&ESSENCE].len() - rest]));
+        assert!(of[&ESSENCE].len() - rest > LONG.1.len() / 3);
+    }
+}
+
+#[test]
+fn a_file_that_ends_within_a_frame_keeps_what_came_before() {
+    let file = mp4(&LONG_FRAMES, Tables::Last, &[]);
+    for cut in [2_000_000, 500_000, 100_000] {
+        let (parts, doubt) = split(&file[..cut]);
+        assert!(doubt.is_some());
+        let of = streams(&file[..cut], &parts);
+        assert!(of.contains_key(&decisions(ESSENCE)));
+        let same = of[&ESSENCE].iter().zip(&LONG.1).take_while(|(a, b)| a == b).count();
+        assert!(of[&ESSENCE].len() - same < 40_000);
+    }
+}
+
+/// Boxes that begin with a header of a frame that would have a MiB.
+#[test]
+fn frames_that_are_none_are_not_looked_at_for_long() {
+    let front = mp4_box(b"ftyp", b"isom\0\0\x02\0isomiso2");
+    let one = mp4_box(b"mdat", &much_silence(0)[..20]);
+    let silence = film_of(&(0..60_000).map(much_silence).collect::<Vec<_>>());
+    for file in [[front, one.repeat(60_000)].concat(), mp4(&silence, Tables::Last, &[])] {
+        let begin = std::time::Instant::now();
+        let _ = split(&file);
+        assert!(begin.elapsed().as_secs() < 20, "{:?}", begin.elapsed());
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(32))]
+
+    /// Covering, the way back and windows are checked in `collect_parts`.
+    #[test]
+    fn mutated_files_are_covered_alike_in_any_windows(
+        tables in prop::sample::select(ALL.to_vec()),
+        from in 0..100_usize,
+        count in prop_oneof![0..20_usize, 150..300_usize],
+        flips in prop::collection::vec((any::<prop::sample::Index>(), any::<bool>(), any::<u8>()), 0..8),
+        put_in in prop::option::of((any::<prop::sample::Index>(), 0..200_000_usize)),
+        cut_short in prop::option::of(any::<prop::sample::Index>()),
+        windows in prop::collection::vec(prop_oneof![0..64_usize, 0..1_000_000_usize], 1..6),
+    ) {
+        let frames: Vec<_> = LONG_FRAMES.iter().skip(from).take(count).cloned().collect();
+        let mut bytes = mp4(&frames, tables, &[]);
+        for (at, front, value) in flips {
+            let at = at.index(bytes.len());
+            let at = if front { at % 700 % bytes.len() } else { at };
+            bytes[at] = value;
+        }
+        if let Some((at, n)) = put_in {
+            let at = at.index(bytes.len());
+            bytes.splice(at..at, noise(n));
+        }
+        if let Some(at) = cut_short {
+            bytes.truncate(at.index(bytes.len()));
+        }
+        let (whole, doubt) = collect_parts(open_any(head(&bytes)), &bytes, &[]);
+        let (parts, again) = collect_parts(open_any(without_tail(&bytes)), &bytes, &windows);
+        prop_assert!(whole == parts);
+        prop_assert_eq!(doubt, again);
+    }
+}

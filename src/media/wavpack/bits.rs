@@ -5,8 +5,8 @@
 //! 1. Behind the end the reader finds zeros, and says that it is there: what was read is then worth nothing.
 //! 2. The writer never holds more than its bound and what was reserved.
 
-/// Reads bits.
-#[derive(Clone, Debug)]
+/// Reads bits. Rare steps take it by value, so that it lives in registers.
+#[derive(Clone, Copy, Debug)]
 pub(super) struct BitReader<'a> {
     bytes: &'a [u8],
     /// The next byte to load; beyond the end it counts on.
@@ -37,18 +37,20 @@ impl<'a> BitReader<'a> {
             self.at += ((63 - self.held) >> 3) as usize;
             self.held |= 56;
         } else {
-            self.refill_at_end();
+            *self = self.refilled_at_end();
         }
     }
 
     #[cold]
-    fn refill_at_end(&mut self) {
+    #[inline(never)]
+    fn refilled_at_end(mut self) -> BitReader<'a> {
         while self.held < 56 {
             let byte = u64::from(self.bytes.get(self.at).copied().unwrap_or(0));
             self.bits |= byte << self.held;
             self.at += 1;
             self.held += 8;
         }
+        self
     }
 
     /// The bits to come: so many as [`BitReader::refill`] holds, less those taken since.
@@ -94,64 +96,81 @@ impl<'a> BitReader<'a> {
 /// Writes bits. What it holds is at most `max` bytes and some.
 #[derive(Debug, Default)]
 pub(super) struct BitWriter {
-    /// Whole bytes up to `at`, then room.
+    /// Whole bytes up to a place, then room.
     out: Vec<u8>,
+    place: Place,
+    max: usize,
+}
+
+/// Where writing goes on.
+#[derive(Clone, Copy, Debug, Default)]
+struct Place {
     at: usize,
     /// Bits that do not fill a byte, from the bottom.
     bits: u64,
     /// Below 8.
     held: u32,
-    max: usize,
 }
 
 /// Room that a step may use without asking again.
 const ROOM: usize = 64;
 
-impl BitWriter {
-    /// Begins anew, with room that is there already, for at most `max` bytes.
-    pub fn begin(&mut self, max: usize) {
-        (self.at, self.bits, self.held, self.max) = (0, 0, 0, max);
-    }
+/// Room to write into.
+#[derive(Debug)]
+pub(super) struct Sink<'a> {
+    out: &'a mut [u8],
+    place: Place,
+}
 
-    /// Makes room for so many bytes more. False beyond the bound.
-    pub fn reserve(&mut self, bytes: usize) -> bool {
-        if self.at > self.max {
-            return false;
-        }
-        let needed = self.at + bytes + ROOM;
-        if needed > self.out.len() {
-            self.out.resize(needed.max((2 * self.out.len()).min(self.max + ROOM)), 0);
-        }
-        true
-    }
-
-    /// Writes up to 56 bits of `value`, which has no others. There must be room; else nothing more is written.
+impl Sink<'_> {
+    /// Writes up to 56 bits of `value`, which has no others. Beyond the room, nothing is written.
     #[inline(always)]
     pub fn put(&mut self, count: u32, value: u64) {
         debug_assert!(count <= 56 && value >> count == 0);
-        self.bits |= value << self.held; // held < 8
-        if let Some(place) = self.out.get_mut(self.at..).and_then(<[u8]>::first_chunk_mut::<8>) {
-            *place = self.bits.to_le_bytes();
+        let Place { at, bits, held } = &mut self.place;
+        *bits |= value << *held; // below 8
+        if let Some(room) = self.out.get_mut(*at..).and_then(<[u8]>::first_chunk_mut::<8>) {
+            *room = bits.to_le_bytes();
         }
-        let held = self.held + count;
-        self.at += (held >> 3) as usize;
-        self.bits >>= held & !7; // at most 56
-        self.held = held & 7;
+        let all = *held + count;
+        *at += (all >> 3) as usize;
+        *bits >>= all & !7; // at most 56
+        *held = all & 7;
+    }
+}
+
+impl BitWriter {
+    /// Begins anew, with room that is there already, for at most `max` bytes.
+    pub fn begin(&mut self, max: usize) {
+        (self.place, self.max) = (Place::default(), max);
+    }
+
+    /// Writes up to so many bytes. `None` beyond the bound.
+    #[inline(always)]
+    pub fn write<T>(&mut self, bytes: usize, write: impl FnOnce(&mut Sink<'_>) -> T) -> Option<T> {
+        if self.place.at > self.max {
+            return None;
+        }
+        let needed = self.place.at + bytes + ROOM;
+        if needed > self.out.len() {
+            self.out.resize(needed.max((2 * self.out.len()).min(self.max + ROOM)), 0);
+        }
+        let mut sink = Sink { out: &mut self.out, place: self.place };
+        let written = write(&mut sink);
+        self.place = sink.place;
+        Some(written)
     }
 
     /// Fills up to the next even byte with zeros, or ones. False beyond the bound.
     pub fn end(&mut self, zeros: bool) -> bool {
-        if !self.reserve(2) {
-            return false;
-        }
-        let count = (16 - (self.at % 2 * 8) as u32 - self.held) % 16; // held < 8
-        self.put(count, if zeros { 0 } else { (1 << count) - 1 });
-        self.at <= self.max
+        let count = (16 - (self.place.at % 2 * 8) as u32 - self.place.held) % 16; // held is below 8
+        let filled = self.write(2, |sink| sink.put(count, if zeros { 0 } else { (1 << count) - 1 }));
+        filled.is_some() && self.place.at <= self.max
     }
 
     /// Whole bytes so far.
     pub fn bytes(&self) -> &[u8] {
-        self.out.get(..self.at).unwrap_or_default()
+        self.out.get(..self.place.at).unwrap_or_default()
     }
 }
 
@@ -165,11 +184,12 @@ mod tests {
         fn what_was_written_is_read(items in prop::collection::vec((0..33_u32, any::<u32>()), 0..200), zeros: bool) {
             let mut w = BitWriter::default();
             w.begin(1 << 20);
-            assert!(w.reserve(4 * items.len()));
             let low = |count: u32, value: u32| u64::from(value) & ((1 << count) - 1);
-            for &(count, value) in &items {
-                w.put(count, low(count, value));
-            }
+            w.write(4 * items.len(), |sink| {
+                for &(count, value) in &items {
+                    sink.put(count, low(count, value));
+                }
+            });
             prop_assert!(w.end(zeros));
             let bytes = w.bytes();
             prop_assert!(bytes.len() % 2 == 0);
@@ -206,9 +226,7 @@ mod tests {
         let mut w = BitWriter::default();
         w.begin(1000);
         for _ in 0..10_000 {
-            if w.reserve(7) {
-                w.put(56, 0);
-            }
+            w.write(7, |sink| sink.put(56, 0));
         }
         assert!(w.bytes().len() < 1100 && w.out.len() < 2000 && !w.end(true));
     }

@@ -62,7 +62,7 @@ const LOWER_STREAM_NEW: u8 = 0x2c;
 const CHECKSUM: u8 = 0x2f;
 
 /// Bytes of the checksum that a stream of lower bits begins with.
-pub(super) const LOWER_CHECK: usize = 4;
+const LOWER_CHECK: usize = 4;
 
 const ODD_INDEX: u8 = 1;
 const ODD_TOTAL: u8 = 2;
@@ -310,8 +310,8 @@ pub(super) struct Apart<'a> {
     /// But for how the bitstreams are filled up, which is told by the bits of its first byte.
     pub text: Vec<u8>,
     pub bits: &'a [u8],
-    /// Behind the checksum.
-    pub lower: Option<&'a [u8]>,
+    /// The stream of lower bits, behind its checksum.
+    pub lower: Option<(u32, &'a [u8])>,
 }
 
 impl<'a> Apart<'a> {
@@ -353,13 +353,13 @@ impl<'a> Apart<'a> {
                     std::mem::replace(&mut has_bits, true)
                 }
                 Place::LowerStream => {
-                    let bits = part.content.get(LOWER_CHECK..).ok_or("wavpack: a bitstream that is too short")?;
+                    let stream = part.content.split_first_chunk::<LOWER_CHECK>();
+                    let (crc, bits) = stream.ok_or("wavpack: a bitstream that is too short")?;
                     part.content = &[];
                     if part.is_new() {
-                        // The width stands in the text, the way that the bits are read does not depend on it.
                         part.content = bits.get(..1).ok_or("wavpack: a bitstream that is too short")?;
                     }
-                    apart.lower.replace(bits).is_some()
+                    apart.lower.replace((u32::from_le_bytes(*crc), bits)).is_some()
                 }
                 Place::Checksum => {
                     let before = block.get(..at).unwrap_or_default();

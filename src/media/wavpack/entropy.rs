@@ -18,7 +18,7 @@
 //! 1. [`decode`] takes nothing that [`Encoder`] would not write for the numbers it gives.
 //! 2. Work is linear in the numbers, whatever the bits are.
 
-use super::bits::{BitReader, BitWriter};
+use super::bits::{BitReader, BitWriter, Sink};
 
 /// Ones of a count that are written as such.
 const ONES_MAX: u32 = 16;
@@ -48,7 +48,8 @@ fn down<const K: u32>(median: &mut u32) {
     *median = median.wrapping_sub((median.wrapping_add((128 >> K) - 2) >> (7 - K)).wrapping_mul(2));
 }
 
-#[derive(Clone)]
+/// Rare steps take it by value, so that it lives in registers.
+#[derive(Clone, Copy)]
 struct Decoder<'a> {
     bits: BitReader<'a>,
     medians: [Medians; 2],
@@ -77,32 +78,35 @@ impl Decoder<'_> {
         }
     }
 
+    /// Reads a count that begins with so many ones.
     #[cold]
-    fn long_count(&mut self, ones: u32) -> u32 {
+    #[inline(never)]
+    fn long_count(mut self, ones: u32) -> (Self, u32) {
         self.bad |= ones > ONES_MAX;
         self.bits.pass(ONES_MAX + 1);
         let more = self.elias();
         self.bits.refill();
-        more.saturating_add(ONES_MAX)
+        (self, more.saturating_add(ONES_MAX))
     }
 
-    /// Where a run may be. True if the number is a zero of one.
+    /// Reads where a run may be. True if the number is a zero of one.
     #[cold]
-    fn quiet(&mut self) -> bool {
-        if self.run > 0 {
-            self.run -= 1;
-            return true;
-        }
-        if !std::mem::take(&mut self.behind_run) {
-            self.run = self.elias();
-            if self.run > 0 {
-                self.run -= 1;
-                self.medians = [[0; 3]; 2];
-                self.behind_run = true;
-                return true;
+    #[inline(never)]
+    fn quiet(mut self) -> (Self, bool) {
+        if self.run == 0 {
+            if std::mem::take(&mut self.behind_run) {
+                return (self, false);
             }
+            self.run = self.elias();
+            if self.run == 0 {
+                self.bits.refill();
+                return (self, false);
+            }
+            self.medians = [[0; 3]; 2];
+            self.behind_run = true;
         }
-        false
+        self.run -= 1;
+        (self, true)
     }
 
     #[inline(always)]
@@ -114,17 +118,18 @@ impl Decoder<'_> {
             self.even = false;
         } else {
             if self.medians[0][0] < 2 && self.medians[1][0] < 2 && self.odd == 0 {
-                if self.quiet() {
+                let is_zero;
+                (*self, is_zero) = self.quiet();
+                if is_zero {
                     return 0;
                 }
                 is_zero_bad = true;
-                self.bits.refill();
             }
             let mut count = self.bits.peek().trailing_ones();
             if count < ONES_MAX {
                 self.bits.pass(count + 1);
             } else {
-                count = self.long_count(count);
+                (*self, count) = self.long_count(count);
             }
             zone = (count >> 1) + self.odd;
             self.odd = count & 1;
@@ -162,11 +167,11 @@ impl Decoder<'_> {
             let width = 32 - most.leading_zeros(); // 1 to 28
             let short = (1_u32 << width) - size;
             code = bits as u32 & ((1 << (width - 1)) - 1);
-            count = width - 1;
-            if code >= short {
-                code = 2 * code - short + (bits >> count & 1) as u32;
-                count = width;
-            }
+            // Without a branch, which nothing could foresee.
+            let long = u32::from(code >= short);
+            let more = code.wrapping_sub(short).wrapping_add((bits >> (width - 1) & 1) as u32);
+            code = code.wrapping_add(more & long.wrapping_neg());
+            count = width - 1 + long;
         }
         let sign = (bits >> count & 1) as u32;
         self.bits.pass(count + 1); // at most 29 behind 17
@@ -190,7 +195,7 @@ pub(super) fn decode<const C: usize>(bytes: &[u8], medians: [Medians; 2], frames
     let mut decoder =
         Decoder { bits: BitReader::new(bytes), medians, odd: 0, even: false, run: 0, behind_run: false, bad: false };
     for frames in frames.chunks_mut(GO) {
-        let mut d = decoder.clone(); // so that it lives in registers
+        let mut d = decoder;
         for frame in frames {
             for (channel, number) in frame.iter_mut().enumerate() {
                 *number = d.next(channel);
@@ -210,11 +215,10 @@ pub(super) fn decode<const C: usize>(bytes: &[u8], medians: [Medians; 2], frames
 #[derive(Debug, Default)]
 pub(super) struct Encoder {
     bits: BitWriter,
-    state: State,
 }
 
-/// What stands between two numbers.
-#[derive(Clone, Debug, Default)]
+/// What stands between two numbers. Rare steps take it by value, so that it lives in registers.
+#[derive(Clone, Copy, Debug, Default)]
 struct State {
     medians: [Medians; 2],
     /// Zeros so far.
@@ -228,66 +232,70 @@ struct State {
     place_bits: u32,
 }
 
+/// Bits to write, up to 56 at once, with their number.
+type Bits = (u32, u64);
+
+fn elias(value: u64) -> [Bits; 2] {
+    let value = value.min(u32::MAX.into()); // more is never written as it was, and so found to be wrong
+    let width = 64 - value.leading_zeros();
+    let below = width.saturating_sub(1);
+    [(width + 1, (1 << width) - 1), (below, value & ((1 << below) - 1))]
+}
+
 impl State {
-    fn elias(bits: &mut BitWriter, value: u64) {
-        let value = value.min(u32::MAX.into()); // more is never written as it was, and so found to be wrong
-        let width = 64 - value.leading_zeros();
-        bits.put(width + 1, (1 << width) - 1);
-        if width > 1 {
-            bits.put(width - 1, value & ((1 << (width - 1)) - 1));
-        }
-    }
-
+    /// A number held back whose count is long.
     #[cold]
-    fn end_run(&mut self, bits: &mut BitWriter) {
-        State::elias(bits, self.run.into());
-        self.run = 0;
-    }
-
-    #[cold]
-    fn put_long(&self, bits: &mut BitWriter, count: u64) {
-        bits.put(ONES_MAX + 1, (1 << ONES_MAX) - 1);
-        State::elias(bits, count - u64::from(ONES_MAX));
-        bits.put(self.place_bits, self.place);
+    #[inline(never)]
+    fn long(self, count: u64) -> [Bits; 4] {
+        let [a, b] = elias(count - u64::from(ONES_MAX)); // at least that
+        [(ONES_MAX + 1, (1 << ONES_MAX) - 1), a, b, (self.place_bits, self.place)]
     }
 
     /// Writes the number that is held back.
     #[inline(always)]
-    fn put_held(&self, bits: &mut BitWriter, count: u64) {
+    fn put_held(&self, sink: &mut Sink<'_>, count: u64) {
         if count < u64::from(ONES_MAX) {
             // At most 16 and 29 bits.
-            bits.put(count as u32 + 1 + self.place_bits, self.place << (count + 1) | ((1 << count) - 1));
+            sink.put(count as u32 + 1 + self.place_bits, self.place << (count + 1) | ((1 << count) - 1));
         } else {
-            self.put_long(bits, count);
+            for (count, bits) in self.long(count) {
+                sink.put(count, bits);
+            }
         }
     }
 
-    /// True if the number is a zero of a run.
+    /// The state behind a number where a run may be, whether it is a zero of that, and what is written before it.
     #[cold]
-    fn quiet(&mut self, bits: &mut BitWriter, number: i32) -> bool {
+    #[inline(never)]
+    fn quiet(mut self, number: i32) -> (State, bool, [Bits; 2]) {
+        let mut bits = [(0, 0); 2];
         match (self.run > 0, number) {
-            (true, 0) => self.run += 1, // there are fewer than 2^20
+            (true, 0) => self.run += 1, // there are fewer than 2^28
             (true, _) => {
-                self.end_run(bits);
-                return false;
+                bits = elias(self.run.into());
+                self.run = 0;
             }
             (false, 0) => {
                 self.medians = [[0; 3]; 2];
                 self.run = 1;
             }
-            (false, _) => {
-                bits.put(1, 0);
-                return false;
-            }
+            (false, _) => bits[0].0 = 1,
         }
-        true
+        (self, number == 0, bits)
     }
 
     /// There must be room for [`NUMBER_BYTES`].
     #[inline(always)]
-    fn put(&mut self, bits: &mut BitWriter, channel: usize, number: i32) {
-        if self.medians[0][0] < 2 && self.medians[1][0] < 2 && !self.held && self.quiet(bits, number) {
-            return;
+    fn put(&mut self, sink: &mut Sink<'_>, channel: usize, number: i32) {
+        if self.medians[0][0] < 2 && self.medians[1][0] < 2 && !self.held {
+            let (is_zero, before);
+            (*self, is_zero, before) = self.quiet(number);
+            for (count, bits) in before {
+                sink.put(count, bits);
+            }
+            if is_zero {
+                return;
+            }
         }
         let sign = number >> 31;
         let value = (number ^ sign).cast_unsigned();
@@ -322,25 +330,23 @@ impl State {
         if most > 0 {
             let width = 32 - most.leading_zeros(); // 1 to 28
             let short = (1_u32 << width) - size;
-            place = value - low; // below the size
-            place_bits = width - 1;
-            if place >= short {
-                place += short;
-                // Its lowest bit comes last.
-                place = place >> 1 | (place & 1) << (width - 1);
-                place_bits = width;
-            }
+            let code = value - low; // below the size
+            // Without a branch, as above; the lowest bit of a long one comes last.
+            let long = u32::from(code >= short);
+            let code = code + (short & long.wrapping_neg()); // below 2^28
+            place = code >> long | (code & long) << (width - 1);
+            place_bits = width - 1 + long;
         }
         let place = u64::from(place) | u64::from(sign.cast_unsigned() & 1) << place_bits;
         let place_bits = place_bits + 1;
         if self.held {
             if zone == 0 {
-                self.put_held(bits, self.count);
-                bits.put(place_bits, place);
+                self.put_held(sink, self.count);
+                sink.put(place_bits, place);
                 self.held = false;
                 return;
             }
-            self.put_held(bits, self.count + 1);
+            self.put_held(sink, self.count + 1);
             zone -= 1;
         }
         self.held = true;
@@ -349,7 +355,7 @@ impl State {
 }
 
 impl Encoder {
-    /// Writes the numbers of `C` channels in turn and fills the stream up. False beyond `max` bytes; else the medians
+    /// Writes the numbers of `C` channels in turn and fills the stream up. `None` beyond `max` bytes; else the medians
     /// behind it.
     pub fn encode<const C: usize>(
         &mut self,
@@ -359,29 +365,27 @@ impl Encoder {
         max: usize,
     ) -> Option<[Medians; 2]> {
         self.bits.begin(max);
-        self.state = State { medians, ..State::default() };
+        let mut state = State { medians, ..State::default() };
         for frames in frames.chunks(GO) {
-            if !self.bits.reserve(frames.len() * C * NUMBER_BYTES) {
-                return None;
-            }
-            let mut state = self.state.clone(); // so that it lives in registers
-            for frame in frames {
-                for (channel, &number) in frame.iter().enumerate() {
-                    state.put(&mut self.bits, channel, number);
+            state = self.bits.write(frames.len() * C * NUMBER_BYTES, |sink| {
+                let mut state = state;
+                for frame in frames {
+                    for (channel, &number) in frame.iter().enumerate() {
+                        state.put(sink, channel, number);
+                    }
                 }
+                state
+            })?;
+        }
+        self.bits.write(2 * NUMBER_BYTES, |sink| {
+            if state.run > 0 {
+                elias(state.run.into()).map(|(count, bits)| sink.put(count, bits));
             }
-            self.state = state;
-        }
-        if !self.bits.reserve(2 * NUMBER_BYTES) {
-            return None;
-        }
-        if self.state.run > 0 {
-            self.state.end_run(&mut self.bits);
-        }
-        if self.state.held {
-            self.state.put_held(&mut self.bits, self.state.count);
-        }
-        self.bits.end(zeros).then_some(self.state.medians)
+            if state.held {
+                state.put_held(sink, state.count);
+            }
+        })?;
+        self.bits.end(zeros).then_some(state.medians)
     }
 
     /// What was written last.

@@ -105,34 +105,29 @@ impl Lower {
         (lost == 0 && is_right).then(|| bits.padding())?
     }
 
-    /// Makes numbers of samples, and writes the bitstream with its checksum in front. False beyond `max` bytes.
+    /// Makes numbers of samples and writes the bitstream, whose checksum is returned. `None`
+    /// beyond `max` bytes.
     pub fn remove(&self, samples: &mut [i32], zeros: bool, bits: &mut BitWriter, max: usize) -> Option<u32> {
         bits.begin(max);
         let mut crc = u32::MAX;
         if self.is_nothing() {
             return Some(crc);
         }
-        if !bits.reserve(8) {
-            return None;
-        }
         if let Some(Some(width)) = self.stream {
-            bits.put(5, u64::from(width & 31));
+            bits.write(1, |sink| sink.put(5, u64::from(width & 31)))?;
         }
         for samples in samples.chunks_mut(1024) {
-            if !bits.reserve(4 * samples.len()) {
-                return None;
-            }
-            for sample in samples {
-                *sample >>= self.shift;
-                crc = crc_of(crc, *sample);
-                *sample >>= self.filled;
-                let low = sample.cast_unsigned();
-                *sample >>= self.sent;
-                let count = self.bits_of(*sample); // at most `sent`
-                if count > 0 {
-                    bits.put(count, u64::from(low >> (self.sent - count) & ((1 << count) - 1)));
+            bits.write(4 * samples.len(), |sink| {
+                for sample in samples {
+                    *sample >>= self.shift;
+                    crc = crc_of(crc, *sample);
+                    *sample >>= self.filled;
+                    let low = sample.cast_unsigned();
+                    *sample >>= self.sent;
+                    let count = self.bits_of(*sample); // at most `sent`
+                    sink.put(count, u64::from((low >> (self.sent - count)) & ((1 << count) - 1)));
                 }
-            }
+            })?;
         }
         (self.stream.is_none() || bits.end(zeros)).then_some(crc)
     }

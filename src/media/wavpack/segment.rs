@@ -23,7 +23,7 @@
 //!    of 32 channels.
 
 use super::bits::BitWriter;
-use super::block::{Apart, Header, LOWER_CHECK, LOWER_ZEROS, Setup, Text, ZEROS};
+use super::block::{Apart, Header, LOWER_ZEROS, Setup, Text, ZEROS};
 use super::lower::Lower;
 use super::pcm::{self, Place};
 use super::{decorrelate, entropy};
@@ -230,7 +230,7 @@ fn take<const C: usize>(
     header: &Header,
     setup: &mut Setup,
     bits: &[u8],
-    (text, lower): (&Text<'_>, Option<&[u8]>),
+    (text, lower): (&Text<'_>, Option<(u32, &[u8])>),
     numbers: &mut [i32],
     (stored, place, to): (usize, Place, &mut [u8]),
 ) -> std::result::Result<(u8, u32), &'static str> {
@@ -249,13 +249,6 @@ fn take<const C: usize>(
     if crc(rows::<C>(numbers)) != header.crc {
         return Err("wavpack: a wrong CRC");
     }
-    let lower = match lower {
-        Some(lower) => {
-            let (crc, bits) = lower.split_first_chunk::<LOWER_CHECK>().ok_or("wavpack: a bitstream that is none")?;
-            Some((u32::from_le_bytes(*crc), bits))
-        }
-        None => None,
-    };
     let lower_zeros = low.apply(lower, numbers).ok_or("wavpack: lower bits that are none")?;
     let used = pcm::put(rows::<C>(numbers), stored, place, to).ok_or("wavpack: a sample beyond its bits")?;
     Ok((if decoded.zeros { ZEROS } else { 0 } | if lower_zeros { LOWER_ZEROS } else { 0 }, used))

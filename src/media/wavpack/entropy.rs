@@ -67,7 +67,7 @@ impl Decoder<'_> {
     fn elias(&mut self) -> u32 {
         self.bits.refill();
         let ones = self.bits.peek().trailing_ones();
-        if ones > 31 {
+        if ones > 32 {
             self.bad = true;
             return 0;
         }
@@ -86,7 +86,9 @@ impl Decoder<'_> {
         self.bits.pass(ONES_MAX + 1);
         let more = self.elias();
         self.bits.refill();
-        (self, more.saturating_add(ONES_MAX))
+        let count = more.checked_add(ONES_MAX);
+        self.bad |= count.is_none();
+        (self, count.unwrap_or_default())
     }
 
     /// Reads where a run may be. True if the number is a zero of one.
@@ -379,7 +381,9 @@ impl Encoder {
         }
         self.bits.write(2 * NUMBER_BYTES, |sink| {
             if state.run > 0 {
-                elias(state.run.into()).map(|(count, bits)| sink.put(count, bits));
+                for (count, bits) in elias(state.run.into()) {
+                    sink.put(count, bits);
+                }
             }
             if state.held {
                 state.put_held(sink, state.count);

@@ -50,8 +50,8 @@ pub const DECISIONS: StreamNumber = 2;
 /// A segment ends behind the first group from here on.
 const SOFT_BYTES: usize = 960 << 10;
 
-/// The longest group that is taken apart: what a window has beyond a segment.
-const GROUP_MAX: usize = WINDOW_MIN - SOFT_BYTES;
+/// The longest group that is taken apart: what a window has beyond a segment, so that it shows where a longer one ends.
+const GROUP_MAX: usize = WINDOW_MIN - SOFT_BYTES - HEADER;
 
 const _: () = assert!(BLOCK_MAX <= GROUP_MAX && TRAILING_MAX + HEADER <= WINDOW_MIN);
 
@@ -100,6 +100,15 @@ enum State {
     Plain,
 }
 
+/// What was given last.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Given {
+    #[default]
+    Wrapper,
+    Plain,
+    Segment,
+}
+
 /// What the next bytes are, by their headers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Next {
@@ -135,41 +144,38 @@ impl Group {
     }
 }
 
-/// The block that starts `rest`.
-fn block(rest: &[u8], last: bool) -> Result<(Header, &[u8]), Next> {
-    let header = match Header::read(rest) {
-        Some(header) => header,
-        None if rest.len() < HEADER && !last => return Err(Next::Short),
-        None => return Err(Next::Nothing("wavpack: no block")),
-    };
-    match rest.get(..header.bytes) {
-        Some(block) => Ok((header, block)),
-        None if last => Err(Next::Nothing("wavpack: the file ends within a block")),
-        None => Err(Next::Short),
+/// The header of the block that starts `rest`.
+fn header(rest: &[u8], last: bool) -> Result<Header, Next> {
+    match Header::read(rest) {
+        Some(header) => Ok(header),
+        None if rest.len() < HEADER && !last => Err(Next::Short),
+        None => Err(Next::Nothing("wavpack: no block")),
     }
 }
 
 /// Looks at what starts `rest`.
 fn look(rest: &[u8], last: bool) -> Next {
-    let first = match block(rest, last) {
-        Ok((first, _)) => first,
+    let first = match header(rest, last) {
+        Ok(first) => first,
         Err(next) => return next,
     };
-    if first.samples == 0 {
-        return Next::Metadata(first.bytes);
-    }
-    if let Some(reason) = first.flags.unfit() {
-        return Next::Kept(first.bytes, reason);
+    match rest.len() < first.bytes {
+        true if last => return Next::Nothing("wavpack: the file ends within a block"),
+        true => return Next::Short,
+        false if first.samples == 0 => return Next::Metadata(first.bytes),
+        false => {}
     }
     let mut group = Group { first, bytes: 0, channels: 0 };
     let broken = Next::Kept(first.bytes, "wavpack: blocks of some channels are missing");
-    let too_large = Next::Kept(first.bytes, "wavpack: blocks of too many channels");
     loop {
-        let (header, _) = match block(rest.get(group.bytes..).unwrap_or_default(), last) {
-            Ok(block) => block,
+        let header = match header(rest.get(group.bytes..).unwrap_or_default(), last) {
+            Ok(header) => header,
             Err(Next::Short) => return Next::Short,
             Err(_) => return broken,
         };
+        if let Some(reason) = header.flags.unfit() {
+            return Next::Kept(first.bytes, reason);
+        }
         let belongs = header.flags.is_first() == (group.bytes == 0)
             && (header.samples, header.index) == (first.samples, first.index)
             && header.flags.stored_bytes() == first.flags.stored_bytes();
@@ -178,13 +184,15 @@ fn look(rest: &[u8], last: bool) -> Next {
         }
         group.bytes += header.bytes;
         group.channels += header.flags.channels();
+        // By the header alone: no window need show a block that goes so far.
         if group.channels > CHANNELS_MAX || group.bytes > GROUP_MAX || group.pcm_bytes() > SAMPLES_MAX {
-            return too_large;
+            return Next::Kept(first.bytes, "wavpack: blocks of too many channels");
         }
-        match header.flags.unfit() {
-            Some(reason) => return Next::Kept(first.bytes, reason),
-            None if header.flags.is_last() => return Next::Group(group),
-            None => {}
+        match rest.len() < group.bytes {
+            true if last => return broken,
+            true => return Next::Short,
+            false if header.flags.is_last() => return Next::Group(group),
+            false => {}
         }
     }
 }
@@ -192,9 +200,10 @@ fn look(rest: &[u8], last: bool) -> Next {
 /// The blocks of a group, whose headers were looked at.
 fn blocks(mut rest: &[u8]) -> Vec<(Header, &[u8])> {
     let mut blocks = Vec::new();
-    while let Ok((header, block)) = block(rest, true) {
+    while let Some(header) = Header::read(rest) {
+        let Some((block, behind)) = rest.split_at_checked(header.bytes) else { break };
         blocks.push((header, block));
-        rest = rest.get(header.bytes..).unwrap_or_default();
+        rest = behind;
     }
     blocks
 }
@@ -237,6 +246,7 @@ struct WavPack {
     /// Bytes of a tag still to pass before `state` holds.
     left: u64,
     work: Work,
+    given: Given,
     /// Bytes of a sample in the stream; 0 before any sound, unless it can be told without.
     width: u8,
     /// What the samples so far are; none follow if it is not known.
@@ -292,11 +302,10 @@ impl WavPack {
                 } else {
                     self.take_apart(walk, first, rest);
                 }
-                self.spend(1);
             }
             Some(Plan::Other(Next::Metadata(bytes))) => {
                 walk.give(WRAPPER, bytes);
-                self.patience.earn(bytes as u64);
+                self.passed(Given::Wrapper, bytes);
             }
             Some(Plan::Other(Next::Kept(bytes, reason))) => {
                 self.give_up(State::Blocks, reason);
@@ -325,7 +334,7 @@ impl WavPack {
                 Err(reason) => {
                     self.give_up(State::Blocks, reason);
                     self.give_plain(walk, group.bytes);
-                    return self.spend(group.pcm_bytes() / LOOK_BYTES);
+                    return self.spend(1 + group.pcm_bytes() / LOOK_BYTES);
                 }
             }
         }
@@ -362,14 +371,25 @@ impl WavPack {
         self.form = Some(form);
         self.has_decisions = true;
         walk.map(Mapped { bytes: bytes as u64, how: WAVPACK_BLOCKS, parts, parameters });
-        self.patience.earn(bytes as u64);
+        self.passed(Given::Segment, bytes);
     }
 
     /// Gives bytes as they are.
     fn give_plain(&mut self, walk: &mut Walk<'_, '_>, bytes: usize) {
+        if bytes == 0 {
+            return;
+        }
         walk.give(ESSENCE, bytes);
-        self.patience.earn(bytes as u64);
         self.form = None;
+        self.passed(Given::Plain, bytes);
+    }
+
+    /// Counts what was given: each segment and each change costs a place in the recipe.
+    fn passed(&mut self, what: Given, bytes: usize) {
+        self.patience.earn(bytes as u64);
+        let is_more = what != Given::Segment && what == self.given;
+        self.given = what;
+        self.spend(usize::from(!is_more));
     }
 
     fn spend(&mut self, times: usize) {

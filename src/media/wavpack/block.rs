@@ -338,7 +338,7 @@ impl<'a> Apart<'a> {
         text.put_u32(header.samples);
         text.put_u32(header.flags.0);
         let mut r = Reader::new("a block", block.get(HEADER..).unwrap_or_default());
-        let mut has_bits = false;
+        let (mut has_bits, mut has_checksum) = (false, false);
         while r.left() > 0 {
             let at = HEADER + r.at();
             let mut part = Part::of_block(&mut r).map_err(|_| "wavpack: sub-blocks that do not fill their block")?;
@@ -362,12 +362,11 @@ impl<'a> Apart<'a> {
                     apart.lower.replace((u32::from_le_bytes(*crc), bits)).is_some()
                 }
                 Place::Checksum => {
-                    let before = block.get(..at).unwrap_or_default();
-                    let right = checksum(before, part.words);
-                    if !matches!(part.words, 1 | 2) || part.id & (ODD_SIZE | LONG_SIZE) != 0 {
-                        return Err("wavpack: a checksum of another size");
+                    let odd = !matches!(part.words, 1 | 2) || part.id & (ODD_SIZE | LONG_SIZE) != 0;
+                    if odd || std::mem::replace(&mut has_checksum, true) {
+                        return Err("wavpack: a checksum of another kind");
                     }
-                    if !right.starts_with(part.content) {
+                    if !checksum(block.get(..at).unwrap_or_default(), part.words).starts_with(part.content) {
                         return Err("wavpack: a wrong checksum");
                     }
                     false
@@ -498,8 +497,19 @@ impl<'a> Text<'a> {
         let (index, total) = (number(ODD_INDEX)?, number(ODD_TOTAL)?);
         let (version, samples, flags) = (r.u16()?, r.u32()?, Flags(r.u32()?));
         let mut parts = Vec::new();
+        let mut seen = [false; 3];
         while r.left() > 0 {
-            parts.push(Part::of_text(&mut r)?);
+            let part = Part::of_text(&mut r)?;
+            let once = match part.place() {
+                Place::Bitstream => seen.first_mut(),
+                Place::LowerStream => seen.get_mut(1),
+                Place::Checksum => seen.get_mut(2), // each is computed from all before it
+                Place::Text | Place::Wrapper => None,
+            };
+            if once.is_some_and(|seen| std::mem::replace(seen, true)) {
+                return Err(r.bad("a part that comes twice"));
+            }
+            parts.push(part);
         }
         Ok(Text { odd, index, total, version, samples, flags, parts })
     }

@@ -132,3 +132,59 @@ impl Lower {
         (self.stream.is_none() || bits.end(zeros)).then_some(crc)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn what_is_taken_off_is_put_back(
+            samples in prop::collection::vec(any::<i32>(), 0..60),
+            lower in (0..12_u8, 0..3_usize, 0..5_u8),
+            shift in 0..4_u32,
+            stream in prop_oneof![Just(None), Just(Some(None)), (0..32_u8).prop_map(|width| Some(Some(width)))],
+            zeros: bool,
+        ) {
+            let mut info = [lower.0, 0, 0, 0];
+            info[1 + lower.1] = lower.2;
+            let Some(low) = Lower::new(Some(info), shift, stream) else {
+                prop_assert!(lower.0 > 0 && stream.is_none());
+                return Ok(());
+            };
+            let (mut numbers, mut bits) = (samples.clone(), BitWriter::default());
+            let crc = low.remove(&mut numbers, zeros, &mut bits, 10_000).expect("room");
+            let mut back = numbers.clone();
+            let told = stream.map(|_| (crc, bits.bytes()));
+            let before = numbers.clone();
+            match low.apply(told, &mut back) {
+                // What was filled is as it was said to be, so numbers come back whatever the samples were.
+                Some(filled) => {
+                    prop_assert!(bits.bytes().is_empty() || !filled || zeros);
+                    let mut again = back.clone();
+                    let crc_again = low.remove(&mut again, zeros, &mut bits, 10_000);
+                    prop_assert_eq!(again, before);
+                    prop_assert!(stream.is_none() || crc_again == Some(crc));
+                }
+                // The checksum is that of the samples, which are others where what was filled is not what it should be.
+                None => prop_assert!(stream.is_some() && back != samples),
+            }
+        }
+    }
+
+    #[test]
+    fn bits_that_are_missing_are_refused() {
+        assert_eq!(Lower::new(Some([8, 0, 0, 0]), 0, None), None, "bits were left out: that is lossy");
+        assert_eq!(Lower::new(None, 0, Some(None)), None, "a stream that nothing says is there");
+        let low = Lower::new(Some([8, 0, 0, 0]), 0, Some(None)).expect("lower bits");
+        let mut numbers = [3, -3];
+        assert_eq!(low.apply(Some((0, &[1, 2])), &mut numbers), None, "a wrong checksum");
+        let crc = crc_of(crc_of(u32::MAX, 3 << 8 | 1), -3 << 8 | 2);
+        let mut numbers = [3, -3];
+        assert_eq!((low.apply(Some((crc, &[1, 2])), &mut numbers), numbers), (Some(false), [769, -766]));
+        // Beyond 32 bits nothing comes back.
+        let low = Lower::new(Some([0, 4, 0, 0]), 0, None).expect("lower bits");
+        assert_eq!(low.apply(None, &mut [1 << 28]), None);
+    }
+}

@@ -60,12 +60,7 @@ pub(super) fn get<const C: usize>(
     }
 }
 
-fn get_each<const W: usize, const C: usize>(
-    pcm: &[u8],
-    stored: usize,
-    place: Place,
-    samples: &mut [[i32; C]],
-) -> bool {
+fn get_each<const W: usize, const C: usize>(pcm: &[u8], stored: usize, place: Place, samples: &mut [[i32; C]]) -> bool {
     let shift = 32 - 8 * stored as u32; // 1 to 4
     let mut differ = 0;
     for (samples, frame) in samples.iter_mut().zip(pcm.chunks_exact(place.channels * W)) {

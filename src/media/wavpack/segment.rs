@@ -237,7 +237,8 @@ fn take<const C: usize>(
     let flags = header.flags;
     let info = flags.has_lower().then_some(setup.lower);
     let low = Lower::new(info, flags.shift(), text.lower_width()).ok_or("wavpack: lower bits are missing")?;
-    let decoded = entropy::decode(bits, setup.medians, rows::<C>(numbers)).ok_or("wavpack: a bitstream that is none")?;
+    let decoded =
+        entropy::decode(bits, setup.medians, rows::<C>(numbers)).ok_or("wavpack: a bitstream that is none")?;
     setup.medians = decoded.medians;
     decorrelate::restore(setup.passes(), rows::<C>(numbers));
     if C == 2 && flags.is_joint() {

@@ -236,7 +236,13 @@ fn blocks_of(random: &mut Random, kind: &Kind, groups: usize, index: u64) -> (Ve
 fn narrowed(pcm: &[u8], stored: usize) -> Vec<u8> {
     let used = pcm.chunks_exact(stored).map(|word| word.iter().take_while(|&&b| b == 0).count());
     let unused = used.min().unwrap_or(0).min(stored);
-    let width = if stored <= 2 { stored } else if unused == stored { 3 } else { (stored - unused).max(2) };
+    let width = if stored <= 2 {
+        stored
+    } else if unused == stored {
+        3
+    } else {
+        (stored - unused).max(2)
+    };
     pcm.chunks_exact(stored).flat_map(|word| &word[stored - width..]).copied().collect()
 }
 

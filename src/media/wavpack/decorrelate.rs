@@ -51,7 +51,7 @@ fn step<const AWAY: bool>(weight: i32, delta: i32, sample: i32, left: i32) -> i3
         weight + ((delta ^ sign) - sign) // see the invariants
     } else {
         let delta = if sample == 0 { 0 } else { delta };
-        let next = weight + delta - (2 * delta & sign);
+        let next = weight + delta - ((2 * delta) & sign);
         if left == 0 { weight } else { next }
     }
 }
@@ -144,14 +144,15 @@ impl<const C: usize, const HALF: bool> Work<C> for Near<C, HALF> {
 
     #[inline(always)]
     fn each<const AWAY: bool>(&mut self, frame: &mut [i32; C]) {
-        for c in 0..C {
+        // Of C channels each.
+        for (c, number) in frame.iter_mut().enumerate() {
             let sample = line::<HALF>(self.new[c], self.old[c]);
-            let (there, part) = (frame[c], part(self.weights[c], sample));
+            let (there, part) = (*number, part(self.weights[c], sample));
             self.old[c] = self.new[c];
             let left = if AWAY { there.wrapping_sub(part) } else { there };
             let whole = if AWAY { there } else { there.wrapping_add(part) };
             self.new[c] = whole;
-            frame[c] = if AWAY { left } else { whole };
+            *number = if AWAY { left } else { whole };
             self.weights[c] = step::<AWAY>(self.weights[c], self.delta, sample, left);
         }
     }
@@ -174,12 +175,13 @@ impl<const C: usize> Work<C> for Far<C> {
     #[inline(always)]
     fn each<const AWAY: bool>(&mut self, frame: &mut [i32; C]) {
         let before = self.ring[self.at % HISTORY];
-        for c in 0..C {
-            let (there, part) = (frame[c], part(self.weights[c], before[c]));
+        // Of C channels each.
+        for (c, number) in frame.iter_mut().enumerate() {
+            let (there, part) = (*number, part(self.weights[c], before[c]));
             let left = if AWAY { there.wrapping_sub(part) } else { there };
             let whole = if AWAY { there } else { there.wrapping_add(part) };
             self.ring[(self.at + self.term) % HISTORY][c] = whole;
-            frame[c] = if AWAY { left } else { whole };
+            *number = if AWAY { left } else { whole };
             self.weights[c] = step::<AWAY>(self.weights[c], self.delta, before[c], left);
         }
         self.at += 1;

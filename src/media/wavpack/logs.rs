@@ -32,7 +32,7 @@ const fn times(a: u64, b: u64) -> u64 {
 const EXP2: [u8; 256] = {
     let (mut table, mut x, mut i) = ([0; 256], 1_u64 << POINT, 0);
     while i < 256 {
-        table[i] = ((x >> (POINT - 9)) + 1 >> 1) as u8; // less 256, by the cast: below 2^9
+        table[i] = (((x >> (POINT - 9)) + 1) >> 1) as u8; // less 256, by the cast: below 2^9
         x = times(x, root_of_two(8));
         i += 1;
     }

@@ -23,7 +23,7 @@
 //!    of 32 channels.
 
 use super::bits::BitWriter;
-use super::block::{Apart, Header, LOWER_ZEROS, Setup, Text, ZEROS};
+use super::block::{Apart, BLOCK_MAX, Header, LOWER_ZEROS, Setup, Text, ZEROS};
 use super::lower::Lower;
 use super::pcm::{self, Place};
 use super::{decorrelate, entropy};
@@ -78,6 +78,9 @@ fn put_text(text: &[u8], expected: &[u8], out: &mut Vec<u8>) {
 /// Reads a text.
 fn text(r: &mut Reader<'_>, expected: &[u8]) -> Result<Vec<u8>> {
     let bytes = r.varint()?;
+    if bytes > BLOCK_MAX as u64 {
+        return Err(r.bad("a text that is longer than a block"));
+    }
     let mut text = Vec::new();
     while (text.len() as u64) < bytes {
         let same = r.varint()?;
@@ -192,8 +195,7 @@ impl Segment {
         if let Some(odd) = text.first_mut() {
             *odd |= filled;
         }
-        let none = Vec::new();
-        put_text(&text, self.expected.get(place).unwrap_or(&none), &mut self.decisions);
+        put_text(&text, self.expected.get(place).map_or(&[], Vec::as_slice), &mut self.decisions);
         self.total = header.total;
         let read = Text::read(&text).map_err(|_| "wavpack: metadata that cannot be")?;
         Ok(read.expected(&mut setup))
@@ -316,29 +318,34 @@ pub fn inverse(parameters: &[u8], parts: &[&[u8]], bytes: usize) -> Result<Vec<u
     let mut r = Reader::new("decisions of a WavPack segment", decisions);
     let (mut w, mut expected) = (Writers::default(), Vec::<Vec<u8>>::new());
     while !pcm.is_empty() {
-        let mut texts = Vec::new();
-        let mut channels = 0;
+        let (mut texts, mut text_bytes) = (Vec::new(), 0);
+        let (mut channels, mut frames, mut begins) = (0, 0, index);
         loop {
-            let none = Vec::new();
-            let text = text(&mut r, expected.get(texts.len()).unwrap_or(&none))?;
-            let flags = Text::read(&text)?.flags;
+            let text = text(&mut r, expected.get(texts.len()).map_or(&[], Vec::as_slice))?;
+            let read = Text::read(&text)?;
+            if texts.is_empty() {
+                (frames, begins) = (read.samples as usize, read.index.unwrap_or(index)); // of 32 bits
+            }
+            let flags = read.flags;
+            if read.samples as usize != frames || flags.stored_bytes() < width {
+                return Err(r.bad("blocks of other samples"));
+            }
             channels += flags.channels();
+            text_bytes += text.len();
             texts.push(text);
-            if channels > CHANNELS_MAX || text_is_long(&texts, bytes) {
+            if channels > CHANNELS_MAX || text_bytes > bytes {
                 return Err(r.bad("a group of too many blocks"));
             }
             if flags.is_last() {
                 break;
             }
         }
-        let texts = texts.iter().map(|text| Text::read(text)).collect::<Result<Vec<_>>>()?;
-        let frames = texts.first().map_or(0, |text| text.samples as usize); // there is one
-        let alike = texts.iter().all(|text| text.samples as usize == frames && text.flags.stored_bytes() >= width);
         let group = frames.checked_mul(channels * width).and_then(|bytes| pcm.split_at_checked(bytes));
-        let (group, rest) = group.filter(|_| alike && frames > 0).ok_or_else(|| r.bad("blocks of other samples"))?;
+        let (group, rest) = group.filter(|_| frames > 0).ok_or_else(|| r.bad("more samples than there are"))?;
         pcm = rest;
         let (mut next, mut first) = (Vec::with_capacity(texts.len()), 0);
         for text in &texts {
+            let text = &Text::read(text)?;
             let mut setup = text.setup().ok_or_else(|| r.bad("metadata that no block has"))?;
             let (coded, own) = (text.flags.coded_channels(), text.flags.channels());
             let place = Place { channels, first, twice: coded < own };
@@ -356,16 +363,11 @@ pub fn inverse(parameters: &[u8], parts: &[&[u8]], bytes: usize) -> Result<Vec<u
             next.push(text.expected(&mut setup));
             first += own;
         }
-        index = next_index(texts.first().and_then(|text| text.index).unwrap_or(index), frames);
+        index = next_index(begins, frames);
         expected = next;
     }
     if r.left() > 0 || !wrapper.is_empty() {
         return Err(r.bad("decisions or wrapper are left over"));
     }
     Ok(out)
-}
-
-/// Whether texts are longer than their blocks may be.
-fn text_is_long(texts: &[Vec<u8>], bytes: usize) -> bool {
-    texts.iter().map(Vec::len).sum::<usize>() > bytes
 }

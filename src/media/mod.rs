@@ -49,6 +49,7 @@ pub mod tar;
 #[cfg(test)]
 pub(crate) mod testing;
 pub mod ts;
+pub mod wavpack;
 pub mod words;
 pub mod y4m;
 pub mod zip;
@@ -189,6 +190,8 @@ pub const AIFF: SplitterId = SplitterId { number: 6, version: 1 };
 pub const CAF: SplitterId = SplitterId { number: 7, version: 1 };
 /// AU, likewise.
 pub const AU: SplitterId = SplitterId { number: 8, version: 1 };
+/// WavPack: samples apart from the encoder's decisions.
+pub const WAVPACK: SplitterId = SplitterId { number: 9, version: 1 };
 
 /// tar: members apart from headers, each by its own splitter.
 pub const TAR: SplitterId = SplitterId { number: 0x20, version: 1 };
@@ -199,6 +202,8 @@ pub const GZIP: SplitterId = SplitterId { number: 0x22, version: 1 };
 
 /// FLAC: samples and the encoder's decisions back to frames. [`FLAC`] gives such segments.
 pub const FLAC_FRAMES: SplitterId = SplitterId { number: 0x101, version: 1 };
+/// WavPack: likewise, to blocks. [`WAVPACK`] gives such segments.
+pub const WAVPACK_BLOCKS: SplitterId = SplitterId { number: 0x107, version: 1 };
 
 /// What [`inverse`] knows.
 pub const WAYS_BACK: &[SplitterId] = &[OGG_PAGES, TS, PERMUTE, FLAC_FRAMES, WORDS, INTERLEAVE, DEFLATE, FLAC_WITHIN];
@@ -262,6 +267,7 @@ pub fn inverse(how: SplitterId, parameters: &[u8], parts: &[&[u8]], bytes: usize
         TS => ts::inverse(parameters, parts, bytes)?,
         PERMUTE => permute::inverse(parameters, parts, bytes)?,
         FLAC_FRAMES => flac::inverse(parameters, parts, bytes)?,
+        WAVPACK_BLOCKS => wavpack::inverse(parameters, parts, bytes)?,
         WORDS => words::inverse(parameters, parts, bytes)?,
         INTERLEAVE => permute::inverse_by_part(parameters, parts, bytes)?,
         DEFLATE => deflate::inverse(parameters, parts, bytes)?,
@@ -322,6 +328,9 @@ fn open_member<'a>(hints: Hints<'_>) -> Box<dyn Splitter + 'a> {
         return s;
     }
     if let Some(s) = sound::open(hints) {
+        return s;
+    }
+    if let Some(s) = wavpack::open(hints) {
         return s;
     }
     if let Some(s) = ogg::open(hints) {

@@ -206,11 +206,12 @@ pub const FLAC_FRAMES: SplitterId = SplitterId { number: 0x101, version: 1 };
 pub const WAVPACK_BLOCKS: SplitterId = SplitterId { number: 0x107, version: 1 };
 
 /// What [`inverse`] knows.
-pub const WAYS_BACK: &[SplitterId] = &[OGG_PAGES, TS, PERMUTE, FLAC_FRAMES, WORDS, INTERLEAVE, DEFLATE, FLAC_WITHIN];
+pub const WAYS_BACK: &[SplitterId] =
+    &[OGG_PAGES, TS, PERMUTE, FLAC_FRAMES, WORDS, INTERLEAVE, DEFLATE, FLAC_WITHIN, WAVPACK_BLOCKS];
 
 /// Whether segments that are rebuilt so hold the samples of coded sound: more bytes than the file has.
 pub fn decodes(how: SplitterId) -> bool {
-    [FLAC_FRAMES.number, FLAC_WITHIN.number].contains(&how.number)
+    [FLAC_FRAMES.number, FLAC_WITHIN.number, WAVPACK_BLOCKS.number].contains(&how.number)
 }
 
 /// ISO base media files (MP4, MOV, M4A, fragments): tracks apart from boxes; frames of FLAC alone as [`FLAC`] has them.

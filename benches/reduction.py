@@ -85,7 +85,9 @@ def relations(corpus, made):
     yield "flac to wav", [flac], converted("pcm/from-flac.wav", flac, "-c:a", "pcm_s16le")
     yield "flac to ogg flac", [flac], converted("flac/a.oga", flac, "-c:a", "copy")
     yield "flac to matroska", [flac], converted("flac/a.mka", flac, "-c:a", "copy")
+    yield "flac to mp4", [flac], converted("flac/a.mp4", flac, "-c:a", "copy", "-strict", "-2")
     yield "wav to alac", [wav], converted("flac/a.m4a", wav, "-c:a", "alac")
+    yield "wav to alac in caf", [wav], converted("flac/alac.caf", wav, "-c:a", "alac")
     yield "wav to wavpack", [wav], converted("flac/a.wv", wav, "-c:a", "wavpack")
     # Other samples of the same recording.
     yield "gain -3 dB, dither", [wav], make("remaster/gain.wav", lambda p: run("sox", wav, p, "vol", "-3dB", "dither"))

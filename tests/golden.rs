@@ -8,12 +8,16 @@
 //! writes the folder anew, in the same commit as `docs/FORMAT.md` and the reason. After the first release
 //! a version's golden stores are never written again.
 
-use crate::support::{Shelf, copy, facts, noise, touch};
+use crate::support::{Shelf, copy, facts, noise, options, touch};
+use onefold::chunk::Tier;
 use onefold::format::id::hex;
 use onefold::io::Io;
+use onefold::media;
+use onefold::ops::backup::{self, Source};
+use onefold::ops::check::{self, CheckOptions};
 use onefold::ops::recover::{self, RecoverOptions};
 use onefold::ops::restore::{self, RestoreOptions};
-use onefold::ops::{Control, snapshots};
+use onefold::ops::{Control, snapshots, stats};
 use onefold::store::{Mode, OpenOptions, Store};
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
@@ -40,7 +44,7 @@ fn restored(shelf: &Shelf, store: &Store, nth: usize) -> PathBuf {
     target
 }
 
-/// Two generations of a small tree that meets every structure of the format: inline files, raw and
+/// Two generations of a small tree that meets every structure of the format ([`masters`] has those of media): inline files, raw and
 /// compressed chunks, holes, lists of references and of segments, a folder of many entries (nodes), a split FLAC,
 /// links, odd names.
 fn library(root: &Path, generation: u64) {
@@ -77,6 +81,49 @@ fn library(root: &Path, generation: u64) {
     }
 }
 
+/// Files of which nothing stands in the store as it stands in them, or that only codecs of their own make small.
+fn masters(root: &Path, generation: u64) {
+    let at = |name: &str| Path::new(env!("CARGO_MANIFEST_DIR")).join(name);
+    let start = |name: &str, bytes: usize| fs::read(at(name)).unwrap()[..bytes].to_vec();
+    let put = |name: &str, bytes: &[u8]| fs::write(root.join(name), bytes).unwrap();
+    fs::create_dir_all(root).unwrap();
+    let piano = start("tests/media/Rutger Muller/Piano/01 Piano.wav", 140_044);
+    put("piano.wav", &piano);
+    let swapped: Vec<u8> = piano[44..].chunks(2).flat_map(|s| [s[1], s[0]]).collect();
+    put("piano.au", &[&b".snd\0\0\0\x18\xff\xff\xff\xff\0\0\0\x03\0\0\xac\x44\0\0\0\x02"[..], &swapped].concat());
+    put("clock.ogg", &start("tests/media/corsica_s/Alarms/01 Alarm Clock.ogg", 40_000));
+    put("hum.flac", &start("tests/media/kaligari/Hums/02 Glass Hum.flac", 60_000));
+    put("land.mp4", &start("tests/media/Videos/Lunar Land.mp4", 60_000));
+    for name in ["mono", "stereo", "three"] {
+        let path = format!("src/media/wavpack/tests/{name}.wv");
+        put(&format!("{name}.wv"), &fs::read(at(&path)).unwrap());
+    }
+    let mut gz = b"\x1f\x8b\x08\0\0\0\0\0\0\x03".to_vec();
+    gz.extend(fs::read(at("src/media/deflate/tests/zlib-6.deflate")).unwrap());
+    put("text.gz", &[gz, vec![0; 8]].concat());
+    // Pictures of a slope with some noise.
+    let grain = noise(6, 90_000);
+    let pixels: Vec<u8> = (0..90_000).map(|i| ((i / 3 % 200 + i / 600) as u8 / 2) + (grain[i] & 3)).collect();
+    put("slope.ppm", &[b"P6\n200 150\n255\n", &pixels[..]].concat());
+    let mut stream = Vec::new();
+    let payload = noise(7, 184 * 500);
+    for (i, payload) in payload.chunks(184).enumerate() {
+        let first = i % 25 == 0;
+        stream.extend([0x47, if first { 0x41 } else { 1 }, 0, 0x10 | i as u8 & 15]);
+        let start = [0, 0, 1, 0xe0, 0, 0, 0x80, 0, 0];
+        stream.extend(if first { [&start[..], &payload[9..]].concat() } else { payload.to_vec() });
+    }
+    put("stream.ts", &stream);
+    let mut edited = noise(5, 120_000);
+    edited.splice(60_000..60_000, vec![b'x'; 50 * generation as usize]);
+    put("edited.bin", &edited);
+    if generation > 0 {
+        let word = |s: &[u8]| f32::from(i16::from_le_bytes([s[0], s[1]]));
+        let quiet = piano[44..].chunks(2).flat_map(|s| ((word(s) * 0.8).round() as i16).to_le_bytes());
+        put("quiet.wav", &piano[..44].iter().copied().chain(quiet).collect::<Vec<_>>());
+    }
+}
+
 fn write() {
     let shelf = Shelf::new(2);
     let source = shelf.path("library");
@@ -84,7 +131,12 @@ fn write() {
     for generation in 0..2 {
         fs::create_dir_all(&source).unwrap();
         library(&source, generation);
-        shelf.backup(&source);
+        masters(&source.join("media"), generation);
+        let mut how = options(Source::Paths(vec![source.clone()]), false);
+        how.coding = if generation == 0 { Tier::Fast } else { Tier::Dense }.into();
+        let store = shelf.open(Mode::Write { verb: "backup" }).0;
+        backup::run(&store, how, &Control::default()).unwrap();
+        drop(store);
         expected.push_str(&format!("snapshot {generation}\n"));
         lines(&source).iter().for_each(|l| expected.push_str(&format!("{l}\n")));
         fs::remove_dir_all(&source).unwrap();
@@ -122,6 +174,20 @@ fn golden_stores_of_version_1_are_read_bit_for_bit() {
         }
     }
     assert!(parts.next().is_none());
+    // Every codec and nearly every way back is in it.
+    let found = stats::run(&store, &Control::default()).unwrap();
+    let codecs: Vec<u16> = found.by_codec.iter().filter(|(_, sums)| sums.chunks > 0).map(|(c, _)| c.number).collect();
+    assert_eq!(codecs, [0, 1, 2, 3, 4, 5], "codecs of the golden store");
+    let formats: Vec<u16> = found.by_format.iter().filter_map(|f| f.splitter).collect();
+    for splitter in
+        [media::FLAC, media::OGG, media::TS, media::WAV, media::AU, media::WAVPACK, media::ISOBMFF, media::GZIP]
+    {
+        assert!(formats.contains(&splitter.number), "{splitter:?} is not in the golden store");
+    }
+    let whole = CheckOptions { read_data: true, rebuild: true };
+    let check = check::run(&store, &whole, &Control::default()).unwrap();
+    assert_eq!((&check.problems, check.files_lost), (&vec![], 0));
+    assert!(check.rebuilt.0 >= 10, "{} files were rebuilt", check.rebuilt.0);
     // and the second generation differs from the first as it was made to
     assert!(facts(&shelf.path("out0")) != facts(&shelf.path("out1")), "both generations are the same");
 }

@@ -9,7 +9,7 @@ use super::*;
 use crate::chunk::Pcm;
 use crate::format::wire::Put;
 
-/// `wavpack -h -m --blocksize=2000 -w Title=Hum` (5.6.0) of frames 88200 to 93491 of `02 Glass Hum.flac`.
+/// `wavpack -h -m --blocksize=2000 -w Title=Hum` (5.6.0) of frames 88200 to 93491 of `02 Glass Hum.flac` (CC0).
 const STEREO: &[u8] = include_bytes!("tests/stereo.wv");
 /// Three channels of 32 bits made of the same sound by FFmpeg, `wavpack -x1 --blocksize=1000`: lower bits are sent.
 const THREE: &[u8] = include_bytes!("tests/three.wv");

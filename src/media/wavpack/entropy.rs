@@ -473,10 +473,10 @@ mod tests {
             decode(&(bits | 0xffff << 13).to_le_bytes(), [[0; 3]; 2], &mut out).map(|_| out)
         };
         // Two frames of zeros: a run of 4, of three bits.
-        assert_eq!(read(0b00_0111 | 0x1fc0, 2), Some(vec![[0, 0], [0, 0]]));
-        assert_eq!(read(0b00_0111 | 0x1fc0, 1), None, "beyond the end");
+        assert_eq!(read(0b0111 | 0x1fc0, 2), Some(vec![[0, 0], [0, 0]]));
+        assert_eq!(read(0b0111 | 0x1fc0, 1), None, "beyond the end");
         // A run of one, then a zero.
-        assert_eq!(read(0b0_0_0_01 | 0x1fe0, 1), None);
+        assert_eq!(read(0b01 | 0x1fe0, 1), None);
     }
 
     #[test]

@@ -9,7 +9,7 @@ use super::*;
 use crate::chunk::Pcm;
 use crate::format::wire::Put;
 
-/// `wavpack -h -m --blocksize=2000 -w Title=Hum` (5.6.0) of frames 88200 to 93491 of `02 Glass Hum.flac`.
+/// `wavpack -h -m --blocksize=2000 -w Title=Hum` (5.6.0) of frames 88200 to 93491 of `02 Glass Hum.flac` (CC0).
 const STEREO: &[u8] = include_bytes!("tests/stereo.wv");
 /// Three channels of 32 bits made of the same sound by FFmpeg, `wavpack -x1 --blocksize=1000`: lower bits are sent.
 const THREE: &[u8] = include_bytes!("tests/three.wv");
@@ -114,7 +114,7 @@ fn a_text(random: &mut Random, kind: &Kind, frames: usize, (block, one): (usize,
     text.put_u32(frames as u32);
     let last = kind.blocks.iter().rposition(|&channels| channels > 0) == Some(block);
     let coded = if one { 1 } else { kind.blocks[block] };
-    let mut flags = kind.stored as u32 - 1 | kind.shift << 13 | (random.below(1 << 9) as u32) << 18;
+    let mut flags = (kind.stored as u32 - 1) | (kind.shift << 13) | (random.below(1 << 9) as u32) << 18;
     flags |= if kind.blocks[block] == 1 { 4 } else { 0 } | if one { 0x4000_0000 } else { 0 };
     flags |= if block == 0 { 0x800 } else { 0 } | if last { 0x1000 } else { 0 };
     flags |= if kind.is_lower() { 0x100 } else { 0 } | if random.one_in(2) { 0x10 } else { 0 };
@@ -232,18 +232,21 @@ fn blocks_of(random: &mut Random, kind: &Kind, groups: usize, index: u64) -> (Ve
     (file, pcm)
 }
 
-/// Samples as narrow as a WAV's are.
-fn narrowed(pcm: &[u8], stored: usize) -> Vec<u8> {
-    let used = pcm.chunks_exact(stored).map(|word| word.iter().take_while(|&&b| b == 0).count());
-    let unused = used.min().unwrap_or(0).min(stored);
-    let width = if stored <= 2 {
-        stored
-    } else if unused == stored {
-        3
-    } else {
-        (stored - unused).max(2)
-    };
-    pcm.chunks_exact(stored).flat_map(|word| &word[stored - width..]).copied().collect()
+/// The essence of a WAV of these samples.
+fn of_wav(pcm: &[u8], stored: usize, channels: usize) -> Vec<u8> {
+    let mut wav = b"RIFF\xff\xff\xff\xffWAVEfmt \x10\0\0\0\x01\0".to_vec();
+    wav.put_u16(channels as u16);
+    wav.put_u32(44_100);
+    wav.put_u32((44_100 * channels * stored) as u32);
+    wav.put_u16((channels * stored) as u16);
+    wav.put_u16(8 * stored as u16);
+    wav.put(b"data");
+    wav.put_u32(pcm.len() as u32);
+    // Samples of 8 bits are unsigned there.
+    wav.extend(pcm.iter().map(|&byte| if stored == 1 { byte ^ 0x80 } else { byte }));
+    let (parts, doubt) = collect_parts(super::super::open(head(&wav)), &wav, &[]);
+    assert_eq!(doubt, None);
+    streams(&wav, &parts).remove(&ESSENCE).expect("samples")
 }
 
 proptest! {
@@ -259,7 +262,8 @@ proptest! {
         if mapped_bytes(&parts) > 0 {
             prop_assert_eq!(mapped_bytes(&parts), file.len() as u64);
             let essence = streams(&file, &parts).remove(&ESSENCE);
-            prop_assert!(essence == Some(narrowed(&pcm, kind.stored)), "{:?}", kind);
+            let channels = kind.blocks.iter().sum();
+            prop_assert!(essence == Some(of_wav(&pcm, kind.stored, channels)), "{:?}", kind);
         } else {
             prop_assert!(pcm.len() > RATIO_MAX * file.len());
         }

@@ -556,8 +556,35 @@ pub(in super::super) fn silence(number: u64) -> Vec<u8> {
 }
 
 /// A frame of as much silence as there can be.
-pub(in super::super) fn much_silence(number: u64) -> Vec<u8> {
-    still(Header { block_code: 7, block_extra: 0xfffe, assignment: 7, number, ..Header::default() })
+pub(in super::super) fn much_silence() -> Vec<u8> {
+    still(Header { block_code: 7, block_extra: 0xfffe, assignment: 7, ..Header::default() })
+}
+
+#[test]
+fn lengths_are_looked_for_as_long_as_what_was_passed_allows() {
+    let frame = much_silence();
+    let (each, first) = DECODED_MAX;
+    let count = first / (0xffff * 16); // two bytes of 8 channels
+    for broken in [false, true] {
+        let mut bytes = [&frame[..], &noise(FRAME_MAX)].concat();
+        if broken {
+            bytes[frame.len() - 1] ^= 1;
+        }
+        let mut lengths = Lengths::default();
+        let mut looks = 0;
+        // What is in vain costs twice as much.
+        while lengths.spent + 0xffff * 16 <= first {
+            assert_eq!(lengths.first(&bytes, 0), (!broken).then_some(frame.len()));
+            looks += 1;
+        }
+        assert!(looks == count || broken && looks == count / 2, "{looks} of {count}");
+        assert_eq!(lengths.first(&bytes, 0), None);
+        assert_eq!(lengths.first(&bytes, (2 << 20) / each), (!broken).then_some(frame.len()));
+        // What has no header costs nothing.
+        let spent = lengths.spent;
+        assert_eq!(lengths.first(&bytes[1..], u64::MAX), None);
+        assert_eq!(lengths.spent, spent);
+    }
 }
 
 /// A file of about so many bytes in blocks of 4,096 samples of two channels of 16 bits, and its PCM. Some of its frames do

@@ -470,13 +470,10 @@ fn long_silence_costs_no_memory_and_little_time() {
 /// Frames of a MiB of samples in 40 bytes.
 #[test]
 fn silence_that_would_fill_memory_stays_as_it_is() {
-    let frames: Vec<Vec<u8>> = (0..60_000).map(much_silence).collect();
-    let bytes = multiplex(&[flac_of(1, &LONG.0[4..42], &frames, 60_000)]);
-    let begin = std::time::Instant::now();
+    let bytes = multiplex(&[flac_of(1, &LONG.0[4..42], &vec![much_silence(); 60_000], 60_000)]);
     let (parts, doubt) = split(&bytes, &[0]);
     assert!(doubt.is_some());
     assert!(parts_of(&parts, ESSENCE).iter().all(|p| p.form == Form::Bytes));
-    assert!(begin.elapsed().as_secs() < 5);
 }
 
 /// What version 2 makes of FLAC: a change here takes a new version.

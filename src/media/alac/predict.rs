@@ -7,19 +7,14 @@
 //!
 //! # Invariants
 //!
-//! 1. Samples and residuals are numbers of `bits` bits, computed modulo 2^`bits`: each way is the exact inverse of the
-//!    other, whatever the numbers are.
-//! 2. Integers alone. The fast way is taken only where it cannot differ from the plain one.
+//! Samples and residuals are numbers of `bits` bits, computed modulo 2^`bits`, coefficients modulo 2^16: each way is the
+//! exact inverse of the other, whatever the numbers are, on every machine.
 
 /// The highest order that a header can name.
 pub(super) const ORDER_MAX: usize = 31;
 
 /// This order, and a mode that is not 0, stand for plain differences.
 const DIFFERENCES: u8 = 31;
-
-/// Orders of the fast way, and the bits up to which its sums do not overflow: weights of 36, of differences below 2^25.
-const FAST_ORDER: u8 = 8;
-const FAST_BITS: u32 = 25;
 
 /// How a channel is predicted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -68,9 +63,6 @@ impl Predictor {
     fn run(&mut self, samples: &mut [i32], residual: Option<&mut [i32]>, bits: u32) {
         self.adapted = self.coefficients;
         let unused = 32 - bits;
-        let moves = samples.len();
-        let tame = |c: &i16| usize::from(c.unsigned_abs()) + moves < 1 << 15;
-        let fast = self.order <= FAST_ORDER && bits <= FAST_BITS && self.coefficients.iter().all(tame);
         let (c, shift) = (&mut self.adapted, self.shift.into());
         match (self.order, residual) {
             (0, None) => {}
@@ -80,15 +72,15 @@ impl Predictor {
                 residual.copy_from_slice(samples);
                 differences(residual, unused);
             }
-            (order, residual) if !fast => plain(samples, residual, usize::from(order), c, shift, unused),
-            (1, r) => fast_way::<1, 3>(samples, r, c, shift, unused),
-            (2, r) => fast_way::<2, 4>(samples, r, c, shift, unused),
-            (3, r) => fast_way::<3, 5>(samples, r, c, shift, unused),
-            (4, r) => fast_way::<4, 6>(samples, r, c, shift, unused),
-            (5, r) => fast_way::<5, 7>(samples, r, c, shift, unused),
-            (6, r) => fast_way::<6, 8>(samples, r, c, shift, unused),
-            (7, r) => fast_way::<7, 9>(samples, r, c, shift, unused),
-            (_, r) => fast_way::<8, 10>(samples, r, c, shift, unused),
+            (1, r) => of_order::<1>(samples, r, c, shift, unused),
+            (2, r) => of_order::<2>(samples, r, c, shift, unused),
+            (3, r) => of_order::<3>(samples, r, c, shift, unused),
+            (4, r) => of_order::<4>(samples, r, c, shift, unused),
+            (5, r) => of_order::<5>(samples, r, c, shift, unused),
+            (6, r) => of_order::<6>(samples, r, c, shift, unused),
+            (7, r) => of_order::<7>(samples, r, c, shift, unused),
+            (8, r) => of_order::<8>(samples, r, c, shift, unused),
+            (order, r) => of_any_order(samples, r, c, usize::from(order), shift, unused),
         }
     }
 }
@@ -132,117 +124,120 @@ fn begin(samples: &mut [i32], residual: &mut Option<&mut [i32]>, order: usize, u
     }
 }
 
-/// Any order, any bits.
-fn plain(
+/// What encoders use has its loops unrolled.
+#[inline(never)]
+fn of_order<const N: usize>(
     samples: &mut [i32],
-    mut residual: Option<&mut [i32]>,
-    order: usize,
+    residual: Option<&mut [i32]>,
     coefficients: &mut [i16; ORDER_MAX],
     shift: u32,
     unused: u32,
 ) {
-    begin(samples, &mut residual, order, unused);
-    for j in order + 1..samples.len() {
-        let Some((&mut top, rest)) = samples.get_mut(j - order - 1..).and_then(<[i32]>::split_first_mut) else { return };
-        let Some((history, [sample, ..])) = rest.split_at_mut_checked(order) else { return };
-        // The oldest first, as its coefficient moves first.
-        let taps = history.iter().map(|h| h.wrapping_sub(top));
-        let sum = taps.clone().zip(coefficients.iter().take(order).rev());
-        let sum = sum.fold(half(shift), |sum, (d, &c)| sum.wrapping_add(d.wrapping_mul(c.into())));
-        let expected = top.wrapping_add(sum >> shift);
-        let missed = match residual.as_mut().and_then(|r| r.get_mut(j)) {
-            None => {
-                let missed = *sample;
-                *sample = wrap(missed.wrapping_add(expected), unused);
-                missed
-            }
-            Some(residual) => {
-                *residual = wrap(sample.wrapping_sub(expected), unused);
-                *residual
-            }
-        };
-        let direction = missed.signum();
-        let mut left = missed;
-        for ((d, c), weight) in taps.zip(coefficients.iter_mut().take(order).rev()).zip(1..) {
-            if left.signum() != direction || direction == 0 {
-                break;
-            }
-            let way = direction * d.signum();
-            *c = c.wrapping_add(way as i16); // -1, 0 or 1
-            let step = way.wrapping_mul(d) >> shift; // what `direction` moves towards
-            left = left.wrapping_sub(step.wrapping_mul(weight));
-        }
-    }
+    adaptive(samples, residual, coefficients, &mut [0; N], &mut [0; N], shift, unused);
 }
 
-/// As [`plain`], for `N` samples of at most [`FAST_BITS`] bits and coefficients that do not overflow. `W` is N + 2.
-///
-/// Nothing depends on how far coefficients move, so there is no branch to guess.
 #[inline(never)]
-fn fast_way<const N: usize, const W: usize>(
+fn of_any_order(
     samples: &mut [i32],
-    mut residual: Option<&mut [i32]>,
+    residual: Option<&mut [i32]>,
     coefficients: &mut [i16; ORDER_MAX],
+    order: usize,
     shift: u32,
     unused: u32,
 ) {
-    const { assert!(N + 2 == W && N <= FAST_ORDER as usize) };
-    begin(samples, &mut residual, N, unused);
-    // The oldest first.
-    let mut c = [0_i32; N];
+    let (mut c, mut d) = ([0; ORDER_MAX], [0; ORDER_MAX]);
+    let (Some(c), Some(d)) = (c.get_mut(..order), d.get_mut(..order)) else { return };
+    adaptive(samples, residual, coefficients, c, d, shift, unused);
+}
+
+/// One way or the other. `c` and `d` have room for as many numbers as the order.
+#[inline(always)]
+fn adaptive(
+    samples: &mut [i32],
+    mut residual: Option<&mut [i32]>,
+    coefficients: &mut [i16; ORDER_MAX],
+    c: &mut [i32],
+    d: &mut [i32],
+    shift: u32,
+    unused: u32,
+) {
+    let order = c.len();
+    begin(samples, &mut residual, order, unused);
+    // The oldest first, since it moves first.
     for (to, &from) in c.iter_mut().rev().zip(coefficients.iter()) {
         *to = from.into();
     }
     let half = half(shift);
     match residual {
         None => {
-            for j in 0..samples.len().saturating_sub(N + 1) {
-                let Some(window) = samples.get_mut(j..).and_then(<[i32]>::first_chunk_mut::<W>) else { break };
-                let (d, expected) = expect::<N, W>(window, &c, shift, half);
+            for j in 0..samples.len().saturating_sub(order + 1) {
+                let Some(window) = samples.get_mut(j..j + order + 2) else { break };
+                let expected = expect(window, c, d, shift, half);
                 let Some(sample) = window.last_mut() else { break };
                 let missed = *sample;
                 *sample = wrap(missed.wrapping_add(expected), unused);
-                adapt::<N>(&d, &mut c, missed, shift);
+                adapt(c, d, missed, shift);
             }
         }
         Some(residual) => {
-            for (window, residual) in samples.array_windows::<W>().zip(residual.iter_mut().skip(N + 1)) {
-                let (d, expected) = expect::<N, W>(window, &c, shift, half);
+            for (window, residual) in samples.windows(order + 2).zip(residual.iter_mut().skip(order + 1)) {
+                let expected = expect(window, c, d, shift, half);
                 let Some(sample) = window.last() else { break };
                 *residual = wrap(sample.wrapping_sub(expected), unused);
-                adapt::<N>(&d, &mut c, *residual, shift);
+                adapt(c, d, *residual, shift);
             }
         }
     }
     for (&from, to) in c.iter().rev().zip(coefficients.iter_mut()) {
-        *to = from as i16; // it moved by one a sample, which was seen to fit
+        *to = from as i16; // it is one
     }
 }
 
-/// Relative samples, and what is expected behind them.
+/// What is expected behind the samples of `window`, whose last one is the one in question. `d` becomes the others,
+/// relative to the first.
 #[inline(always)]
-fn expect<const N: usize, const W: usize>(window: &[i32; W], c: &[i32; N], shift: u32, half: i32) -> ([i32; N], i32) {
-    let (mut d, mut sum) = ([0; N], half);
-    let [top, history @ ..] = &window[..] else { return (d, 0) };
+fn expect(window: &[i32], c: &[i32], d: &mut [i32], shift: u32, half: i32) -> i32 {
+    let [top, history @ ..] = window else { return 0 };
+    let mut sum = half;
     for ((d, h), c) in d.iter_mut().zip(history).zip(c) {
         *d = h.wrapping_sub(*top);
         sum = sum.wrapping_add(d.wrapping_mul(*c));
     }
-    (d, top.wrapping_add(sum >> shift))
+    top.wrapping_add(sum >> shift)
 }
 
-/// Moves the coefficients.
+/// Moves the coefficients. Residuals of either sign have a loop of their own: where it ends is then guessed more often.
 #[inline(always)]
-fn adapt<const N: usize>(d: &[i32; N], c: &mut [i32; N], missed: i32, shift: u32) {
-    let direction = missed.signum();
-    let mut left = missed.wrapping_abs();
-    // A shift rounds down, and a negative residual counts the negative of it.
-    let round = if missed < 0 { (1 << shift) - 1 } else { 0 };
-    for ((&d, c), weight) in d.iter().zip(c).zip(1..) {
-        let moves = i32::from(left > 0);
-        *c = c.wrapping_add(direction * d.signum() * moves);
-        left = left.wrapping_sub(weight * (d.wrapping_abs().wrapping_add(round) >> shift));
+fn adapt(c: &mut [i32], d: &[i32], missed: i32, shift: u32) {
+    let mut left = missed;
+    if missed > 0 {
+        for ((c, &d), weight) in c.iter_mut().zip(d).zip(1_i32..) {
+            let (sign, magnitude) = parts(d);
+            *c = (c.wrapping_add(sign) as i16).into();
+            left = left.wrapping_sub(weight.wrapping_mul(magnitude >> shift));
+            if left <= 0 {
+                break;
+            }
+        }
+    } else if missed < 0 {
+        for ((c, &d), weight) in c.iter_mut().zip(d).zip(1_i32..) {
+            let (sign, magnitude) = parts(d);
+            *c = (c.wrapping_sub(sign) as i16).into();
+            left = left.wrapping_sub(weight.wrapping_mul(magnitude.wrapping_neg() >> shift));
+            if left >= 0 {
+                break;
+            }
+        }
     }
+}
+
+/// Sign (-1, 0 or 1) and magnitude.
+#[inline(always)]
+fn parts(d: i32) -> (i32, i32) {
+    let negative = d >> 31;
+    // Bits: `signum` is compiled to bytes, which costs a third of the time here.
+    let sign = negative | (d.wrapping_neg() >> 31 & 1);
+    (sign, (d ^ negative).wrapping_sub(negative))
 }
 
 #[cfg(test)]
@@ -254,7 +249,7 @@ mod tests {
         #![proptest_config(ProptestConfig::with_cases(300))]
 
         #[test]
-        fn samples_come_back_and_the_fast_way_is_the_plain_one(
+        fn samples_come_back(
             bits in 1..33_u32,
             mode in prop_oneof![3 => Just(0_u8), 1 => 0..16_u8],
             shift in 0..16_u8,
@@ -277,13 +272,38 @@ mod tests {
             prop_assert_eq!(&back, &samples);
             prop_assert_eq!(p.adapted, adapted);
             if mode == 0 && (1..31).contains(&order) {
-                let (mut slow, mut c) = (vec![0; samples.len()], coefficients);
-                plain(&mut samples, Some(&mut slow), order.into(), &mut c, shift.into(), unused);
-                prop_assert_eq!(slow, residual);
-                prop_assert_eq!(c, adapted);
                 let mut c = coefficients;
-                plain(&mut back, None, order.into(), &mut c, shift.into(), unused);
+                prop_assert_eq!(described(&samples, &mut c, order.into(), shift.into(), unused), residual);
+                prop_assert_eq!(c, adapted);
             }
         }
+    }
+
+    /// The residual as Apple's reference describes it, sample by sample.
+    fn described(samples: &[i32], c: &mut [i16; ORDER_MAX], order: usize, shift: u32, unused: u32) -> Vec<i32> {
+        let mut residual = Vec::new();
+        for j in 0..samples.len() {
+            if j <= order {
+                let last = if j == 0 { 0 } else { samples[j - 1] };
+                residual.push(wrap(samples[j].wrapping_sub(last), unused));
+                continue;
+            }
+            let top = samples[j - order - 1];
+            let before = |k: usize| top.wrapping_sub(samples[j - 1 - k]);
+            let sum = (0..order).fold(half(shift), |sum, k| sum.wrapping_sub(before(k).wrapping_mul(c[k].into())));
+            let mut left = wrap(samples[j].wrapping_sub(top.wrapping_add(sum >> shift)), unused);
+            residual.push(left);
+            let direction = left.signum();
+            for k in (0..order).rev() {
+                if left.signum() != direction || direction == 0 {
+                    break;
+                }
+                let sign = before(k).signum() * direction;
+                c[k] = c[k].wrapping_sub(sign as i16);
+                let weight = (order - k) as i32;
+                left = left.wrapping_sub(weight.wrapping_mul(sign.wrapping_mul(before(k)) >> shift));
+            }
+        }
+        residual
     }
 }

@@ -27,8 +27,8 @@
 use super::alac::{Alac, Coding, ENOUGH, Found};
 use super::runs::{Last, Walk};
 use super::{
-    ALAC_PACKETS, ESSENCE, INTERLEAVE, Mapped, MappedPart, PERMUTE, Part, Splitter, SplitterId, StreamNumber, WINDOW_MIN, WRAPPER,
-    permute,
+    ALAC_PACKETS, ESSENCE, INTERLEAVE, Mapped, MappedPart, PERMUTE, Part, Splitter, SplitterId, StreamNumber,
+    WINDOW_MIN, WRAPPER, permute,
 };
 use crate::chunk::Form;
 
@@ -280,10 +280,8 @@ impl<T: Tracks> Demux<T> {
                     let cut = begin(&mut self.streams, stream, form);
                     MappedPart { stream, cut, form, bytes }
                 };
-                let parts = vec![
-                    part(stream, taken.form, taken.samples),
-                    part(DECISIONS, Form::Bytes, taken.decisions),
-                ];
+                let parts =
+                    vec![part(stream, taken.form, taken.samples), part(DECISIONS, Form::Bytes, taken.decisions)];
                 let parameters = taken.parameters;
                 walk.map(Mapped { bytes: bytes as u64, how: ALAC_PACKETS, parts, parameters });
                 bytes

@@ -10,6 +10,7 @@
 //!    in the table, and one for each chunk.
 
 use super::super::StreamNumber;
+use super::super::alac;
 use super::super::demux::essence;
 use super::super::fourcc::{self, samples};
 use super::super::nal::Codec;
@@ -40,6 +41,8 @@ struct What {
     /// It consists of such units.
     codec: Option<Codec>,
     is_video: bool,
+    /// It consists of such packets.
+    alac: Option<alac::Config>,
 }
 
 /// What a `moov` tells.
@@ -50,6 +53,11 @@ pub struct Movie {
 }
 
 impl Movie {
+    /// How the packets of the first track of ALAC are coded.
+    pub fn alac(&self) -> Option<alac::Config> {
+        self.tracks.iter().find_map(|t| t.what.alac)
+    }
+
     /// Whether the tracks would be told apart without the tables too, or have a form that they need to be apart for.
     pub fn is_told_apart(&self) -> bool {
         self.tracks.iter().any(|t| t.what.codec.is_some() || t.what.is_video && t.what.form != Form::Bytes)
@@ -65,12 +73,13 @@ pub struct Place {
     pub form: Form,
     pub codec: Option<Codec>,
     pub is_video: bool,
+    pub alac: Option<alac::Config>,
 }
 
 impl Place {
     fn new(what: &What, at: u64, bytes: u64) -> Place {
-        let What { stream, form, codec, is_video } = *what;
-        Place { at, bytes, stream, form, codec, is_video }
+        let What { stream, form, codec, is_video, alac } = *what;
+        Place { at, bytes, stream, form, codec, is_video, alac }
     }
 }
 
@@ -142,7 +151,7 @@ fn track(trak: &[u8], stream: StreamNumber, places: &mut Vec<Place>) -> Option<T
 
 /// What the first sample entry says of a track, and the bytes of a frame of PCM (0: it is none).
 fn sample_entry(entry: &[u8], stream: StreamNumber, is_video: bool) -> (What, u64) {
-    let mut what = What { stream, form: Form::Bytes, codec: None, is_video };
+    let mut what = What { stream, form: Form::Bytes, codec: None, is_video, alac: None };
     let kind = entry.get(4..8).unwrap_or_default();
     let inner = |name: &[u8; 4]| find(entry.get(86..)?, &[name]);
     match kind {
@@ -156,6 +165,7 @@ fn sample_entry(entry: &[u8], stream: StreamNumber, is_video: bool) -> (What, u6
         }
         b"apch" | b"apcn" | b"apcs" | b"apco" | b"ap4h" | b"ap4x" => what.codec = Some(Codec::ProRes),
         b"AVdn" | b"AVdh" => what.codec = Some(Codec::Dnx),
+        b"alac" if !is_video => what.alac = cookie(entry).and_then(alac::Config::read),
         _ if is_video => what.form = raster(kind, entry).unwrap_or_default(),
         _ => {
             if let Some((pcm, frame_bytes)) = pcm(kind, entry) {
@@ -165,6 +175,12 @@ fn sample_entry(entry: &[u8], stream: StreamNumber, is_video: bool) -> (What, u6
         }
     }
     (what, 0)
+}
+
+/// ALAC's cookie, in a box of its own: behind the fields of whichever version, in QuickTime within another.
+fn cookie(entry: &[u8]) -> Option<&[u8]> {
+    let inner = entry.get(if u16_at(entry, 16)? == 1 { 52 } else { 36 }..)?;
+    find(inner, &[b"alac"]).or_else(|| find(inner, &[b"wave", b"alac"]))?.get(4..) // a version and flags
 }
 
 /// The form of pictures that are not coded.

@@ -287,10 +287,9 @@ fn read_body(
             *c = (r.take(16) as u16).cast_signed();
         }
     }
-    if !element.is_sound(config) {
-        return Err("alac: a mix that there is not");
-    }
-    let Some(bits) = element.bits(config) else { return Err("alac: samples of no bits") };
+    let Some(bits) = element.bits(config).filter(|_| element.is_sound(config)) else {
+        return Err("alac: a mix that there is not, or samples of no bits");
+    };
     let mut lows = r.clone();
     let low_bits = 8 * u32::from(element.shifted);
     r.pass_many(low_bits as usize * samples * channels.len());

@@ -375,20 +375,42 @@ fn chunks_between_those_of_a_video_are_taken_apart_where_the_tables_are_known() 
     let config = Config::usual(16);
     let (packets, pcm) = packets(11, &config, 2, 60, Encoder::Usual);
     let unit = |n: usize| [&(n as u32 + 1).to_be_bytes()[..], &[0x41], &noise(n)].concat();
-    let (mut chunks, mut pictures) = (Vec::new(), Vec::new());
-    for some in packets.chunks(6) {
-        pictures.push(unit(70_000));
-        chunks.push(some.concat());
-    }
     let entries = [
         (b"vide", video_entry(b"avc1", 720, &mp4_box(b"avcC", &[1, 66, 0, 30, 0xff]))),
         (b"soun", entry(&config, 2, false)),
     ];
-    let all: Vec<(usize, &[u8])> = pictures.iter().zip(&chunks).flat_map(|(p, c)| [(0, &p[..]), (1, &c[..])]).collect();
-    let streams = of(&mp4(&entries, &all, true));
-    assert!(streams[&ESSENCE] == pictures.concat());
-    assert!(streams[&demux::essence(1)] == pcm);
-    assert!(streams.contains_key(&demux::decisions(demux::essence(1))));
+    // Chunks that are large enough, and such that are not.
+    for (each, sound) in [(12, &pcm), (1, &packets.concat())] {
+        let chunks: Vec<Vec<u8>> = packets.chunks(each).map(<[Vec<u8>]>::concat).collect();
+        let pictures: Vec<Vec<u8>> = chunks.iter().map(|_| unit(70_000)).collect();
+        let all = pictures.iter().zip(&chunks).flat_map(|(p, c)| [(0, &p[..]), (1, &c[..])]);
+        let streams = of(&mp4(&entries, &all.collect::<Vec<_>>(), true));
+        assert!(streams[&ESSENCE] == pictures.concat());
+        assert!(streams[&demux::essence(1)] == *sound);
+    }
+}
+
+/// Not a promise that callers may use: that they fail to keep theirs must not hang a backup.
+#[test]
+fn windows_that_are_too_small_are_covered_too() {
+    let config = Config::usual(16);
+    let (packets, _) = packets(31, &config, 2, 12, Encoder::Usual);
+    for (_, file, _) in everywhere(&config, 2, &packets) {
+        for sizes in [&[1][..], &[7, 3000], &[20_000], &[100_000, 1]] {
+            let (mut splitter, mut runs, mut at) = (open(head(&file)), Vec::new(), 0);
+            for size in sizes.iter().cycle() {
+                let end = file.len().min(at + size);
+                runs.clear();
+                splitter.split(&file[at..end], end == file.len(), &mut runs);
+                let used = runs.iter().map(|r| r.bytes() as usize).sum::<usize>();
+                assert!(used > 0 && at + used <= end);
+                at += used;
+                if at == file.len() {
+                    break;
+                }
+            }
+        }
+    }
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! Bits of a FLAC frame, most significant first: reading and writing, Rice codes in bulk.
+//! Bits of a FLAC frame (and of ALAC's packets), most significant first: reading and writing, Rice codes in bulk.
 //!
 //! # Invariants
 //!

@@ -21,6 +21,8 @@ use crate::chunk::{Form, Pcm};
 pub const MOOV_MAX: u64 = 8 << 20;
 /// Chunks of all tracks.
 pub const PIECES_MAX: usize = 1 << 18;
+/// Bytes of a chunk of ALAC, on average, among those of other tracks.
+const CHUNK_BYTES: u64 = 48 << 10;
 /// Tracks that are looked at.
 const TRACKS_MAX: usize = 64;
 
@@ -130,8 +132,22 @@ pub fn read(moov: &[u8]) -> (Movie, Vec<Place>) {
             movie.tracks.iter_mut().filter(|t| t.id == id).for_each(|t| t.sample_bytes = u64::from(size));
         }
     }
+    if movie.tracks.len() > 1 {
+        keep_fine_chunks(&mut places);
+    }
     places.sort_by_key(|p| p.at);
     (movie, places)
+}
+
+/// Leaves packets of ALAC as they are where their chunks are small: each would be a segment of its own, and one that is
+/// too small for that would end the form of its stream.
+fn keep_fine_chunks(places: &mut [Place]) {
+    for rest in places.chunk_by_mut(|a, b| a.stream == b.stream) {
+        let bytes = rest.iter().fold(0_u64, |sum, p| sum.saturating_add(p.bytes));
+        if bytes / (rest.len() as u64) < CHUNK_BYTES {
+            rest.iter_mut().for_each(|p| p.alac = None);
+        }
+    }
 }
 
 fn track(trak: &[u8], stream: StreamNumber, places: &mut Vec<Place>) -> Option<Track> {

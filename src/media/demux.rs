@@ -8,23 +8,27 @@
 //!  essence k         +------------+ ...                   a track's payload
 //!  order     (part, bytes) of each piece                  where it is long; else in the parameters
 //! ```
+//! Packets of ALAC are taken apart on the way, see [`super::alac`]: their piece is a row of segments of its own.
+//!
 //! Owns segments: which pieces become one, in which order their bytes stand, where an essence gets a border. Knows no
 //! format: [`Tracks`] does. The way back is [`super::permute`]'s, by [`super::PERMUTE`] where the order is short and
 //! by [`super::INTERLEAVE`] where it is a stream (so that it is compressed as one).
 //!
 //! # Invariants
 //!
-//! 1. A segment has [`SEGMENT`] bytes; fewer only before a plain run, at a doubt, and at the file's end.
+//! 1. A segment has [`SEGMENT`] bytes; fewer only before a plain run or packets of ALAC, at a doubt, and at the file's
+//!    end.
 //! 2. [`Tracks::next`] is shown [`LOOK`] bytes, fewer only where the file ends: what it decides depends on the file
 //!    alone.
 //! 3. Pieces of a segment are at most one a [`PIECE_BYTES`] (and [`PIECES_FREE`]): what is finer stays with the piece
 //!    before.
-//! 4. State: some numbers for each of [`STREAMS`] streams. Less than [`WINDOW_MIN`] is held back.
+//! 4. State: some numbers for each of [`STREAMS`] streams, a packet of ALAC. Less than [`WINDOW_MIN`] is held back.
 
+use super::alac::{Alac, Coding, ENOUGH, Found};
 use super::runs::{Last, Walk};
 use super::{
-    ESSENCE, INTERLEAVE, Mapped, MappedPart, PERMUTE, Part, Splitter, SplitterId, StreamNumber, WINDOW_MIN, WRAPPER,
-    permute,
+    ALAC_PACKETS, ESSENCE, INTERLEAVE, Mapped, MappedPart, PERMUTE, Part, Splitter, SplitterId, StreamNumber,
+    WINDOW_MIN, WRAPPER, permute,
 };
 use crate::chunk::Form;
 
@@ -37,6 +41,9 @@ pub const LOOK: usize = WINDOW_MIN - SEGMENT;
 pub const ORDER: StreamNumber = 2;
 /// Essences that are told apart; the last one takes what is beyond. Whoever cuts streams keeps some MiB of each.
 pub const STREAMS: u8 = 8;
+
+/// What the encoder of ALAC decided, for all tracks: behind the essences.
+pub const DECISIONS: StreamNumber = ORDER + STREAMS;
 
 /// A piece that has more bytes left goes on to the file's end, wherever that is.
 const ENDLESS: u64 = 1 << 62;
@@ -80,15 +87,17 @@ pub struct Piece {
     pub bytes: u64,
     /// The bytes follow each other in the file for long: a run instead of segments.
     pub plain: bool,
+    /// They are packets of ALAC: segments of their own. The form is that of what is none.
+    pub alac: Option<Coding>,
 }
 
 impl Piece {
     pub fn wrapper(bytes: u64) -> Piece {
-        Piece { stream: WRAPPER, form: Form::Bytes, border: Border::None, bytes, plain: false }
+        Piece { stream: WRAPPER, form: Form::Bytes, border: Border::None, bytes, plain: false, alac: None }
     }
 
     pub fn of(stream: StreamNumber, form: Form, bytes: u64) -> Piece {
-        Piece { stream, form, border: Border::None, bytes, plain: false }
+        Piece { stream, form, border: Border::None, bytes, plain: false, alac: None }
     }
 
     pub fn with(self, border: Border) -> Piece {
@@ -107,7 +116,7 @@ pub trait Tracks: Send {
     /// The reason of the doubt, which ends the demultiplexing.
     fn next(&mut self, look: &[u8]) -> Result<Piece, &'static str>;
 
-    /// Bytes of the last piece, as they are passed (not those of plain ones).
+    /// Bytes of the last piece, as they are passed (not those of plain ones, nor packets).
     fn passed(&mut self, _bytes: &[u8]) {}
 
     /// Why the end was not expected here, if it was not. Within a piece it never is.
@@ -134,8 +143,8 @@ struct Segment {
     order: Vec<(usize, usize)>,
 }
 
-/// A number for each stream: the wrapper, the order, and [`STREAMS`] essences.
-type Streams = [Stream; STREAMS as usize + 2];
+/// One for each stream: the wrapper, the order, [`STREAMS`] essences, decisions.
+type Streams = [Stream; STREAMS as usize + 3];
 
 impl Segment {
     fn push(&mut self, piece: &Piece, cut: bool, bytes: &[u8], streams: &mut Streams) {
@@ -188,6 +197,7 @@ pub struct Demux<T> {
     piece: Piece,
     left: u64,
     streams: Streams,
+    alac: Option<Box<Alac>>,
     before: Last,
     opaque: bool,
     doubt: Option<&'static str>,
@@ -200,6 +210,7 @@ impl<T: Tracks> Demux<T> {
             piece: Piece::wrapper(0),
             left: 0,
             streams: Streams::default(),
+            alac: None,
             before: Last::default(),
             opaque: false,
             doubt: None,
@@ -225,6 +236,10 @@ impl<T: Tracks> Demux<T> {
                     }
                 }
             }
+            if let (Some(coding), true) = (self.piece.alac, self.left > 0) {
+                self.alac.get_or_insert_with(|| Box::new(Alac::new(coding))).begin(coding);
+                break;
+            }
             if self.opaque || self.piece.plain {
                 break;
             }
@@ -243,6 +258,42 @@ impl<T: Tracks> Demux<T> {
         }
         (segment.bytes > 0).then(|| segment.finish(&mut self.streams))
     }
+
+    /// Gives the next packets of ALAC of the piece. False if more must be seen for that.
+    fn packets(&mut self, walk: &mut Walk<'_, '_>, last: bool) -> bool {
+        let Some(alac) = &mut self.alac else { return false };
+        let rest = walk.rest();
+        let left = usize::try_from(self.left).unwrap_or(usize::MAX);
+        let (shown, ends) = rest.get(..left).map_or((rest, last), |shown| (shown, true));
+        let stream = self.piece.stream;
+        let bytes = match alac.next(shown, ends, walk.is_fresh()) {
+            Found::Wait => return false,
+            Found::Plain(bytes) => {
+                walk.give_as(stream, self.piece.form, bytes);
+                if let Some(stream) = self.streams.get_mut(usize::from(stream)) {
+                    *stream = Stream::default();
+                }
+                bytes
+            }
+            Found::Segment(bytes, taken) => {
+                let mut part = |stream, form, bytes| {
+                    let cut = begin(&mut self.streams, stream, form);
+                    MappedPart { stream, cut, form, bytes }
+                };
+                let parts =
+                    vec![part(stream, taken.form, taken.samples), part(DECISIONS, Form::Bytes, taken.decisions)];
+                let parameters = taken.parameters;
+                walk.map(Mapped { bytes: bytes as u64, how: ALAC_PACKETS, parts, parameters });
+                bytes
+            }
+        };
+        self.left -= bytes as u64; // at most what was shown
+        true
+    }
+
+    fn decoded(&self) -> u64 {
+        self.alac.as_ref().map_or(0, |alac| alac.decoded())
+    }
 }
 
 impl<T: Tracks> Splitter for Demux<T> {
@@ -254,10 +305,18 @@ impl<T: Tracks> Splitter for Demux<T> {
         // Handed back below, since the walk borrows it while `self` changes.
         let mut before = self.before;
         let mut walk = Walk::new(window, runs, &mut before);
+        let decoded = self.decoded();
         while !walk.rest().is_empty() {
             let rest = walk.rest();
+            if !last && self.decoded() - decoded > ENOUGH {
+                break; // it only grows
+            }
             if self.opaque {
                 walk.give(ESSENCE, rest.len());
+            } else if self.left > 0 && self.piece.alac.is_some() {
+                if !self.packets(&mut walk, last) {
+                    break;
+                }
             } else if self.left > 0 && self.piece.plain {
                 let n = usize::try_from(self.left).unwrap_or(usize::MAX).min(rest.len());
                 walk.give_as(self.piece.stream, self.piece.form, n);
@@ -280,7 +339,7 @@ impl<T: Tracks> Splitter for Demux<T> {
     }
 
     fn doubt(&self) -> Option<&'static str> {
-        self.doubt
+        self.doubt.or(self.alac.as_ref().and_then(|alac| alac.doubt()))
     }
 }
 

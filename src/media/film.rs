@@ -86,11 +86,11 @@ pub fn mp4_box(kind: &[u8], content: &[u8]) -> Vec<u8> {
     [&(content.len() as u32 + 8).to_be_bytes()[..], kind, content].concat()
 }
 
-fn full(kind: &[u8], flags: u32, content: &[u8]) -> Vec<u8> {
+pub fn full(kind: &[u8], flags: u32, content: &[u8]) -> Vec<u8> {
     mp4_box(kind, &[&flags.to_be_bytes()[..], content].concat())
 }
 
-fn numbers(all: impl IntoIterator<Item = u32>) -> Vec<u8> {
+pub fn numbers(all: impl IntoIterator<Item = u32>) -> Vec<u8> {
     all.into_iter().flat_map(u32::to_be_bytes).collect()
 }
 

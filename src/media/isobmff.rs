@@ -7,6 +7,7 @@
 //!  mdat header            wrapper
 //!  mdat content           essences  by the tables where they came before,
 //!                                   else units of video that carry their length, and what lies between (see `nal`),
+//!                                   else packets of ALAC, where it begins with some (see `alac`)
 //!                                   else one plain run, as it is with a single track
 //! ```
 //! Most files have their `moov` at the end, and a splitter does not look there: the video of such a file is told from
@@ -22,9 +23,10 @@
 
 mod moov;
 
+use super::alac::{self, Coding, detect};
 use super::demux::{ALONE_BYTES, Border, Demux, Piece, Tracks, essence};
 use super::nal::Chain;
-use super::nal::find::{Finder, Found, detect};
+use super::nal::find::{self, Finder, Found};
 use super::{ESSENCE, Hints, ISOBMFF, Splitter, SplitterId, StreamNumber};
 use crate::chunk::{Form, Packing, Raster};
 use moov::{MOOV_MAX, Movie, Place};
@@ -32,6 +34,8 @@ use std::collections::VecDeque;
 
 /// Data of fewer bytes has no border of its own.
 const DATA_MIN: u64 = 64 << 10;
+/// Chunks of ALAC of fewer bytes, between others, are not worth segments of their own.
+const CHUNK_MIN: u64 = 16 << 10;
 /// Words that v210 is told by.
 const V210_WORDS: usize = 8 << 10;
 
@@ -92,6 +96,8 @@ enum Inside {
     Units(Box<Finder>),
     /// One stream, of a form.
     One(StreamNumber, Form),
+    /// Packets of ALAC.
+    Packets(StreamNumber, Coding),
 }
 
 /// A chunk of units, while it passes.
@@ -161,23 +167,40 @@ impl Isobmff {
         while self.places.pop_front_if(|p| p.at < from).is_some() {}
         if let Some(first) = self.places.front().filter(|p| p.at < end) {
             let movie = self.movie.as_ref().filter(|m| !m.is_fragmented);
+            let cookie = movie.and_then(Movie::alac);
             return match movie {
+                Some(movie)
+                    if movie.tracks.len() == 1
+                        && left >= alac::DATA_MIN
+                        && let Some(config) = first.alac =>
+                {
+                    Inside::Packets(first.stream, Coding { config, is_guess: false })
+                }
                 Some(movie) if movie.tracks.len() == 1 && first.codec.is_none() => {
                     Inside::One(first.stream, first.form)
                 }
                 // As it is where the tables come last, so that the two files meet.
+                Some(movie)
+                    if !movie.is_told_apart()
+                        && let Some(coding) = cookie.and_then(|cookie| detect(Some(cookie), content, left)) =>
+                {
+                    Inside::Packets(ESSENCE, coding)
+                }
                 Some(movie) if !movie.is_told_apart() && left >= DATA_MIN => Inside::One(ESSENCE, Form::Bytes),
                 _ => Inside::Chunks,
             };
         }
         let none = Inside::One(ESSENCE, Form::Bytes);
+        if let Some(coding) = detect(None, content, left) {
+            return Inside::Packets(ESSENCE, coding);
+        }
         if left < DATA_MIN {
             return none;
         }
         if is_v210(content) {
             return Inside::One(ESSENCE, Form::Raster(Raster { packing: Packing::V210, row_bytes: 0 }));
         }
-        match detect(content, left) {
+        match find::detect(content, left) {
             Some(codec) => Inside::Units(Box::new(Finder::new(codec))),
             None => none,
         }
@@ -224,6 +247,11 @@ impl Isobmff {
                     let end = self.at.saturating_add(bytes);
                     self.open = Some(Open { stream: place.stream, chain: Chain::new(codec), end });
                     return self.in_chunks(look, left);
+                }
+                if let (Some(config), true) = (place.alac, bytes >= CHUNK_MIN) {
+                    self.at = self.at.saturating_add(bytes);
+                    let alac = Some(Coding { config, is_guess: false });
+                    return Piece { alac, ..Piece::of(place.stream, Form::Bytes, bytes) };
                 }
                 let key = place.is_video && super::nal::is_key_frame(look);
                 Piece::of(place.stream, place.form, bytes).with(if key { Border::Key } else { Border::None })
@@ -289,6 +317,11 @@ impl Tracks for Isobmff {
                 }
                 Found::Other { bytes } => Piece::of(essence(1), Form::Bytes, bytes),
             },
+            Inside::Packets(stream, coding) => {
+                let piece = Piece::of(*stream, Form::Bytes, left);
+                self.at = self.at.saturating_add(left);
+                Piece { alac: Some(*coding), ..piece }
+            }
             Inside::One(stream, form) => {
                 let piece = Piece::of(*stream, *form, left);
                 if left < DATA_MIN {

@@ -15,6 +15,7 @@
 
 pub mod adts;
 mod aiff;
+mod alac;
 mod au;
 pub mod avi;
 mod caf;
@@ -185,8 +186,9 @@ pub const TS: SplitterId = SplitterId { number: 4, version: 1 };
 pub const WAV: SplitterId = SplitterId { number: 5, version: 1 };
 /// AIFF and AIFC, likewise.
 pub const AIFF: SplitterId = SplitterId { number: 6, version: 1 };
-/// CAF, likewise.
-pub const CAF: SplitterId = SplitterId { number: 7, version: 1 };
+/// CAF, likewise; samples apart from the encoder's decisions where they are coded as ALAC. Version 1 left those as they
+/// are.
+pub const CAF: SplitterId = SplitterId { number: 7, version: 2 };
 /// AU, likewise.
 pub const AU: SplitterId = SplitterId { number: 8, version: 1 };
 
@@ -200,8 +202,9 @@ pub const GZIP: SplitterId = SplitterId { number: 0x22, version: 1 };
 /// FLAC: samples and the encoder's decisions back to frames. [`FLAC`] gives such segments.
 pub const FLAC_FRAMES: SplitterId = SplitterId { number: 0x101, version: 1 };
 
-/// ISO base media files (MP4, MOV, M4A, fragments): tracks apart from boxes.
-pub const ISOBMFF: SplitterId = SplitterId { number: 0x10, version: 1 };
+/// ISO base media files (MP4, MOV, M4A, fragments): tracks apart from boxes, samples apart from the encoder's decisions
+/// where they are coded as ALAC. Version 1 left those as they are.
+pub const ISOBMFF: SplitterId = SplitterId { number: 0x10, version: 2 };
 /// Matroska, WebM: tracks apart from elements.
 pub const MATROSKA: SplitterId = SplitterId { number: 0x11, version: 1 };
 /// DPX: the picture apart from its header.
@@ -235,6 +238,8 @@ pub const WORDS: SplitterId = SplitterId { number: 0x102, version: 1 };
 pub const INTERLEAVE: SplitterId = SplitterId { number: 0x103, version: 1 };
 /// Not a splitter: the way back of [`deflate`], for whichever wrapper stands around it.
 pub const DEFLATE: SplitterId = SplitterId { number: 0x104, version: 1 };
+/// ALAC: samples and the encoder's decisions back to packets, for whichever container stands around them.
+pub const ALAC_PACKETS: SplitterId = SplitterId { number: 0x106, version: 1 };
 
 /// Rebuilds the `bytes` bytes of the file that a mapped segment stands for. `parts` are the bytes that it takes of
 /// its streams, range by range.
@@ -251,6 +256,7 @@ pub fn inverse(how: SplitterId, parameters: &[u8], parts: &[&[u8]], bytes: usize
         WORDS => words::inverse(parameters, parts, bytes)?,
         INTERLEAVE => permute::inverse_by_part(parameters, parts, bytes)?,
         DEFLATE => deflate::inverse(parameters, parts, bytes)?,
+        ALAC_PACKETS => alac::inverse(parameters, parts, bytes)?,
         _ => {
             return Err(Error::Malformed {
                 what: "a recipe",

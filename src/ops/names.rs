@@ -48,6 +48,7 @@ const SPLITTERS: &[(u16, &str)] = &[
     (media::WORDS.number, "sample-order"),
     (media::INTERLEAVE.number, "interleaving"),
     (media::DEFLATE.number, "deflate"),
+    (media::ALAC_PACKETS.number, "alac-packets"),
 ];
 
 /// Streams that are neither wrapper (0) nor essence (any other): splitter, stream, role.
@@ -58,8 +59,10 @@ const ROLES: &[(u16, u8, &str)] = &[
     (media::WAV.number, 2, "corrections"),
     (media::AIFF.number, 2, "corrections"),
     (media::CAF.number, 2, "corrections"),
+    (media::CAF.number, 3, "encoder's decisions"),
     (media::AU.number, 2, "corrections"),
     (media::ISOBMFF.number, 2, "order"),
+    (media::ISOBMFF.number, 10, "encoder's decisions"),
     (media::MATROSKA.number, 2, "order"),
     (media::AVI.number, 2, "order"),
     (media::FLV.number, 2, "order"),

@@ -3,7 +3,7 @@
 //! ```text
 //!  caff version flags             big-endian, as all of it
 //!  desc size body                 rate, format, flags, bytes and frames of a packet, channels, bits
-//!  (type size body)*              free, info, chan, pakt, ...
+//!  (type size body)*              kuki (the cookie of ALAC), free, info, chan, pakt, ...
 //!  data size edits samples        size: 64 bits; -1 if it goes to the file's end
 //!  (type size body)*
 //! ```
@@ -13,6 +13,7 @@
 //!
 //! A chunk's header passes 12 bytes at least. State is a few numbers.
 
+use super::alac;
 use super::sound::{Coding, Header, Samples, Step};
 use super::words::{Kind, Word};
 use super::{CAF, SplitterId};
@@ -25,6 +26,7 @@ const IS_LITTLE_ENDIAN: u32 = 2;
 pub(super) struct Caf {
     begun: bool,
     coding: Option<Coding>,
+    is_alac: bool,
 }
 
 /// How the samples of a `desc` chunk are coded.
@@ -32,6 +34,12 @@ fn coding(body: &[u8]) -> Option<Coding> {
     let format: &[u8; 4] = body.get(8..)?.first_chunk()?;
     let long = |at: usize| body.get(at..)?.first_chunk().map(|&b| u32::from_be_bytes(b));
     let (flags, packet, frames, channels) = (long(12)?, long(16)?, long(20)?, long(24)?);
+    if format == b"alac" {
+        // The flags number the bits that there can be. A cookie mostly follows, and tells them again.
+        let bits = [16, 20, 24, 32].get(usize::try_from(flags).ok()?.wrapping_sub(1)).copied();
+        let config = bits.map(alac::Config::usual).filter(|_| frames == 4096);
+        return Some(config.map_or(Coding::Other, Coding::Packets));
+    }
     if format != b"lpcm" || frames != 1 {
         return Some(Coding::Other);
     }
@@ -73,6 +81,12 @@ impl Header for Caf {
             let body = body.get(..usize::try_from(size).unwrap_or(usize::MAX)).unwrap_or(body);
             let Some(coding) = coding(body) else { return Step::Doubt("caf: a format cut short") };
             self.coding = Some(coding);
+            self.is_alac = body.get(8..12) == Some(b"alac");
+        }
+        if kind == *b"kuki" && self.is_alac {
+            let body = body.get(..usize::try_from(size).unwrap_or(usize::MAX)).unwrap_or(body);
+            // One that is not known tells that nothing is.
+            self.coding = Some(alac::Config::read(body).map_or(Coding::Other, Coding::Packets));
         }
         Step::Wrapper(bytes)
     }

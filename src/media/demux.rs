@@ -5,34 +5,37 @@
 //!  file      header video header audio header video ...
 //!             |      |     |      |
 //!  wrapper    +------------+ ...                          box headers, tables, tags
-//!  essence k         +------------+ ...                   a track's payload; of FLAC its samples
-//!  decisions                                              of a FLAC encoder, for each track
+//!  essence k         +------------+ ...                   a track's payload; of FLAC, ALAC its samples
+//!  decisions                                              of the encoder of such a track, for each
 //!  order     (part, bytes) of each piece                  where it is long; else in the parameters
 //! ```
 //! Owns segments: which pieces become one, in which order their bytes stand, where an essence gets a border. Knows no
 //! format: [`Tracks`] does. The way back is [`super::permute`]'s, by [`super::PERMUTE`] where the order is short and
 //! by [`super::INTERLEAVE`] where it is a stream (so that it is compressed as one); around it is
 //! [`super::flac::within`]'s where a track is FLAC. What a segment has of such a track stays as it is if it is no frames,
-//! with a counted reason.
+//! with a counted reason. Packets of ALAC are taken apart as they pass: their piece is a row of segments of their own,
+//! and their way back is [`super::alac`]'s.
 //!
 //! # Invariants
 //!
-//! 1. A segment has [`SEGMENT`] bytes; fewer only before a plain run, a frame of FLAC or where a format asks for it
-//!    ([`Piece::opens`]), behind much silence, at a doubt, and at the file's end.
+//! 1. A segment has [`SEGMENT`] bytes; fewer only before a plain run, packets of ALAC, a frame of FLAC or where a format
+//!    asks for it ([`Piece::opens`]), behind much silence, at a doubt, and at the file's end. Those of ALAC are as
+//!    [`super::alac`] has them.
 //! 2. [`Tracks::next`] is shown [`LOOK`] bytes, fewer only where the file ends, and as many as [`WINDOW_MIN`] leaves
 //!    behind a segment that is longer: what it decides depends on the file alone.
 //! 3. Pieces of a segment are at most one a [`PIECE_BYTES`] (and [`PIECES_FREE`]): what is finer stays with the piece
 //!    before.
-//! 4. State: some numbers for each of [`STREAMS`] streams. Less than [`WINDOW_MIN`] is held back.
+//! 4. State: some numbers for each of [`STREAMS`] streams, a packet of ALAC. Less than [`WINDOW_MIN`] is held back.
 //! 5. A frame of FLAC lies in one segment.
 //! 6. The segments of a file with one track alone, of FLAC, end where those of a FLAC file do (but for what lies between
 //!    frames, and for much silence), so that its decisions are the same bytes.
 
+use super::alac::{self, Alac, Found};
 use super::flac::{self, within::Within};
 use super::runs::{Last, Walk};
 use super::{
-    ESSENCE, INTERLEAVE, Mapped, MappedPart, PERMUTE, Part, Splitter, SplitterId, StreamNumber, WINDOW_MIN, WRAPPER,
-    permute,
+    ALAC_PACKETS, ESSENCE, INTERLEAVE, Mapped, MappedPart, PERMUTE, Part, Splitter, SplitterId, StreamNumber,
+    WINDOW_MIN, WRAPPER, permute,
 };
 use crate::chunk::Form;
 
@@ -49,6 +52,11 @@ pub const ORDER: StreamNumber = 2;
 pub const STREAMS: u8 = 8;
 
 const _: () = assert!(LONG < WINDOW_MIN && SEGMENT < LONG && flac::SOFT_BYTES > SEGMENT);
+
+/// Once so many bytes of samples are handed out, more come with the next window.
+const ENOUGH: u64 = flac::ENOUGH as u64;
+
+const _: () = assert!(ENOUGH == alac::ENOUGH);
 
 /// A piece that has more bytes left goes on to the file's end, wherever that is.
 const ENDLESS: u64 = 1 << 62;
@@ -72,7 +80,7 @@ pub fn essence(index: usize) -> StreamNumber {
     }
 }
 
-/// The stream of the decisions of an essence that is FLAC.
+/// The stream of the decisions of an essence that is FLAC or ALAC.
 pub fn decisions(essence: StreamNumber) -> StreamNumber {
     essence.saturating_add(STREAMS + 1)
 }
@@ -84,6 +92,8 @@ pub enum Coding {
     None,
     /// FLAC, of so many bits a sample where they are known. A piece is a frame.
     Flac(Option<u8>),
+    /// Packets of ALAC. A piece is any number of them; its form is that of what is none.
+    Alac(alac::Coding),
 }
 
 /// Whether a chunk border stands before a piece.
@@ -136,7 +146,7 @@ pub trait Tracks: Send {
     /// The reason of the doubt, which ends the demultiplexing.
     fn next(&mut self, look: &[u8]) -> Result<Piece, &'static str>;
 
-    /// Bytes of the last piece, as they are passed (not those of plain ones).
+    /// Bytes of the last piece, as they are passed (not those of plain ones, nor packets).
     fn passed(&mut self, _bytes: &[u8]) {}
 
     /// The file has one track, of FLAC, and not much else.
@@ -264,8 +274,10 @@ pub struct Demux<T> {
     /// Before its first byte.
     border: Border,
     streams: Streams,
-    /// Bytes of samples.
-    decoded: u64,
+    /// Bytes of samples of FLAC.
+    flac_decoded: u64,
+    /// Packets of ALAC; `None` before the first.
+    alac: Option<Box<Alac>>,
     before: Last,
     opaque: bool,
     doubt: Option<&'static str>,
@@ -279,7 +291,8 @@ impl<T: Tracks> Demux<T> {
             left: 0,
             border: Border::None,
             streams: Streams::default(),
-            decoded: 0,
+            flac_decoded: 0,
+            alac: None,
             before: Last::default(),
             opaque: false,
             doubt: None,
@@ -306,7 +319,7 @@ impl<T: Tracks> Demux<T> {
                     break;
                 }
             }
-            if self.opaque || self.piece.plain {
+            if self.opaque || self.piece.plain || matches!(self.piece.coding, Coding::Alac(_)) {
                 break;
             }
             let left = usize::try_from(self.left).unwrap_or(usize::MAX);
@@ -336,7 +349,7 @@ impl<T: Tracks> Demux<T> {
             return None;
         }
         let (mapped, samples, doubt) = segment.finish(&mut self.streams);
-        self.decoded = self.decoded.saturating_add(samples as u64);
+        self.flac_decoded = self.flac_decoded.saturating_add(samples as u64);
         self.doubt = self.doubt.or(doubt);
         Some(mapped)
     }
@@ -346,13 +359,54 @@ impl<T: Tracks> Demux<T> {
         self.piece = piece;
         self.left = piece.bytes.max(1);
         self.border = piece.border;
-        // What is longer than a segment, or ends behind the file, cannot be taken apart.
-        if piece.coding != Coding::None && self.left > look.len().min(SEGMENT) as u64 {
-            self.piece.coding = Coding::None;
-            if self.left > SEGMENT as u64 {
-                self.doubt.get_or_insert("flac: a frame that is too long");
+        match piece.coding {
+            // What is longer than a segment, or ends behind the file, cannot be taken apart.
+            Coding::Flac(_) if self.left > look.len().min(SEGMENT) as u64 => {
+                self.piece.coding = Coding::None;
+                if self.left > SEGMENT as u64 {
+                    self.doubt.get_or_insert("flac: a frame that is too long");
+                }
             }
+            Coding::Alac(coding) => self.alac.get_or_insert_with(|| Box::new(Alac::new(coding))).begin(coding),
+            Coding::Flac(_) | Coding::None => {}
         }
+    }
+
+    /// Gives the next packets of ALAC of the piece. False if more must be seen for that.
+    fn packets(&mut self, walk: &mut Walk<'_, '_>, last: bool) -> bool {
+        let Some(alac) = &mut self.alac else { return false };
+        let rest = walk.rest();
+        let left = usize::try_from(self.left).unwrap_or(usize::MAX);
+        let (shown, ends) = rest.get(..left).map_or((rest, last), |shown| (shown, true));
+        let stream = self.piece.stream;
+        let bytes = match alac.next(shown, ends, walk.is_fresh()) {
+            Found::Wait => return false,
+            Found::Plain(bytes) => {
+                walk.give_as(stream, self.piece.form, bytes);
+                if let Some(stream) = self.streams.get_mut(usize::from(stream)) {
+                    *stream = Stream::default();
+                }
+                bytes
+            }
+            Found::Segment(bytes, taken) => {
+                let mut part = |stream, form, bytes| {
+                    let cut = begin(&mut self.streams, stream, form);
+                    MappedPart { stream, cut, form, bytes }
+                };
+                let samples = part(stream, taken.form, taken.samples);
+                let decisions = part(decisions(stream), Form::Bytes, taken.decisions);
+                let (parts, parameters) = (vec![samples, decisions], taken.parameters);
+                walk.map(Mapped { bytes: bytes as u64, how: ALAC_PACKETS, parts, parameters });
+                bytes
+            }
+        };
+        self.left -= bytes as u64; // at most what was shown
+        true
+    }
+
+    /// Bytes of samples so far.
+    fn decoded(&self) -> u64 {
+        self.flac_decoded.saturating_add(self.alac.as_ref().map_or(0, |alac| alac.decoded()))
     }
 }
 
@@ -365,15 +419,19 @@ impl<T: Tracks> Splitter for Demux<T> {
         // Handed back below, since the walk borrows it while `self` changes.
         let mut before = self.before;
         let mut walk = Walk::new(window, runs, &mut before);
-        let decoded = self.decoded;
+        let decoded = self.decoded();
         while !walk.rest().is_empty() {
             let rest = walk.rest();
-            let enough = self.decoded - decoded > flac::ENOUGH as u64; // it only grows
+            let enough = self.decoded() - decoded > ENOUGH; // it only grows
             if enough && !last {
                 break;
             }
             if self.opaque {
                 walk.give(ESSENCE, rest.len());
+            } else if self.left > 0 && matches!(self.piece.coding, Coding::Alac(_)) {
+                if !self.packets(&mut walk, last) {
+                    break;
+                }
             } else if self.left > 0 && self.piece.plain {
                 let n = usize::try_from(self.left).unwrap_or(usize::MAX).min(rest.len());
                 walk.give_as(self.piece.stream, self.piece.form, n);
@@ -396,7 +454,8 @@ impl<T: Tracks> Splitter for Demux<T> {
     }
 
     fn doubt(&self) -> Option<&'static str> {
-        self.doubt.or(self.tracks.doubt())
+        let of_packets = || self.alac.as_ref().and_then(|alac| alac.doubt());
+        self.doubt.or(self.tracks.doubt()).or_else(of_packets)
     }
 }
 

@@ -26,13 +26,13 @@
 //!    handed out is at most `RATIO_MAX` times what was shown.
 //! 4. At most a segment and a frame are held back; behind frames what tags may take.
 
-mod bits;
+pub(super) mod bits;
 mod crc;
 mod decisions;
 mod frame;
 mod pcm;
 mod predict;
-mod range;
+pub(super) mod range;
 mod segment;
 pub mod within;
 

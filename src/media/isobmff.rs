@@ -7,6 +7,7 @@
 //!  mdat header            wrapper
 //!  mdat content           essences  by the tables where they came before,
 //!                                   else units of video that carry their length, and what lies between (see `nal`),
+//!                                   else packets of ALAC, where it begins with some (see `alac`),
 //!                                   else one plain run, as it is with a single track;
 //!                                   frames of FLAC alone as samples and decisions, wherever the tables are (see
 //!                                   `flac::within`)
@@ -26,10 +27,11 @@
 
 mod moov;
 
+use super::alac;
 use super::demux::{ALONE_BYTES, Border, Coding, Demux, Piece, Tracks, essence};
 use super::flac;
 use super::nal::Chain;
-use super::nal::find::{Finder, Found, detect};
+use super::nal::find::{self, Finder, Found};
 use super::{ESSENCE, Hints, ISOBMFF, Splitter, SplitterId, StreamNumber};
 use crate::chunk::{Form, Packing, Raster};
 use moov::{MOOV_MAX, Movie, Place};
@@ -37,6 +39,8 @@ use std::collections::VecDeque;
 
 /// Data of fewer bytes has no border of its own.
 const DATA_MIN: u64 = 64 << 10;
+/// Chunks of ALAC of fewer bytes, between others, are not worth segments of their own.
+const CHUNK_MIN: u64 = 16 << 10;
 /// Words that v210 is told by.
 const V210_WORDS: usize = 8 << 10;
 /// Bytes of frames that FLAC alone is told by, if there are so many: other tracks would come between.
@@ -101,6 +105,8 @@ enum Inside {
     Frames,
     /// One stream, of a form.
     One(StreamNumber, Form),
+    /// Packets of ALAC.
+    Packets(StreamNumber, alac::Coding),
 }
 
 /// A chunk of units, while it passes.
@@ -177,23 +183,40 @@ impl Isobmff {
         while self.places.pop_front_if(|p| p.at < from).is_some() {}
         if let Some(first) = self.places.front().filter(|p| p.at < end) {
             let movie = self.movie.as_ref().filter(|m| !m.is_fragmented);
+            let cookie = movie.and_then(Movie::alac);
             return match movie {
+                Some(movie)
+                    if movie.tracks.len() == 1
+                        && left >= alac::DATA_MIN
+                        && let Some(config) = first.alac =>
+                {
+                    Inside::Packets(first.stream, alac::Coding { config, is_guess: false })
+                }
                 Some(movie) if movie.tracks.len() == 1 && first.codec.is_none() => {
                     Inside::One(first.stream, first.form)
                 }
                 // As it is where the tables come last, so that the two files meet.
+                Some(movie)
+                    if !movie.is_told_apart()
+                        && let Some(coding) = cookie.and_then(|cookie| alac::detect(Some(cookie), content, left)) =>
+                {
+                    Inside::Packets(ESSENCE, coding)
+                }
                 Some(movie) if !movie.is_told_apart() && left >= DATA_MIN => Inside::One(ESSENCE, Form::Bytes),
                 _ => Inside::Chunks,
             };
         }
         let none = Inside::One(ESSENCE, Form::Bytes);
+        if let Some(coding) = alac::detect(None, content, left) {
+            return Inside::Packets(ESSENCE, coding);
+        }
         if left < DATA_MIN {
             return none;
         }
         if is_v210(content) {
             return Inside::One(ESSENCE, Form::Raster(Raster { packing: Packing::V210, row_bytes: 0 }));
         }
-        match detect(content, left) {
+        match find::detect(content, left) {
             Some(codec) => Inside::Units(Box::new(Finder::new(codec))),
             None => none,
         }
@@ -270,6 +293,11 @@ impl Isobmff {
                     self.open = Some(Open { stream: place.stream, chain: Chain::new(codec), end });
                     return self.in_chunks(look, left);
                 }
+                if let (Some(config), true) = (place.alac, bytes >= CHUNK_MIN) {
+                    self.at = self.at.saturating_add(bytes);
+                    let coding = Coding::Alac(alac::Coding { config, is_guess: false });
+                    return Piece { coding, ..Piece::of(place.stream, Form::Bytes, bytes) };
+                }
                 let key = place.is_video && super::nal::is_key_frame(look);
                 Piece::of(place.stream, place.form, bytes).with(if key { Border::Key } else { Border::None })
             }
@@ -335,6 +363,11 @@ impl Tracks for Isobmff {
                 }
                 Found::Other { bytes } => Piece::of(essence(1), Form::Bytes, bytes),
             },
+            Inside::Packets(stream, coding) => {
+                let piece = Piece::of(*stream, Form::Bytes, left);
+                self.at = self.at.saturating_add(left);
+                Piece { coding: Coding::Alac(*coding), ..piece }
+            }
             Inside::One(stream, form) => {
                 let piece = Piece::of(*stream, *form, left);
                 if left < DATA_MIN {

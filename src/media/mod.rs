@@ -15,6 +15,7 @@
 
 pub mod adts;
 mod aiff;
+mod alac;
 mod au;
 pub mod avi;
 mod caf;
@@ -186,8 +187,9 @@ pub const TS: SplitterId = SplitterId { number: 4, version: 1 };
 pub const WAV: SplitterId = SplitterId { number: 5, version: 1 };
 /// AIFF and AIFC, likewise.
 pub const AIFF: SplitterId = SplitterId { number: 6, version: 1 };
-/// CAF, likewise.
-pub const CAF: SplitterId = SplitterId { number: 7, version: 1 };
+/// CAF, likewise; samples apart from the encoder's decisions where they are coded as ALAC. Version 1 left those as they
+/// are.
+pub const CAF: SplitterId = SplitterId { number: 7, version: 2 };
 /// AU, likewise.
 pub const AU: SplitterId = SplitterId { number: 8, version: 1 };
 /// WavPack: samples apart from the encoder's decisions.
@@ -206,15 +208,16 @@ pub const FLAC_FRAMES: SplitterId = SplitterId { number: 0x101, version: 1 };
 pub const WAVPACK_BLOCKS: SplitterId = SplitterId { number: 0x107, version: 1 };
 
 /// What [`inverse`] knows.
-pub const WAYS_BACK: &[SplitterId] = &[OGG_PAGES, TS, PERMUTE, FLAC_FRAMES, WORDS, INTERLEAVE, DEFLATE, FLAC_WITHIN];
+pub const WAYS_BACK: &[SplitterId] =
+    &[OGG_PAGES, TS, PERMUTE, FLAC_FRAMES, WORDS, INTERLEAVE, DEFLATE, FLAC_WITHIN, ALAC_PACKETS, WAVPACK_BLOCKS];
 
 /// Whether segments that are rebuilt so hold the samples of coded sound: more bytes than the file has.
 pub fn decodes(how: SplitterId) -> bool {
-    [FLAC_FRAMES.number, FLAC_WITHIN.number].contains(&how.number)
+    [FLAC_FRAMES, FLAC_WITHIN, ALAC_PACKETS, WAVPACK_BLOCKS].iter().any(|known| known.number == how.number)
 }
 
-/// ISO base media files (MP4, MOV, M4A, fragments): tracks apart from boxes; frames of FLAC alone as [`FLAC`] has them.
-/// Version 1 left those as they are.
+/// ISO base media files (MP4, MOV, M4A, fragments): tracks apart from boxes; samples apart from the encoder's decisions
+/// where packets are ALAC, and where frames are FLAC alone. Version 1 left those as they are.
 pub const ISOBMFF: SplitterId = SplitterId { number: 0x10, version: 2 };
 /// Matroska, WebM: tracks apart from elements; frames of FLAC as [`FLAC`] has them. Version 1 left those as they are.
 pub const MATROSKA: SplitterId = SplitterId { number: 0x11, version: 2 };
@@ -249,9 +252,11 @@ pub const WORDS: SplitterId = SplitterId { number: 0x102, version: 1 };
 pub const INTERLEAVE: SplitterId = SplitterId { number: 0x103, version: 1 };
 /// Not a splitter: the way back of [`deflate`], for whichever wrapper stands around it.
 pub const DEFLATE: SplitterId = SplitterId { number: 0x104, version: 1 };
-
 /// Not a splitter: frames of FLAC, then the container around them by its own way back, see [`flac::within`].
 pub const FLAC_WITHIN: SplitterId = SplitterId { number: 0x105, version: 1 };
+/// Not a splitter: samples and the encoder's decisions back to packets of ALAC, for whichever container stands around
+/// them, see [`alac`].
+pub const ALAC_PACKETS: SplitterId = SplitterId { number: 0x106, version: 1 };
 /// Not a splitter: packets back to pages. [`OGG`] gives such segments.
 pub const OGG_PAGES: SplitterId = SplitterId { number: 3, version: 1 };
 
@@ -272,6 +277,7 @@ pub fn inverse(how: SplitterId, parameters: &[u8], parts: &[&[u8]], bytes: usize
         INTERLEAVE => permute::inverse_by_part(parameters, parts, bytes)?,
         DEFLATE => deflate::inverse(parameters, parts, bytes)?,
         FLAC_WITHIN => flac::within::inverse(parameters, parts, bytes)?,
+        ALAC_PACKETS => alac::inverse(parameters, parts, bytes)?,
         _ => {
             return Err(Error::Malformed {
                 what: "a recipe",

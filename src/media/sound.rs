@@ -4,6 +4,7 @@
 //!  ID3v2 *           wrapper   not in any standard, but written by taggers
 //!  headers, chunks   wrapper
 //!  samples           essence   from a border on, see `words`; corrections of floats in a stream of their own
+//!                              those coded as ALAC, see `alac`; the encoder's decisions in a stream of their own
 //!  half a frame      wrapper   where the file was cut off
 //!  the rest          wrapper   padding, chunks, tags
 //! ```
@@ -18,13 +19,19 @@
 //!
 //! 1. The essence starts at the first sample and holds the same bytes under any metadata, in any of these formats.
 //! 2. Where segments begin depends on the file's bytes alone: each but the last is [`Track::segment_bytes`] long.
+//!    Those of ALAC are as its packets have them.
 //! 3. State is a few numbers and a buffer for a segment; at most a segment is held back.
 
+use super::alac::{self, Alac, Found};
 use super::runs::{Last, Walk};
 use super::tags::id3v2_bytes;
 use super::words::{Taken, Track, Word};
-use super::{ESSENCE, Hints, Part, Splitter, SplitterId, WINDOW_MIN, WRAPPER};
+use super::{ALAC_PACKETS, ESSENCE, Hints, Mapped, MappedPart, Part, Splitter, SplitterId, StreamNumber};
+use super::{WINDOW_MIN, WRAPPER};
 use crate::chunk::Form;
+
+/// What the encoder of ALAC decided.
+pub const DECISIONS: StreamNumber = 3;
 
 /// Bytes that a header is shown at least, unless the file ends.
 const HEADER_MAX: usize = 128;
@@ -62,6 +69,8 @@ pub(super) struct Samples {
 pub(super) enum Coding {
     /// Interleaved words of so many channels.
     Words(Word, u32),
+    /// Packets of ALAC.
+    Packets(alac::Config),
     /// In another way: they are bytes.
     Other,
 }
@@ -130,8 +139,18 @@ struct Essence {
     odd: bool,
     /// `None` for what is no words.
     track: Option<Track>,
+    packets: Option<Box<Packets>>,
     /// No more segments: this form, to the end.
     plain: Option<Form>,
+}
+
+/// Packets of ALAC that are still to come.
+#[derive(Debug)]
+struct Packets {
+    alac: Alac,
+    /// Of the last samples, where nothing else came since.
+    form: Option<Form>,
+    has_decisions: bool,
 }
 
 /// The splitter of one file.
@@ -169,13 +188,18 @@ impl<H: Header> Sound<H> {
             Step::Wrapper(bytes) => self.left = bytes,
             Step::Samples(bytes, samples) => {
                 self.left = bytes;
-                let track = match samples.coding {
-                    Coding::Words(word, channels) => Track::new(word, channels),
-                    Coding::Other => None,
-                };
+                let (mut track, mut packets) = (None, None);
+                match samples.coding {
+                    Coding::Words(word, channels) => track = Track::new(word, channels),
+                    Coding::Packets(config) => {
+                        let alac = Alac::new(alac::Coding { config, is_guess: false });
+                        packets = Some(Box::new(Packets { alac, form: None, has_decisions: false }));
+                    }
+                    Coding::Other => {}
+                }
                 let plain = track.as_ref().map_or(Some(Form::Bytes), Track::plain);
                 let bytes = samples.bytes.unwrap_or(u64::MAX);
-                self.state = State::Samples(Essence { left: bytes, odd: bytes % 2 == 1, track, plain });
+                self.state = State::Samples(Essence { left: bytes, odd: bytes % 2 == 1, track, packets, plain });
             }
             Step::Doubt(reason) => self.give_up(reason),
         }
@@ -192,6 +216,15 @@ enum Given {
 }
 
 impl Essence {
+    /// Bytes of samples that packets held.
+    fn decoded(&self) -> u64 {
+        self.packets.as_ref().map_or(0, |packets| packets.alac.decoded())
+    }
+
+    fn doubt(&self) -> Option<&'static str> {
+        self.packets.as_ref().and_then(|packets| packets.alac.doubt())
+    }
+
     fn give<H: Header>(&mut self, header: &H, walk: &mut Walk<'_, '_>, last: bool) -> Given {
         let rest = walk.rest();
         // Than was promised.
@@ -211,6 +244,15 @@ impl Essence {
             self.left = self.left.min(rest.len() as u64);
         }
         let left = usize::try_from(self.left).unwrap_or(usize::MAX);
+        if let Some(packets) = &mut self.packets {
+            let (shown, ends) = rest.get(..left).map_or((rest, last), |shown| (shown, true));
+            if shown.is_empty() {
+                return Given::End(0);
+            }
+            let Some(bytes) = packets.give(walk, shown, ends) else { return Given::Wait };
+            self.left -= bytes as u64; // at most what was shown
+            return Given::Some;
+        }
         let frame = self.track.as_ref().map_or(1, Track::frame_bytes);
         let whole = |bytes: usize| bytes - bytes % frame; // a frame has a byte at least
         let seen = whole(left.min(rest.len()));
@@ -252,6 +294,29 @@ impl Essence {
     }
 }
 
+impl Packets {
+    /// Gives the next packets; how many bytes they have. `None` if more must be seen for that.
+    fn give(&mut self, walk: &mut Walk<'_, '_>, shown: &[u8], ends: bool) -> Option<usize> {
+        match self.alac.next(shown, ends, walk.is_fresh()) {
+            Found::Wait => None,
+            Found::Plain(bytes) => {
+                walk.give(ESSENCE, bytes);
+                self.form = None;
+                Some(bytes)
+            }
+            Found::Segment(bytes, taken) => {
+                let cut = self.form.replace(taken.form) != Some(taken.form);
+                let samples = MappedPart { stream: ESSENCE, cut, form: taken.form, bytes: taken.samples };
+                let cut = !std::mem::replace(&mut self.has_decisions, true);
+                let decisions = MappedPart { stream: DECISIONS, cut, form: Form::Bytes, bytes: taken.decisions };
+                let (parts, parameters) = (vec![samples, decisions], taken.parameters);
+                walk.map(Mapped { bytes: bytes as u64, how: ALAC_PACKETS, parts, parameters });
+                Some(bytes)
+            }
+        }
+    }
+}
+
 impl<H: Header> Splitter for Sound<H> {
     fn id(&self) -> SplitterId {
         H::ID
@@ -261,6 +326,7 @@ impl<H: Header> Splitter for Sound<H> {
         // Handed back below, since the walk borrows it while `self` changes.
         let mut before = self.before;
         let mut walk = Walk::new(window, runs, &mut before);
+        let decoded = if let State::Samples(essence) = &self.state { essence.decoded() } else { 0 };
         while !walk.rest().is_empty() {
             if self.left > 0 {
                 walk.give_some(WRAPPER, &mut self.left);
@@ -277,10 +343,12 @@ impl<H: Header> Splitter for Sound<H> {
             match &mut self.state {
                 State::Front => self.front(rest),
                 State::Headers => self.headers(rest),
+                State::Samples(essence) if !last && essence.decoded() - decoded > alac::ENOUGH => break,
                 State::Samples(essence) => match essence.give(&self.header, &mut walk, last) {
                     Given::Some => {}
                     Given::Wait => break,
                     Given::End(tail) => {
+                        self.doubt = essence.doubt();
                         self.left = tail;
                         self.state = State::Rest;
                     }
@@ -297,7 +365,8 @@ impl<H: Header> Splitter for Sound<H> {
     }
 
     fn doubt(&self) -> Option<&'static str> {
-        self.doubt
+        let of_samples = if let State::Samples(essence) = &self.state { essence.doubt() } else { None };
+        self.doubt.or(of_samples)
     }
 }
 

@@ -1,4 +1,4 @@
-//! Bits of a FLAC frame, most significant first: reading and writing, Rice codes in bulk.
+//! Bits of a FLAC frame (and of ALAC's packets), most significant first: reading and writing, Rice codes in bulk.
 //!
 //! # Invariants
 //!
@@ -8,7 +8,7 @@
 
 /// Reads bits.
 #[derive(Clone, Debug)]
-pub(super) struct BitReader<'a> {
+pub(in crate::media) struct BitReader<'a> {
     bytes: &'a [u8],
     /// The next byte to load; beyond the end it counts on.
     at: usize,
@@ -131,6 +131,28 @@ impl<'a> BitReader<'a> {
         high == 0
     }
 
+    /// The next bits, the first at the top: 56 of them, zeros behind the end.
+    #[inline(always)]
+    pub fn peek(&mut self) -> u64 {
+        self.refill();
+        self.bits
+    }
+
+    /// Passes up to 56 bits, which were seen by [`BitReader::peek`].
+    #[inline(always)]
+    pub fn pass(&mut self, count: u32) {
+        debug_assert!(count <= self.held);
+        self.bits <<= count;
+        self.held -= count;
+    }
+
+    /// Passes any number of bits.
+    pub fn pass_many(&mut self, count: usize) {
+        let position = self.position().saturating_add(count);
+        (self.at, self.bits, self.held) = (position / 8, 0, 0);
+        self.take((position % 8) as u32); // below 8
+    }
+
     /// The bits up to the next byte.
     pub fn padding(&mut self) -> u32 {
         let count = self.position().wrapping_neg() % 8;
@@ -140,7 +162,7 @@ impl<'a> BitReader<'a> {
 
 /// Writes bits. What it holds is at most `max` bytes and some.
 #[derive(Debug, Default)]
-pub(super) struct BitWriter {
+pub(in crate::media) struct BitWriter {
     /// Whole bytes up to `at`, then room.
     out: Vec<u8>,
     at: usize,
@@ -174,7 +196,7 @@ impl BitWriter {
 
     /// Writes up to 56 bits of `value`, which has no others. There must be room; else nothing more is written.
     #[inline(always)]
-    fn put_in_room(&mut self, count: u32, value: u64) {
+    pub fn put_in_room(&mut self, count: u32, value: u64) {
         debug_assert!(count <= 56 && value >> count == 0);
         self.bits |= (value << 1) << (63 - self.held - count); // held < 8
         if let Some(place) = self.out.get_mut(self.at..).and_then(<[u8]>::first_chunk_mut::<8>) {

@@ -36,7 +36,7 @@ const LEAST: u16 = 24;
 
 /// An adaptive model of one bit.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Bit {
+pub(in crate::media) struct Bit {
     /// Of a one.
     probability: u16,
     seen: u8,
@@ -60,7 +60,7 @@ impl Bit {
 }
 
 /// Codes values one way or the other.
-pub(super) trait Coder {
+pub(in crate::media) trait Coder {
     /// Values come from here.
     const DECODES: bool;
 
@@ -86,7 +86,7 @@ pub(super) trait Coder {
 
 /// Writes decisions.
 #[derive(Debug)]
-pub(super) struct Encoder {
+pub(in crate::media) struct Encoder {
     out: Vec<u8>,
     low: u64,
     range: u32,
@@ -176,7 +176,7 @@ impl Coder for Encoder {
 
 /// Reads decisions.
 #[derive(Debug)]
-pub(super) struct Decoder<'a> {
+pub(in crate::media) struct Decoder<'a> {
     bytes: std::slice::Iter<'a, u8>,
     /// The number less what was taken: below `range` for what an encoder wrote.
     number: u32,

@@ -10,6 +10,7 @@
 //!    in the table, and one for each chunk.
 
 use super::super::StreamNumber;
+use super::super::alac;
 use super::super::demux::essence;
 use super::super::fourcc::{self, samples};
 use super::super::nal::Codec;
@@ -20,6 +21,8 @@ use crate::chunk::{Form, Pcm};
 pub const MOOV_MAX: u64 = 8 << 20;
 /// Chunks of all tracks.
 pub const PIECES_MAX: usize = 1 << 18;
+/// Bytes of a chunk of ALAC, on average, among those of other tracks.
+const CHUNK_BYTES: u64 = 48 << 10;
 /// Tracks that are looked at.
 const TRACKS_MAX: usize = 64;
 
@@ -40,6 +43,8 @@ struct What {
     /// It consists of such units.
     codec: Option<Codec>,
     is_video: bool,
+    /// It consists of such packets.
+    alac: Option<alac::Config>,
 }
 
 /// What a `moov` tells.
@@ -50,6 +55,11 @@ pub struct Movie {
 }
 
 impl Movie {
+    /// How the packets of the first track of ALAC are coded.
+    pub fn alac(&self) -> Option<alac::Config> {
+        self.tracks.iter().find_map(|t| t.what.alac)
+    }
+
     /// Whether the tracks would be told apart without the tables too, or have a form that they need to be apart for.
     pub fn is_told_apart(&self) -> bool {
         self.tracks.iter().any(|t| t.what.codec.is_some() || t.what.is_video && t.what.form != Form::Bytes)
@@ -65,12 +75,13 @@ pub struct Place {
     pub form: Form,
     pub codec: Option<Codec>,
     pub is_video: bool,
+    pub alac: Option<alac::Config>,
 }
 
 impl Place {
     fn new(what: &What, at: u64, bytes: u64) -> Place {
-        let What { stream, form, codec, is_video } = *what;
-        Place { at, bytes, stream, form, codec, is_video }
+        let What { stream, form, codec, is_video, alac } = *what;
+        Place { at, bytes, stream, form, codec, is_video, alac }
     }
 }
 
@@ -121,8 +132,22 @@ pub fn read(moov: &[u8]) -> (Movie, Vec<Place>) {
             movie.tracks.iter_mut().filter(|t| t.id == id).for_each(|t| t.sample_bytes = u64::from(size));
         }
     }
+    if movie.tracks.len() > 1 {
+        keep_fine_chunks(&mut places);
+    }
     places.sort_by_key(|p| p.at);
     (movie, places)
+}
+
+/// Leaves packets of ALAC as they are where their chunks are small: each would be a segment of its own, and one that is
+/// too small for that would end the form of its stream.
+fn keep_fine_chunks(places: &mut [Place]) {
+    for rest in places.chunk_by_mut(|a, b| a.stream == b.stream) {
+        let bytes = rest.iter().fold(0_u64, |sum, p| sum.saturating_add(p.bytes));
+        if bytes / (rest.len() as u64) < CHUNK_BYTES {
+            rest.iter_mut().for_each(|p| p.alac = None);
+        }
+    }
 }
 
 fn track(trak: &[u8], stream: StreamNumber, places: &mut Vec<Place>) -> Option<Track> {
@@ -142,7 +167,7 @@ fn track(trak: &[u8], stream: StreamNumber, places: &mut Vec<Place>) -> Option<T
 
 /// What the first sample entry says of a track, and the bytes of a frame of PCM (0: it is none).
 fn sample_entry(entry: &[u8], stream: StreamNumber, is_video: bool) -> (What, u64) {
-    let mut what = What { stream, form: Form::Bytes, codec: None, is_video };
+    let mut what = What { stream, form: Form::Bytes, codec: None, is_video, alac: None };
     let kind = entry.get(4..8).unwrap_or_default();
     let inner = |name: &[u8; 4]| find(entry.get(86..)?, &[name]);
     match kind {
@@ -156,6 +181,7 @@ fn sample_entry(entry: &[u8], stream: StreamNumber, is_video: bool) -> (What, u6
         }
         b"apch" | b"apcn" | b"apcs" | b"apco" | b"ap4h" | b"ap4x" => what.codec = Some(Codec::ProRes),
         b"AVdn" | b"AVdh" => what.codec = Some(Codec::Dnx),
+        b"alac" if !is_video => what.alac = cookie(entry).and_then(alac::Config::read),
         _ if is_video => what.form = raster(kind, entry).unwrap_or_default(),
         _ => {
             if let Some((pcm, frame_bytes)) = pcm(kind, entry) {
@@ -165,6 +191,12 @@ fn sample_entry(entry: &[u8], stream: StreamNumber, is_video: bool) -> (What, u6
         }
     }
     (what, 0)
+}
+
+/// ALAC's cookie, in a box of its own: behind the fields of whichever version, in QuickTime within another.
+fn cookie(entry: &[u8]) -> Option<&[u8]> {
+    let inner = entry.get(if u16_at(entry, 16)? == 1 { 52 } else { 36 }..)?;
+    find(inner, &[b"alac"]).or_else(|| find(inner, &[b"wave", b"alac"]))?.get(4..) // a version and flags
 }
 
 /// The form of pictures that are not coded.

@@ -172,7 +172,7 @@ mod tests {
             &[0, 1, 1, 27, 0, 1], // a byte of text around the frames
         ]
         .concat();
-        let decisions = vec![GOLDEN.to_vec(), vec![0xff, 0xf8]].concat();
+        let decisions = [GOLDEN, &[0xff, 0xf8]].concat();
         let parts = [vec![b'a', b'b'], vec![0; 2 * 192 * 4], decisions];
         let segment = [b"a", &frames[3..], &[0xff, 0xf8], b"b"].concat();
         let taken = take_apart(&frames, Some(16), usize::MAX).unwrap();

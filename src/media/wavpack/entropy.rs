@@ -476,7 +476,7 @@ mod tests {
         assert_eq!(read(0b00_0111 | 0x1fc0, 2), Some(vec![[0, 0], [0, 0]]));
         assert_eq!(read(0b00_0111 | 0x1fc0, 1), None, "beyond the end");
         // A run of one, then a zero.
-        assert_eq!(read(0b0_0_0_01 | 0x1fe0, 1), None);
+        assert_eq!(read(0b0_0001 | 0x1fe0, 1), None);
     }
 
     #[test]

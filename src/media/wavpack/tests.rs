@@ -114,7 +114,7 @@ fn a_text(random: &mut Random, kind: &Kind, frames: usize, (block, one): (usize,
     text.put_u32(frames as u32);
     let last = kind.blocks.iter().rposition(|&channels| channels > 0) == Some(block);
     let coded = if one { 1 } else { kind.blocks[block] };
-    let mut flags = kind.stored as u32 - 1 | kind.shift << 13 | (random.below(1 << 9) as u32) << 18;
+    let mut flags = (kind.stored as u32 - 1) | (kind.shift << 13) | ((random.below(1 << 9) as u32) << 18);
     flags |= if kind.blocks[block] == 1 { 4 } else { 0 } | if one { 0x4000_0000 } else { 0 };
     flags |= if block == 0 { 0x800 } else { 0 } | if last { 0x1000 } else { 0 };
     flags |= if kind.is_lower() { 0x100 } else { 0 } | if random.one_in(2) { 0x10 } else { 0 };

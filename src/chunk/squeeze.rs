@@ -480,8 +480,8 @@ mod tests {
         ] {
             assert!((low..=high).contains(&bits(&plain)), "{}: {}", plain.len(), bits(&plain));
         }
-        for n in 1..=SAMPLES {
-            assert!((f64::from(LOG2[n]) / 65536.0 - (n as f64).log2()).abs() < 1e-4, "{n}");
+        for (n, log2) in LOG2.iter().enumerate().skip(1) {
+            assert!((f64::from(*log2) / 65536.0 - (n as f64).log2()).abs() < 1e-4, "{n}");
         }
     }
 

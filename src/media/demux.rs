@@ -25,7 +25,7 @@
 //!    behind a segment that is longer: what it decides depends on the file alone.
 //! 3. Pieces of a segment are at most one a [`PIECE_BYTES`] (and [`PIECES_FREE`]): what is finer stays with the piece
 //!    before.
-//! 4. State: some numbers for each of [`STREAMS`] streams, and what [`super::alac`] keeps. Less than [`WINDOW_MIN`] is held back.
+//! 4. State: some numbers for each of [`STREAMS`] streams, a packet of ALAC. Less than [`WINDOW_MIN`] is held back.
 //! 5. A frame of FLAC lies in one segment.
 //! 6. The segments of a file with one track alone, of FLAC, end where those of a FLAC file do (but for what lies between
 //!    frames, and for much silence), so that its decisions are the same bytes.

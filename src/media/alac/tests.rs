@@ -387,6 +387,7 @@ fn chunks_between_those_of_a_video_are_taken_apart_where_the_tables_are_known() 
         let streams = of(&mp4(&entries, &all.collect::<Vec<_>>(), true));
         assert!(streams[&ESSENCE] == pictures.concat());
         assert!(streams[&demux::essence(1)] == *sound);
+        assert_eq!(streams.contains_key(&demux::decisions(demux::essence(1))), each > 1);
     }
 }
 

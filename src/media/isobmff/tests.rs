@@ -4,7 +4,7 @@ use super::super::demux::decisions;
 use super::super::film::{Frame, cover, full, mp4_box, numbers, track, trak, video_entry};
 use super::super::flac::tests::{FRONT, a_long_file, a_real_file, frames_of, much_silence, native};
 use super::super::testing::{collect_parts, head, noise, streams, without_tail};
-use super::super::{FLAC_WITHIN, Part, open as open_any};
+use super::super::{ALAC_PACKETS, FLAC_WITHIN, Part, open as open_any};
 use super::*;
 use crate::format::Keys;
 use proptest::prelude::*;
@@ -111,6 +111,32 @@ fn a_real_file_in_mp4_has_the_samples_of_the_file() {
         let mp4 = mp4(&frames, tables, &[]);
         let of = streams(&mp4, &split(&mp4).0);
         assert!((&of[&ESSENCE], &of[&decisions(ESSENCE)]) == (&native(&file).0, &native(&file).1));
+    }
+}
+
+/// Without tables, data by data.
+#[test]
+fn flac_and_alac_in_one_file_are_both_taken_apart() {
+    let (samples, chosen) = native(&LONG.0);
+    let real = include_bytes!("../alac/piano-ffmpeg.m4a");
+    let at = real.windows(4).position(|w| w == b"mdat").unwrap() - 4;
+    let bytes = u32::from_be_bytes(real[at..][..4].try_into().unwrap()) as usize;
+    let packets = &real[at..at + bytes];
+    let (alone, _) = split(packets);
+    let alone = streams(packets, &alone);
+    let frames = mp4_box(b"mdat", &LONG.0[FRONT..]);
+    let both = |one: &[u8], other: &[u8]| [one, other].concat();
+    for (file, essence, decided) in [
+        (both(&frames, packets), both(&samples, &alone[&ESSENCE]), both(&chosen, &alone[&decisions(ESSENCE)])),
+        (both(packets, &frames), both(&alone[&ESSENCE], &samples), both(&alone[&decisions(ESSENCE)], &chosen)),
+    ] {
+        let (parts, doubt) = split(&file);
+        assert_eq!(doubt, None);
+        let ways: std::collections::BTreeSet<u16> =
+            parts.iter().filter_map(|p| if let Part::Mapped(m) = p { Some(m.how.number) } else { None }).collect();
+        assert!(ways.contains(&ALAC_PACKETS.number) && ways.contains(&FLAC_WITHIN.number), "{ways:?}");
+        let of = streams(&file, &parts);
+        assert!(of[&ESSENCE] == essence && of[&decisions(ESSENCE)] == decided);
     }
 }
 

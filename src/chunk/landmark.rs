@@ -1,20 +1,20 @@
 //! Landmarks of sound: places that stay where they are when a recording is remastered.
 //!
-//! A *peak* is a sample whose magnitude is the greatest of all within [`REACH`] frames of its channel, by a lead that is a share
+//! A *peak* is a sample whose magnitude is the greatest of all within `REACH` frames of its channel, by a lead that is a share
 //! of its own. Gain, dither, polarity, bit depth, a swap or split of channels and slow fades leave peaks where they
 //! are. A landmark is a run of peaks: its key is a hash of their distances, of which of them have the first one's
 //! sign, and of which neighbour is the greater. In stereo the sum of both channels has landmarks too, so that a mono
 //! mix meets its source.
 //!
-//! Short runs ([`ALIGN`] distances) tell by their places how two chunks lie to one another; there a chance hit is outvoted.
-//! Of longer runs ([`FEATURE`] distances), which hardly meet by chance, six min-hashes are features as those of
+//! Short runs (`ALIGN` distances) tell by their places how two chunks lie to one another; there a chance hit is outvoted.
+//! Of longer runs (`FEATURE` distances), which hardly meet by chance, six min-hashes are features as those of
 //! [`super::sketch`], in the same index but of their own kind: the two never meet.
 //!
 //! # Invariants
 //!
 //! 1. Features are persistent: a golden test holds them. They depend on the samples, the form and the store's gear seed
 //!    alone; all is integer arithmetic.
-//! 2. Work is linear; landmarks are fewer than one in [`REACH`] samples and pseudo-channels.
+//! 2. Work is linear; landmarks are fewer than one in `REACH` samples and pseudo-channels.
 
 use super::Pcm;
 use super::predict::frames;

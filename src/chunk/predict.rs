@@ -2,8 +2,8 @@
 //!
 //! A chunk of samples that came from stored ones by gain, dither, fades, another bit depth, polarity, a swap, split or mix of
 //! channels is coded as what the stored samples do not tell. Bases are laid to it by their landmarks
-//! ([`super::landmark`], [`align`]); in segments, each channel is the sum of a base's channels times gains, found by least
-//! squares ([`fit`]); the residual is coded by tokens in adaptive contexts ([`model`], [`ans`]). Frames that no base has
+//! ([`super::landmark`], `align`); in segments, each channel is the sum of a base's channels times gains, found by least
+//! squares (`fit`); the residual is coded by tokens in adaptive contexts (`model`, `ans`). Frames that no base has
 //! are predicted from the frames before; a codec for samples alone does that better.
 //!
 //! ```text
@@ -19,7 +19,7 @@
 //! signed  := varint of n >= 0 ? 2 n : -2 n - 1
 //! ```
 //! Version is 1. `tail` is what is left of the chunk's bytes behind its last whole frame; raw bits, tables and stream see
-//! [`ans`]. Segments cover the chunk's frames in order; the tokens follow segment by segment, in it channel by channel, frame by frame.
+//! `ans`. Segments cover the chunk's frames in order; the tokens follow segment by segment, in it channel by channel, frame by frame.
 //!
 //! With `f` = 8, 8, 6, 0 for 1, 2, 3, 4 bytes a sample, all in 64 bits that wrap, `>>` rounding down, `clip` to the samples' range
 //! times 2^f, and `i` counted from the segment's start:

@@ -20,8 +20,8 @@
 //!          *   set      a zstd frame of the bits of the values that come, lowest first (2^bits bits)
 //! ```
 //!
-//! All numbers are little-endian. How packings lie in planes: [`planes`]; what weights mean: [`predict`]. The coder
-//! `tokens` ([`rans`]) codes lanes of equal length ([`lanes`]); fewer than four residuals that are left over stand in front
+//! All numbers are little-endian. How packings lie in planes: `planes`; what weights mean: `predict`. The coder
+//! `tokens` (`rans`) codes lanes of equal length (`lanes`); fewer than four residuals that are left over stand in front
 //! of it, two bytes each. The coder `bytes` is a zstd frame of all residuals' low bytes, then (samples of more than 8
 //! bits) their high bytes.
 //!
@@ -30,7 +30,7 @@
 //! 1. [`Decoder::decode`] undoes [`Encoder::encode`], with the payload and the plain length alone.
 //! 2. A decoder is total: any payload ends in an error or in exactly the bytes asked for, in time and memory that
 //!    grow with these.
-//! 3. What is written depends on the bytes, the form and the tier alone: both compilations of [`wide`] are the same
+//! 3. What is written depends on the bytes, the form and the tier alone: both compilations of `wide` are the same
 //!    whole-number arithmetic, and the sums under the weights are exact.
 
 mod choose;

@@ -12,7 +12,7 @@
 //! # Invariants
 //!
 //! 1. Chunks are walked without a stack: what follows a header is the next chunk, whatever list contains it.
-//! 2. State: what [`TRACKS_MAX`] tracks are.
+//! 2. State: what `TRACKS_MAX` tracks are.
 
 use super::demux::{Border, Demux, Piece, Tracks, essence};
 use super::fourcc::{pcm, raster, samples};

@@ -21,7 +21,7 @@
 //!
 //! 1. Segments depend on the deflate stream's bytes alone (and on whether it is undone at all). A byte that two blocks
 //!    share belongs to the first one's segment.
-//! 2. The way back of version 1 never changes: the settings stand in the parameters, the predictor is [`predict`].
+//! 2. The way back of version 1 never changes: the settings stand in the parameters, the predictor is `predict`.
 //! 3. Text, tokens and steps of a segment are bounded, and so is the text of a stream against its bytes: what expands
 //!    further stays as it is. A segment costs about 4 bytes for each token and its text.
 
@@ -261,7 +261,7 @@ fn choose(content: Content<'_>, file_bytes: usize) -> Option<Settings> {
 /// Writes a segment's bits again.
 ///
 /// # Errors
-/// [`Error::Malformed`] for what [`Undo`] never left.
+/// [`Error::Malformed`] for what `Undo` never left.
 pub fn inverse(parameters: &[u8], parts: &[&[u8]], bytes: usize) -> Result<Vec<u8>> {
     let mut r = Reader::new("a deflate segment", parameters);
     if r.u8()? != 0 {

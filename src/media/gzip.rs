@@ -11,7 +11,7 @@
 //!
 //! # Invariants
 //!
-//! State: that of [`Undo`], and a few numbers.
+//! State: that of `Undo`, and a few numbers.
 
 use super::deflate::{Step, Undo};
 use super::nested::Text;

@@ -6,13 +6,13 @@
 //!  more of these     ...
 //! ```
 //!
-//! Owns the walk along what a format's header tells (its [`Plan`]). The formats: [`dpx`], [`tiff`], [`bmp`], [`pnm`].
+//! Owns the walk along what a format's header tells (its `Plan`). The formats: `dpx`, `tiff`, `bmp`, `pnm`.
 //!
 //! # Invariants
 //!
 //! 1. A picture starts with a cut and holds the same bytes under any tags.
 //! 2. A plan hangs on the first [`WINDOW_MIN`] bytes from the header on, whatever the window; memory is that of a plan,
-//!    which has [`PIECES`] pieces at most.
+//!    which has `PIECES` pieces at most.
 
 mod bmp;
 mod dpx;

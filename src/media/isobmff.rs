@@ -18,11 +18,11 @@
 //!
 //! FLAC beside other tracks stays as it is: where the tables come last, what a track holds is not known while it passes.
 //!
-//! Owns the way over the boxes. [`moov`] reads tables.
+//! Owns the way over the boxes. `moov` reads tables.
 //!
 //! # Invariants
 //!
-//! 1. State: a `moov` of [`moov::MOOV_MAX`] bytes at most, and the places of [`moov::PIECES_MAX`] chunks.
+//! 1. State: a `moov` of `moov::MOOV_MAX` bytes at most, and the places of `moov::PIECES_MAX` chunks.
 //! 2. Boxes are walked without a stack: what follows a header is the next box, whatever contains it.
 
 mod moov;

@@ -16,7 +16,7 @@
 //!
 //! 1. Elements are walked without a stack: what follows a header is the next element, whatever contains it. So sizes
 //!    that are not known (live streams) need no care.
-//! 2. State: what [`TRACKS_MAX`] tracks are, and the sizes of a lacing.
+//! 2. State: what `TRACKS_MAX` tracks are, and the sizes of a lacing.
 
 use super::demux::{ALONE_BYTES, Border, Coding, Demux, Piece, Tracks, essence};
 use super::flac;

@@ -255,7 +255,7 @@ pub const DEFLATE: SplitterId = SplitterId { number: 0x104, version: 1 };
 /// Not a splitter: frames of FLAC, then the container around them by its own way back, see [`flac::within`].
 pub const FLAC_WITHIN: SplitterId = SplitterId { number: 0x105, version: 1 };
 /// Not a splitter: samples and the encoder's decisions back to packets of ALAC, for whichever container stands around
-/// them, see [`alac`].
+/// them, see `alac`.
 pub const ALAC_PACKETS: SplitterId = SplitterId { number: 0x106, version: 1 };
 /// Not a splitter: packets back to pages. [`OGG`] gives such segments.
 pub const OGG_PAGES: SplitterId = SplitterId { number: 3, version: 1 };

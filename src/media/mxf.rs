@@ -10,8 +10,8 @@
 //!
 //! # Invariants
 //!
-//! 1. State: the names of [`TRACKS_MAX`] tracks; what is beyond shares the last one.
-//! 2. A value of [`PLAIN_BYTES`] is a plain run.
+//! 1. State: the names of `TRACKS_MAX` tracks; what is beyond shares the last one.
+//! 2. A value of `PLAIN_BYTES` is a plain run.
 
 use super::demux::{Border, Demux, Piece, Tracks, essence};
 use super::fourcc::pcm;

@@ -28,7 +28,7 @@
 //!
 //! # Invariants
 //!
-//! 1. What [`apart`] gives, [`inverse`] puts together; anything else is refused or gives bytes of the asked length.
+//! 1. What `apart` gives, [`inverse`] puts together; anything else is refused or gives bytes of the asked length.
 //! 2. Every step between an integer and a float is exact: its result depends neither on rounding nor on the machine.
 //! 3. Samples of one recording are the same bytes from any word that can hold them.
 //! 4. Memory is that of the segment; work is linear in it.

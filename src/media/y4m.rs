@@ -9,7 +9,7 @@
 //!  FRAME ... \n                   ...
 //! ```
 //!
-//! Large frames are runs, plane by plane. Small ones would make many short chunks: up to [`SEGMENT`] bytes of them are
+//! Large frames are runs, plane by plane. Small ones would make many short chunks: up to `SEGMENT` bytes of them are
 //! one mapped segment, in which the planes of all frames follow each other. Owns the way along the frames.
 //!
 //! # Invariants

@@ -15,7 +15,7 @@
 //! # Invariants
 //!
 //! 1. A member begins and ends on borders, and is split as a file of its own would be.
-//! 2. State: a few numbers, and the member's own splitter or [`Undo`].
+//! 2. State: a few numbers, and the member's own splitter or `Undo`.
 
 use super::deflate::{Step, Undo};
 use super::nested::{ALONE, Member, Text};

@@ -2,7 +2,7 @@
 
 use super::demux::{LOOK, ORDER, SEGMENT, essence};
 use super::film::{Frame, Moov, Video, adts, avi, cover, film, flv, fragments, mkv, mp4, mp4_box, mxf, track};
-use super::testing::{collect_parts, head, noise, streams, without_tail};
+use super::testing::{alike_in_windows, collect_parts, harm, head, noise, streams, windows, without_tail};
 use super::*;
 use crate::chunk::{Packing, Pcm, Raster};
 use crate::format::Keys;
@@ -215,31 +215,15 @@ proptest! {
         which in 0..9_usize,
         video in prop::sample::select(vec![Video::Avc, Video::Hevc, Video::ProRes]),
         pictures in prop_oneof![0..30_usize, 90..130_usize],
-        flips in prop::collection::vec((any::<prop::sample::Index>(), any::<bool>(), any::<u8>()), 0..12),
-        put_in in prop::option::of((any::<prop::sample::Index>(), 0..200_000_usize)),
-        cut_short in prop::option::of(any::<prop::sample::Index>()),
-        windows in prop::collection::vec(prop_oneof![0..64_usize, 0..1_000_000_usize], 1..6),
+        harm in harm(),
+        windows in windows(),
     ) {
         let film = film(video, pictures, 25_000);
         let mut files = all(video, &film);
         files.push(("adts", adts(&film)));
         let (_, mut bytes) = files.swap_remove(which);
-        for (at, front, value) in flips {
-            let at = at.index(bytes.len());
-            let at = if front { at % 700 % bytes.len() } else { at };
-            bytes[at] = value;
-        }
-        if let Some((at, n)) = put_in {
-            let at = at.index(bytes.len());
-            bytes.splice(at..at, noise(n));
-        }
-        if let Some(at) = cut_short {
-            bytes.truncate(at.index(bytes.len()));
-        }
-        let (whole, doubt) = collect_parts(open(head(&bytes)), &bytes, &[]);
-        let (parts, again) = collect_parts(open(without_tail(&bytes)), &bytes, &windows);
-        prop_assert!(whole == parts);
-        prop_assert_eq!(doubt, again);
+        harm.to(&mut bytes);
+        alike_in_windows(&bytes, &windows)?;
     }
 
     #[test]

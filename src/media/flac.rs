@@ -40,7 +40,7 @@ pub use segment::inverse;
 
 use super::patience::Patience;
 use super::runs::{Last, Walk};
-use super::tags::{ID3V2_HEADER, TRAILING_MAX, give_sound, id3v2_bytes, trailing_bytes};
+use super::tags::{ID3V2_HEADER, TRAILING_MAX, give_sound, id3v2_bytes, lost};
 use super::{ESSENCE, FLAC, FLAC_FRAMES, Hints, Mapped, MappedPart, Part, Splitter, SplitterId, StreamNumber};
 use super::{WINDOW_MIN, WRAPPER};
 use crate::chunk::Form;
@@ -417,8 +417,13 @@ impl Flac {
 
     /// Gives bytes as they are.
     fn give_plain(&mut self, walk: &mut Walk<'_, '_>, bytes: usize) {
-        walk.give(ESSENCE, bytes);
         self.patience.earn(bytes as u64);
+        self.give_lost(walk, bytes);
+    }
+
+    /// The same, where they were earned.
+    fn give_lost(&mut self, walk: &mut Walk<'_, '_>, bytes: usize) {
+        walk.give(ESSENCE, bytes);
         self.form = None;
     }
 
@@ -434,40 +439,38 @@ impl Flac {
         let rest = walk.rest();
         // What may be tags stays; before that, the longest frame is seen whole.
         let end = if last { rest.len() } else { rest.len().saturating_sub(TRAILING_MAX) };
-        let mut at = 0;
+        let (mut at, mut earned) = (0, 0);
         while let Some(next) = rest.get(at..end).and_then(|r| r.iter().position(|&b| b == 0xff)) {
             at += next;
             let candidate = rest.get(at..).unwrap_or_default();
             if Header::read(candidate).is_ok() {
+                // What was passed earns before a look costs: when it gives up does not depend on the window.
+                self.patience.earn((at - earned) as u64); // it only grows
+                earned = at;
                 if self.read(candidate, last).is_ok() {
                     self.give_up(State::Frames, reason);
-                    self.give_plain(walk, at);
+                    self.give_lost(walk, at);
                     return true;
                 }
-                self.spend();
-                if self.state == State::Plain {
-                    self.give_plain(walk, at);
+                self.patience.spend();
+                if self.patience.is_over() {
+                    self.give_up(State::Plain, reason);
+                    self.give_lost(walk, at);
                     return true;
                 }
             }
             at += 1;
         }
-        if last {
-            let tags = trailing_bytes(rest.get(rest.len().saturating_sub(TRAILING_MAX)..).unwrap_or_default());
-            if tags < rest.len() {
+        let found = lost(rest, last, end, walk.is_fresh());
+        if let Some((sound, tags)) = found {
+            if sound > 0 {
                 self.give_up(self.state, reason);
+                self.patience.earn(sound.saturating_sub(earned) as u64);
+                self.give_lost(walk, sound);
             }
-            self.give_plain(walk, rest.len() - tags); // they are in it
             walk.give(WRAPPER, tags);
-        } else if end > 0 {
-            self.give_up(self.state, reason);
-            self.give_plain(walk, end);
-        } else if walk.is_fresh() {
-            // The window is smaller than promised.
-            self.give_up(self.state, reason);
-            self.give_plain(walk, rest.len());
         }
-        end > 0
+        found.is_some()
     }
 }
 

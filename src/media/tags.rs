@@ -131,6 +131,17 @@ fn starts_with(tail: &[u8], bytes: usize, magic: &[u8]) -> bool {
     tail.len().checked_sub(bytes).is_some_and(|at| tail[at..].starts_with(magic))
 }
 
+/// Bytes without a place where sound could begin, of which the first `sure` ones are no tags that end the file: how many are
+/// sound as it stands, and how many tags. `None`: more must be seen.
+pub(super) fn lost(rest: &[u8], last: bool, sure: usize, is_fresh: bool) -> Option<(usize, usize)> {
+    if last {
+        let tags = trailing_bytes(rest.get(rest.len().saturating_sub(TRAILING_MAX)..).unwrap_or_default());
+        return Some((rest.len() - tags, tags)); // they are in it
+    }
+    // A window that is smaller than promised is not waited for.
+    if sure > 0 { Some((sure, 0)) } else { is_fresh.then_some((rest.len(), 0)) }
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;

@@ -5,6 +5,8 @@ use super::mp3::FrameHeader;
 use super::{HINT_BYTES, Hints, Part, Run, Splitter, StreamNumber, WINDOW_MIN, inverse};
 use crate::chunk::Form;
 use crate::format::limits;
+use proptest::prelude::*;
+use proptest::sample::Index;
 use std::collections::BTreeMap;
 
 /// Splits `bytes` and joins the runs; see [`collect_counting`].
@@ -125,6 +127,59 @@ pub fn head(bytes: &[u8]) -> Hints<'_> {
 /// Hints of a pipe of these bytes.
 pub fn without_tail(bytes: &[u8]) -> Hints<'_> {
     Hints { head: &bytes[..bytes.len().min(HINT_BYTES)], tail: None }
+}
+
+/// What no writer does to a file: bytes changed (those that are marked in its front), noise put in, the end cut off.
+#[derive(Clone, Debug)]
+pub struct Harm {
+    changed: Vec<(Index, bool, u8)>,
+    put_in: Option<(Index, usize)>,
+    cut_short: Option<Index>,
+}
+
+impl Harm {
+    pub fn to(&self, bytes: &mut Vec<u8>) {
+        if bytes.is_empty() {
+            return;
+        }
+        for (at, front, value) in &self.changed {
+            let at = at.index(bytes.len());
+            let at = if *front { at % 800 % bytes.len() } else { at };
+            bytes[at] = *value;
+        }
+        if let Some((at, n)) = &self.put_in {
+            let at = at.index(bytes.len());
+            bytes.splice(at..at, noise(*n));
+        }
+        if let Some(at) = &self.cut_short {
+            bytes.truncate(at.index(bytes.len()));
+        }
+    }
+}
+
+/// Any harm.
+pub fn harm() -> impl Strategy<Value = Harm> {
+    let changed = prop::collection::vec((any::<Index>(), any::<bool>(), any::<u8>()), 0..12);
+    let put_in = prop::option::of((any::<Index>(), 0..200_000_usize));
+    (changed, put_in, prop::option::of(any::<Index>())).prop_map(|(changed, put_in, cut_short)| Harm {
+        changed,
+        put_in,
+        cut_short,
+    })
+}
+
+/// By how many bytes windows grow: any few steps, which are then taken again.
+pub fn windows() -> impl Strategy<Value = Vec<usize>> {
+    prop::collection::vec(prop_oneof![0..64_usize, 0..1_000_000_usize], 1..6)
+}
+
+/// That the parts of a file do not depend on the windows. Covering and the way back are checked in [`collect_parts`].
+pub fn alike_in_windows(bytes: &[u8], windows: &[usize]) -> Result<(), TestCaseError> {
+    let (whole, doubt) = collect_parts(super::open(head(bytes)), bytes, &[]);
+    let (parts, again) = collect_parts(super::open(without_tail(bytes)), bytes, windows);
+    prop_assert!(whole == parts);
+    prop_assert_eq!(doubt, again);
+    Ok(())
 }
 
 /// Reads a file of `tests/media`.

@@ -36,7 +36,7 @@ pub use segment::inverse;
 
 use super::patience::Patience;
 use super::runs::{Last, Walk};
-use super::tags::{TRAILING_MAX, give_sound, id3v2_bytes, trailing_bytes};
+use super::tags::{TRAILING_MAX, give_sound, id3v2_bytes, lost};
 use super::{ESSENCE, Hints, Mapped, MappedPart, Part, Splitter, SplitterId, StreamNumber};
 use super::{WAVPACK, WAVPACK_BLOCKS, WINDOW_MIN, WRAPPER};
 use crate::chunk::Form;
@@ -415,22 +415,15 @@ impl WavPack {
             }
             at += 1;
         }
-        if last {
-            let tags = trailing_bytes(rest.get(rest.len().saturating_sub(TRAILING_MAX)..).unwrap_or_default());
-            if tags < rest.len() {
+        let found = lost(rest, last, end, walk.is_fresh());
+        if let Some((sound, tags)) = found {
+            if sound > 0 {
                 self.give_up(self.state, reason);
+                self.give_plain(walk, sound);
             }
-            self.give_plain(walk, rest.len() - tags); // they are in it
             walk.give(WRAPPER, tags);
-        } else if end > 0 {
-            self.give_up(self.state, reason);
-            self.give_plain(walk, end);
-        } else if walk.is_fresh() {
-            // The window is smaller than promised.
-            self.give_up(self.state, reason);
-            self.give_plain(walk, rest.len());
         }
-        end > 0
+        found.is_some()
     }
 }
 

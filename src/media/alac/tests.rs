@@ -2,7 +2,7 @@
 //! files.
 
 use super::super::film::{full, mp4_box, numbers, video_entry};
-use super::super::testing::{collect_parts, head, noise, real, streams, without_tail};
+use super::super::testing::{alike_in_windows, collect_parts, harm, head, noise, real, streams, windows, without_tail};
 use super::super::{ALAC_PACKETS, ESSENCE, Part, StreamNumber, WRAPPER, demux, inverse as any_inverse, open, sound};
 use super::packet::{Element, FRAME_MAX, LOW, ONE, PAIR};
 use super::predict::{ORDER_MAX, Predictor};
@@ -703,30 +703,14 @@ proptest! {
         which in 0..8_usize,
         count in prop_oneof![1..12_usize, 100..260_usize],
         seed: u64,
-        flips in prop::collection::vec((any::<prop::sample::Index>(), any::<bool>(), any::<u8>()), 0..9),
-        put_in in prop::option::of((any::<prop::sample::Index>(), 0..200_000_usize)),
-        cut_short in prop::option::of(any::<prop::sample::Index>()),
-        windows in prop::collection::vec(prop_oneof![0..64_usize, 0..1_000_000_usize], 1..6),
+        harm in harm(),
+        windows in windows(),
     ) {
         let config = Config::usual(bits);
         let (packets, _) = packets(seed, &config, 2, count, Encoder::Usual);
         let (_, mut bytes, _) = everywhere(&config, 2, &packets).swap_remove(which);
-        for (at, front, value) in flips {
-            let at = at.index(bytes.len());
-            let at = if front { at % 900 % bytes.len() } else { at };
-            bytes[at] = value;
-        }
-        if let Some((at, n)) = put_in {
-            let at = at.index(bytes.len());
-            bytes.splice(at..at, noise(n));
-        }
-        if let Some(at) = cut_short {
-            bytes.truncate(at.index(bytes.len()));
-        }
-        let (whole, doubt) = collect_parts(open(head(&bytes)), &bytes, &[]);
-        let (parts, again) = collect_parts(open(without_tail(&bytes)), &bytes, &windows);
-        prop_assert!(whole == parts);
-        prop_assert_eq!(doubt, again);
+        harm.to(&mut bytes);
+        alike_in_windows(&bytes, &windows)?;
     }
 
     #[test]

@@ -451,6 +451,25 @@ fn windows_of_any_size_give_the_same_parts() {
     }
 }
 
+/// Headers of frames that are none, so many that it gives up: at the same place, whatever the window shows at once.
+#[test]
+fn headers_of_no_frames_are_given_up_at_the_same_place_in_any_windows() {
+    let (file, _) = a_file(5, 16, 2, 4, true);
+    let header = frames_of(&file, FRONT)[0][..16].to_vec();
+    for gap in [100, 3000, 9000, 20_000] {
+        let mut bytes = file.clone();
+        while bytes.len() < 6 << 20 {
+            bytes.extend_from_slice(&header);
+            bytes.extend(vec![0; gap]);
+        }
+        bytes.extend_from_slice(&file[FRONT..]);
+        let whole = all(&bytes, &[]);
+        for windows in [&[0][..], &[700_001, 5], &[2 << 20]] {
+            assert!(whole == all(&bytes, windows), "a header every {gap} bytes, {windows:?}");
+        }
+    }
+}
+
 #[test]
 fn a_broken_frame_costs_that_frame() {
     let (file, pcm) = a_file(5, 16, 2, 30, true);

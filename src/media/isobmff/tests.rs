@@ -3,7 +3,7 @@
 use super::super::demux::decisions;
 use super::super::film::{Frame, cover, full, mp4_box, numbers, track, trak, video_entry};
 use super::super::flac::tests::{FRONT, a_long_file, a_real_file, frames_of, much_silence, native};
-use super::super::testing::{collect_parts, head, noise, streams, without_tail};
+use super::super::testing::{alike_in_windows, collect_parts, harm, head, streams, windows, without_tail};
 use super::super::{ALAC_PACKETS, FLAC_WITHIN, Part, open as open_any};
 use super::*;
 use crate::format::Keys;
@@ -233,28 +233,12 @@ proptest! {
         tables in prop::sample::select(ALL.to_vec()),
         from in 0..100_usize,
         count in prop_oneof![0..20_usize, 150..300_usize],
-        flips in prop::collection::vec((any::<prop::sample::Index>(), any::<bool>(), any::<u8>()), 0..8),
-        put_in in prop::option::of((any::<prop::sample::Index>(), 0..200_000_usize)),
-        cut_short in prop::option::of(any::<prop::sample::Index>()),
-        windows in prop::collection::vec(prop_oneof![0..64_usize, 0..1_000_000_usize], 1..6),
+        harm in harm(),
+        windows in windows(),
     ) {
         let frames: Vec<_> = LONG_FRAMES.iter().skip(from).take(count).cloned().collect();
         let mut bytes = mp4(&frames, tables, &[]);
-        for (at, front, value) in flips {
-            let at = at.index(bytes.len());
-            let at = if front { at % 700 % bytes.len() } else { at };
-            bytes[at] = value;
-        }
-        if let Some((at, n)) = put_in {
-            let at = at.index(bytes.len());
-            bytes.splice(at..at, noise(n));
-        }
-        if let Some(at) = cut_short {
-            bytes.truncate(at.index(bytes.len()));
-        }
-        let (whole, doubt) = collect_parts(open_any(head(&bytes)), &bytes, &[]);
-        let (parts, again) = collect_parts(open_any(without_tail(&bytes)), &bytes, &windows);
-        prop_assert!(whole == parts);
-        prop_assert_eq!(doubt, again);
+        harm.to(&mut bytes);
+        alike_in_windows(&bytes, &windows)?;
     }
 }

@@ -15,6 +15,7 @@ use crate::store::Store;
 use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 
+mod cut;
 pub(crate) mod read;
 mod tree;
 mod walk;

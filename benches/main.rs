@@ -3,7 +3,9 @@
 //!
 //! Data is pseudo-random (incompressible and new) and lies in memory: on `/dev/shm` where there is one.
 
-use onefold::chunk::{Cutter, Form, Scanner, Squeezer};
+mod codecs;
+
+use onefold::chunk::{Coding, Cutter, Form, Scanner, Squeezer, Technique, Tier};
 use onefold::format::superblock::ChunkerParameters;
 use onefold::format::{ChunkId, ChunkKind, Keys, check};
 use onefold::index::{Index, Place};
@@ -180,6 +182,10 @@ fn index() {
 }
 
 fn options(path: PathBuf, force: bool) -> BackupOptions {
+    options_of(path, force, Coding::default())
+}
+
+fn options_of(path: PathBuf, force: bool, coding: Coding) -> BackupOptions {
     BackupOptions {
         source: Source::Paths(vec![path]),
         name: None,
@@ -188,7 +194,7 @@ fn options(path: PathBuf, force: bool) -> BackupOptions {
         one_file_system: false,
         force,
         dry_run: false,
-        coding: Default::default(),
+        coding,
         host: Some("bench".into()),
         program: "bench".into(),
         user: String::new(),
@@ -276,6 +282,16 @@ fn verbs() {
         backup::run(&store, options(library.clone(), false), &Control::default()).expect("backup");
     });
     of_both(new);
+    let bare = best_of("backup, chunks alone", bytes, "the same without splitters and codecs", make, || {
+        let store = open(&last.join("store"), Mode::Write { verb: "backup" });
+        let coding = Coding::from(Tier::None).without(Technique::Splitters);
+        backup::run(&store, options_of(library.clone(), false, coding), &Control::default()).expect("backup");
+    });
+    println!("{:<28} {:>7.2}        of it is the speed with them", "", new / bare);
+    make();
+    let store = open(&last.join("store"), Mode::Write { verb: "backup" });
+    backup::run(&store, options(library.clone(), false), &Control::default()).expect("backup");
+    drop(store);
     let again = best("backup, all there", bytes, "the same, --force", || {
         let store = open(&last.join("store"), Mode::Write { verb: "backup" });
         let report = backup::run(&store, options(library.clone(), true), &Control::default()).expect("backup");
@@ -300,7 +316,8 @@ fn verbs() {
 }
 
 fn main() {
-    let all: [(&str, fn()); 4] = [("cut", cut), ("pack", pack), ("index", index), ("backup restore", verbs)];
+    let all: [(&str, fn()); 5] =
+        [("cut", cut), ("pack", pack), ("index", index), ("codecs", codecs::run), ("backup restore", verbs)];
     for (name, run) in all {
         if name.split(' ').any(wanted) {
             run();

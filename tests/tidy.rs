@@ -16,6 +16,9 @@ const FLOORS: &[&str] = &[
 const OWNERS: &[(&str, &[&str])] = &[
     ("blake3", &["format"]),
     ("twox_hash", &["format"]),
+    ("sha2", &["format"]),
+    ("md5", &["format"]),
+    ("tar", &["ops"]),
     ("fastcdc", &["chunk"]),
     ("zstd", &["chunk"]),
     ("rocksdb", &["index"]),

@@ -1,10 +1,11 @@
 //! Walking a snapshot's tree: one path, or everything below one.
 
+use super::list::References;
 use super::map::{self, MapIter};
 use crate::error::{Error, Result};
-use crate::format::entry::{Entry, EntryKind};
-use crate::format::limits;
+use crate::format::entry::{Attributes, Entry, EntryKind, decode_attributes};
 use crate::format::node::MapRoot;
+use crate::format::{ChunkKind, limits};
 use crate::pack::ReadChunks;
 
 /// Splits an absolute or relative path into its names; `.` and empty ones fall away.
@@ -35,6 +36,29 @@ pub fn lookup(chunks: &dyn ReadChunks, root: &MapRoot, path: &[u8]) -> Result<Op
         }
     }
     Ok(map::get(chunks, &at, last)?.map(|v| Entry::decode(&v)).transpose()?.map(|e| Found::Entry(Box::new(e))))
+}
+
+/// An entry's extended attributes, `(name, value)`, names ascending.
+///
+/// # Errors
+/// Whatever the chunks return; [`Error::Limit`], [`Error::Malformed`] for a stream that holds something else.
+pub fn attributes(chunks: &dyn ReadChunks, entry: &Entry) -> Result<Vec<(Vec<u8>, Vec<u8>)>> {
+    let stream = match &entry.attributes {
+        Attributes::None => return Ok(Vec::new()),
+        Attributes::Inline(list) => return Ok(list.clone()),
+        Attributes::Stream(stream) => stream,
+    };
+    let mut bytes = Vec::new();
+    for reference in References::new(chunks, stream, 0)? {
+        let chunk = chunks.chunk(ChunkKind::Data, &reference?.1.id)?;
+        let got = bytes.len() + chunk.len();
+        if got > limits::ATTRIBUTE_BYTES {
+            let max = limits::ATTRIBUTE_BYTES as u64;
+            return Err(Error::Limit { what: "the length of attributes", got: got as u64, max });
+        }
+        bytes.extend(chunk);
+    }
+    decode_attributes(&bytes)
 }
 
 /// One step of a [`Walk`].

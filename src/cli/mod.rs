@@ -7,8 +7,8 @@
 //!
 //! 1. A result goes to stdout; progress, notices and errors go to stderr. With `--json` each line of
 //!    stdout is one document.
-//! 2. Nothing from a store, a source or an argument reaches a terminal unescaped (`cat` and `find
-//!    --print0` excepted, whose output is for programs).
+//! 2. Nothing from a store, a source or an argument reaches a terminal unescaped (`cat`, `export` and
+//!    `find --print0` excepted, whose output is for programs).
 //! 3. A panic below ends as an error message and exit status 1.
 //! 4. A reader that closes the pipe ends a command quietly.
 
@@ -33,10 +33,13 @@ mod diff;
 mod disk;
 mod estimate;
 mod explain;
+mod export;
 mod find;
+mod import;
 mod init;
 mod ls;
 mod man;
+mod manifest;
 mod map;
 mod recover;
 mod restore;
@@ -115,6 +118,9 @@ pub enum Command {
     Find(find::FindArgs),
     Cat(cat::CatArgs),
     Restore(restore::RestoreArgs),
+    Export(export::ExportArgs),
+    Import(import::ImportArgs),
+    Manifest(manifest::ManifestArgs),
     Diff(diff::DiffArgs),
     Stats(stats::StatsArgs),
     Similar(similar::SimilarArgs),
@@ -141,6 +147,9 @@ impl Command {
             Command::Find(_) => "find",
             Command::Cat(_) => "cat",
             Command::Restore(_) => "restore",
+            Command::Export(_) => "export",
+            Command::Import(_) => "import",
+            Command::Manifest(_) => "manifest",
             Command::Diff(_) => "diff",
             Command::Stats(_) => "stats",
             Command::Similar(_) => "similar",
@@ -161,7 +170,7 @@ impl Command {
     fn safe(&self) -> &'static str {
         match self {
             Command::Backup(args) if args.dry_run => "a dry run stores nothing",
-            Command::Backup(_) => {
+            Command::Backup(_) | Command::Import(_) => {
                 "every snapshot acknowledged before stays; what was sealed is kept and will not be stored twice"
             }
             Command::Init(_) => "nothing is kept in a store whose init did not end; start it again with empty folders",
@@ -184,6 +193,9 @@ impl Command {
             Command::Find(args) => args.run(context),
             Command::Cat(args) => args.run(context),
             Command::Restore(args) => args.run(context),
+            Command::Export(args) => args.run(context),
+            Command::Import(args) => args.run(context),
+            Command::Manifest(args) => args.run(context),
             Command::Diff(args) => args.run(context),
             Command::Stats(args) => args.run(context),
             Command::Similar(args) => args.run(context),
@@ -273,7 +285,7 @@ mod tests {
             assert!(!about.is_empty() && !about.ends_with('.'), "{path}: {about:?}");
             assert!(about.starts_with(char::is_uppercase), "{path}: {about:?}");
         });
-        assert_eq!(seen, 21, "twenty commands and `disk list`");
+        assert_eq!(seen, 24, "twenty-three commands and `disk list`");
     }
 
     #[test]
@@ -286,6 +298,9 @@ mod tests {
             "find x",
             "cat latest x",
             "restore latest --target x",
+            "export latest",
+            "import",
+            "manifest latest",
             "diff a b",
             "stats",
             "similar latest x",

@@ -15,6 +15,7 @@
 //! Integers are little-endian; `varint` is LEB128 of at most 64 bits in its shortest form.
 
 pub mod check;
+pub mod digest;
 pub mod entry;
 pub mod envelope;
 pub mod event;

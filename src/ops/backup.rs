@@ -15,6 +15,7 @@ use crate::store::Store;
 use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 
+mod archive;
 mod cut;
 pub(crate) mod read;
 mod tree;
@@ -29,6 +30,8 @@ pub enum Source {
     Paths(Vec<PathBuf>),
     /// One file's bytes, which will lie at `/name`.
     Stream { name: Vec<u8>, input: Box<dyn std::io::Read + Send> },
+    /// The members of a tar archive.
+    Archive { input: Box<dyn std::io::Read + Send> },
 }
 
 /// How to back up.
@@ -93,9 +96,12 @@ pub fn run(store: &Store, mut options: BackupOptions, control: &Control) -> Resu
     let roots: Vec<Vec<u8>> = match &options.source {
         Source::Paths(paths) => paths.iter().map(|p| crate::pool::bytes_of(p)).collect(),
         Source::Stream { name, .. } => vec![[b"/", name.as_slice()].concat()],
+        Source::Archive { .. } => vec![b"/".to_vec()],
     };
     let input = match &mut options.source {
-        Source::Stream { input, .. } => Some(std::mem::replace(input, Box::new(std::io::empty()))),
+        Source::Stream { input, .. } | Source::Archive { input } => {
+            Some(std::mem::replace(input, Box::new(std::io::empty())))
+        }
         Source::Paths(_) => None,
     };
     let parent = find_parent(store, &host, &roots);

@@ -79,13 +79,23 @@ pub fn run(
     Ok(writer.written)
 }
 
-/// Rebuilds a file's bytes as [`run`] does, and lets go of them.
+/// Writes all of a file's bytes to `out`, in order, each proven before it is written.
 ///
 /// # Errors
-/// Damage; [`Error::Interrupted`]; [`Error::Malformed`] where the recipe makes another number of bytes.
-pub(super) fn rebuild(store: &Store, recipe: &Recipe, bytes: u64, control: &Control) -> Result<()> {
-    let mut writer = Writer { out: &mut std::io::sink(), control, written: 0 };
-    stream(store, recipe, 0, bytes, &mut writer)?;
+/// Damage; [`Error::Io`] of `out`; [`Error::Interrupted`]; [`Error::Malformed`] where the recipe makes another number of
+/// bytes.
+pub(super) fn whole(
+    store: &Store,
+    content: &Content,
+    bytes: u64,
+    out: &mut dyn Write,
+    control: &Control,
+) -> Result<()> {
+    let mut writer = Writer { out, control, written: 0 };
+    match content {
+        Content::Inline(all) => writer.bytes(all)?,
+        Content::Recipe(recipe) => stream(store, recipe, 0, bytes, &mut writer)?,
+    }
     if writer.written == bytes {
         Ok(())
     } else {

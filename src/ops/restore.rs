@@ -15,12 +15,12 @@ use crate::catalog::recipe::{MappedSegment, Pieces, What};
 use crate::catalog::tree::{self, Found, Step, Walk};
 use crate::chunk::Unsqueezer;
 use crate::error::{Error, Result};
-use crate::format::entry::{Attributes, Content, Entry, EntryKind, decode_attributes};
+use crate::format::entry::{Content, Entry, EntryKind};
 use crate::format::node::MapRoot;
-use crate::format::{ChunkId, ChunkKind, limits};
+use crate::format::{ChunkId, ChunkKind};
 use crate::io::source::{FileKind, Names};
 use crate::io::target::{OutFile, SetMetadata, Target};
-use crate::pack::{ReadChunks, read};
+use crate::pack::read;
 use crate::pool::PackStore;
 use crate::store::{Located, Store};
 use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
@@ -349,27 +349,7 @@ impl Restore<'_> {
     }
 
     fn attributes(&self, shown: &[u8], entry: &Entry) -> Vec<(Vec<u8>, Vec<u8>)> {
-        let stream = match &entry.attributes {
-            Attributes::None => return Vec::new(),
-            Attributes::Inline(list) => return list.clone(),
-            Attributes::Stream(stream) => stream,
-        };
-        let mut bytes = Vec::new();
-        let read = crate::catalog::list::References::new(self.store, stream, 0).and_then(|references| {
-            for reference in references {
-                let chunk = self.store.chunk(ChunkKind::Data, &reference?.1.id)?;
-                if bytes.len() + chunk.len() > limits::ATTRIBUTE_BYTES {
-                    return Err(Error::Limit {
-                        what: "the length of attributes",
-                        got: bytes.len() as u64,
-                        max: limits::ATTRIBUTE_BYTES as u64,
-                    });
-                }
-                bytes.extend(chunk);
-            }
-            decode_attributes(&bytes)
-        });
-        read.unwrap_or_else(|e| {
+        tree::attributes(self.store, entry).unwrap_or_else(|e| {
             self.metadata_failed(shown, format!("its extended attributes are lost: {e}"));
             Vec::new()
         })

@@ -3,7 +3,7 @@
 pub mod bench;
 
 use super::Control;
-use super::backup::{self, BackupOptions, Source};
+use super::backup::{self, BackupOptions, BackupReport, Source};
 use super::snapshots::{self, SnapshotInfo};
 use crate::chunk::Coding;
 use crate::chunk::Cutter;
@@ -127,7 +127,11 @@ impl Shelf {
         snapshots::list(store, &[]).pop().unwrap()
     }
 
-    fn back_up_source(&self, source: Source) {
+    fn back_up_source(&self, source: Source) -> BackupReport {
+        self.try_back_up(source).unwrap()
+    }
+
+    fn try_back_up(&self, source: Source) -> crate::Result<BackupReport> {
         let options = BackupOptions {
             source,
             name: None,
@@ -142,13 +146,22 @@ impl Shelf {
             user: "user".into(),
             filters_as_typed: Vec::new(),
         };
-        backup::run(&self.write(), options, &Control::default()).unwrap();
+        backup::run(&self.write(), options, &Control::default())
     }
 
     /// Backs up bytes as the file `/name`.
     pub fn stream(&self, name: &str, bytes: &[u8]) {
         let input = Box::new(std::io::Cursor::new(bytes.to_vec()));
         self.back_up_source(Source::Stream { name: name.as_bytes().to_vec(), input });
+    }
+
+    /// Makes a snapshot of a tar archive.
+    pub fn import(&self, archive: &[u8]) -> BackupReport {
+        self.try_import(Box::new(std::io::Cursor::new(archive.to_vec()))).unwrap()
+    }
+
+    pub fn try_import(&self, input: Box<dyn std::io::Read + Send>) -> crate::Result<BackupReport> {
+        self.try_back_up(Source::Archive { input })
     }
 
     /// Backs up a real folder.

@@ -365,7 +365,7 @@ impl Trees<'_, '_> {
         let Some(store) = self.rebuild else { return Ok(()) };
         for verdict in batch.verdicts.iter_mut().filter(|v| v.reason.is_none()) {
             let Some((bytes, recipe)) = verdict.rebuild.take() else { continue };
-            match cat::rebuild(store, &recipe, bytes, self.control) {
+            match cat::whole(store, &Content::Recipe(recipe), bytes, &mut std::io::sink(), self.control) {
                 Ok(()) => self.rebuilt = (self.rebuilt.0 + 1, self.rebuilt.1 + bytes),
                 Err(e @ (Error::Index { .. } | Error::Interrupted)) => return Err(e),
                 Err(e) => {

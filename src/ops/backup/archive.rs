@@ -27,7 +27,7 @@ type Path = Vec<Vec<u8>>;
 fn path_of(bytes: &[u8]) -> Option<Path> {
     let names = crate::catalog::tree::names(bytes);
     let fits = |n: &&[u8]| *n != b".." && n.len() <= limits::NAME_BYTES && !n.contains(&0);
-    (!names.is_empty() && names.len() <= limits::DEPTH && names.iter().all(|n| fits(n)))
+    (!names.is_empty() && names.len() <= limits::DEPTH && names.iter().all(fits))
         .then(|| names.into_iter().map(<[u8]>::to_vec).collect())
 }
 
@@ -288,7 +288,8 @@ mod tests {
         header.set_size(bytes as u64);
         header.set_mode(0o640);
         header.set_mtime(77);
-        (header.set_uid(1000), header.set_gid(7));
+        header.set_uid(1000);
+        header.set_gid(7);
         header
     }
 

@@ -27,8 +27,8 @@ pub struct SnapshotState {
     /// As it is now: with the name and tags that it was given since.
     pub snapshot: Snapshot,
     /// As it was added, fields of later versions included: its hash is the id.
-    record: Vec<u8>,
-    tagged: Option<Tagged>,
+    pub record: Vec<u8>,
+    pub tagged: Option<Tagged>,
     /// The log's number of the entry that added it: the order of snapshots.
     pub number: u64,
     pub forgotten: Option<Forgotten>,

@@ -29,6 +29,7 @@ mod backup;
 mod cat;
 mod check;
 mod completions;
+mod copy;
 mod diff;
 mod disk;
 mod estimate;
@@ -118,6 +119,7 @@ pub enum Command {
     Find(find::FindArgs),
     Cat(cat::CatArgs),
     Restore(restore::RestoreArgs),
+    Copy(copy::CopyArgs),
     Export(export::ExportArgs),
     Import(import::ImportArgs),
     Manifest(manifest::ManifestArgs),
@@ -147,6 +149,7 @@ impl Command {
             Command::Find(_) => "find",
             Command::Cat(_) => "cat",
             Command::Restore(_) => "restore",
+            Command::Copy(_) => "copy",
             Command::Export(_) => "export",
             Command::Import(_) => "import",
             Command::Manifest(_) => "manifest",
@@ -170,7 +173,7 @@ impl Command {
     fn safe(&self) -> &'static str {
         match self {
             Command::Backup(args) if args.dry_run => "a dry run stores nothing",
-            Command::Backup(_) | Command::Import(_) => {
+            Command::Backup(_) | Command::Import(_) | Command::Copy(_) => {
                 "every snapshot acknowledged before stays; what was sealed is kept and will not be stored twice"
             }
             Command::Init(_) => "nothing is kept in a store whose init did not end; start it again with empty folders",
@@ -193,6 +196,7 @@ impl Command {
             Command::Find(args) => args.run(context),
             Command::Cat(args) => args.run(context),
             Command::Restore(args) => args.run(context),
+            Command::Copy(args) => args.run(context),
             Command::Export(args) => args.run(context),
             Command::Import(args) => args.run(context),
             Command::Manifest(args) => args.run(context),
@@ -298,6 +302,7 @@ mod tests {
             "find x",
             "cat latest x",
             "restore latest --target x",
+            "copy --from x",
             "export latest",
             "import",
             "manifest latest",

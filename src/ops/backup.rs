@@ -15,11 +15,14 @@ use crate::store::Store;
 use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 
+mod anew;
 mod archive;
 mod cut;
 pub(crate) mod read;
 mod tree;
 mod walk;
+
+pub(in crate::ops) use anew::{Anew, copy_anew};
 
 /// Entries by which the walk may be ahead of the tree.
 const AHEAD: usize = 4096;

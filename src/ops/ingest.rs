@@ -455,6 +455,11 @@ impl<'s> Ingest<'s> {
         Ok(true)
     }
 
+    /// Whether the chunk at this place is coded against no other: it may be a base.
+    pub fn is_plain(&self, at: &Located, id: &ChunkId) -> bool {
+        self.row(at, id).is_some_and(|row| row.bases.is_empty())
+    }
+
     /// What the pack's own table says of this chunk, if it has it at this place.
     fn row(&self, at: &Located, id: &ChunkId) -> Option<TableRow> {
         let table = self.table(&at.sealed)?;

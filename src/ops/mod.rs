@@ -14,6 +14,7 @@
 pub mod backup;
 pub mod cat;
 pub mod check;
+pub mod copy;
 pub mod diff;
 pub mod disks;
 pub mod estimate;

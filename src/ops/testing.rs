@@ -91,10 +91,13 @@ impl Shelf {
 
     /// Makes a store on a filesystem that may hold others.
     pub fn of(fs: MemFs, store: StoreId, home: &str, disks: &[(DiskId, PathBuf)]) -> Shelf {
+        Shelf::with_keys(fs, store, home, disks, Keys::new([3; 32], 5))
+    }
+
+    pub fn with_keys(fs: MemFs, store: StoreId, home: &str, disks: &[(DiskId, PathBuf)], keys: Keys) -> Shelf {
         let world = Arc::new(ManualWorld::new(1_700_000_000_000_000_000, 7));
         world.set_tick(1000);
         let io = Io { fs: Arc::new(fs.clone()), world: Arc::clone(&world) as Arc<dyn World> };
-        let keys = Keys::new([3; 32], 5);
         make(&io, &keys, store, Path::new(home), disks);
         Shelf { io, fs, world, index: Arc::default(), keys }
     }

@@ -8,7 +8,7 @@ use super::read::Readers;
 use super::tree::Builder;
 use super::walk::Step;
 use crate::error::{Error, Result};
-use crate::format::entry::{Attributes, Entry, EntryKind, Time, Witness, encode_attributes};
+use crate::format::entry::{Attributes, Entry, EntryKind, Time, Witness};
 use crate::format::limits;
 use crate::format::node::MapRoot;
 use crate::ops::Notice;
@@ -127,7 +127,7 @@ impl Members {
                 builder.unreadable(shown, "its name leads out of the archive, or is longer than names can be".into());
                 continue;
             };
-            let pax = pax_of(&mut member).map_err(failed())?;
+            let mut pax = pax_of(&mut member).map_err(failed())?;
             let link = member.link_name_bytes().map(std::borrow::Cow::into_owned).unwrap_or_default();
             let content = match kind {
                 EntryType::Directory => EntryKind::Dir(MapRoot::empty()),
@@ -159,9 +159,11 @@ impl Members {
                     continue;
                 }
             };
-            let entry = entry_of(&member, content, pax, &mut |reason| {
-                ingest.notice(Notice::Metadata { path: shown.clone(), reason: reason.to_owned() });
-            });
+            pax.attributes.sort();
+            pax.attributes.dedup_by(|a, b| a.0 == b.0);
+            let attributes = std::mem::take(&mut pax.attributes);
+            let mut entry = entry_of(&member, content, pax);
+            entry.attributes = readers.attributes(attributes, &shown, ingest.lane_of(run))?;
             self.put(path, entry)?;
         }
         Ok(())
@@ -216,23 +218,13 @@ fn bare(of: &Entry) -> Entry {
     }
 }
 
-fn entry_of(member: &tar::Entry<'_, impl Read>, kind: EntryKind, mut pax: Pax, lost: &mut dyn FnMut(&str)) -> Entry {
+fn entry_of(member: &tar::Entry<'_, impl Read>, kind: EntryKind, pax: Pax) -> Entry {
     let header = member.header();
     let id = |n: std::io::Result<u64>| n.ok().and_then(|n| u32::try_from(n).ok()).unwrap_or(0);
     let name = |n: std::result::Result<Option<&str>, std::str::Utf8Error>| {
         n.ok().flatten().filter(|n| !n.is_empty()).map(str::to_owned)
     };
     let seconds = header.mtime().ok().and_then(|s| i64::try_from(s).ok()).unwrap_or(0);
-    pax.attributes.sort();
-    pax.attributes.dedup_by(|a, b| a.0 == b.0);
-    let attributes = if pax.attributes.is_empty() {
-        Attributes::None
-    } else if encode_attributes(&pax.attributes).len() > limits::ENTRY_BYTES / 2 {
-        lost("its extended attributes are too long for an imported entry");
-        Attributes::None
-    } else {
-        Attributes::Inline(pax.attributes)
-    };
     Entry {
         kind,
         mode: header.mode().unwrap_or(0o644) & 0o7777,
@@ -241,18 +233,20 @@ fn entry_of(member: &tar::Entry<'_, impl Read>, kind: EntryKind, mut pax: Pax, l
         gid: pax.gid.unwrap_or_else(|| id(header.gid())),
         user: pax.user.or_else(|| name(header.username())),
         group: pax.group.or_else(|| name(header.groupname())),
-        attributes,
+        attributes: Attributes::None,
         link: None,
         digests: Vec::new(),
     }
 }
 
 impl Builder<'_, '_> {
+    /// Begins a folder.
     fn enter(&mut self, name: &[u8], entry: Entry) -> Result<()> {
         self.step(Step::Enter { name: name.to_vec(), entry: Box::new(entry), witness: Witness::default() })
     }
 
-    fn member(&mut self, name: &[u8], entry: &Entry) -> Result<()> {
+    /// Adds a file or symlink that is stored.
+    pub(super) fn member(&mut self, name: &[u8], entry: &Entry) -> Result<()> {
         match &entry.kind {
             EntryKind::File { bytes, .. } => {
                 self.counts.files += 1;

@@ -57,20 +57,7 @@ pub(super) fn build(
     let names = Names::new();
     let now_ns = i128::from(ingest.store().io().world.now_ns());
     let readers = Readers::new(ingest, &names, now_ns);
-    let mut builder = Builder {
-        ingest,
-        sink: ingest.sink(),
-        control,
-        stack: vec![Frame {
-            name: Vec::new(),
-            entry: None,
-            own_witness: Witness::default(),
-            tree: MapBuilder::default(),
-            witness: MapBuilder::default(),
-        }],
-        counts: Counts::default(),
-        reasons: BTreeMap::new(),
-    };
+    let mut builder = Builder::new(ingest, control);
     match &options.source {
         Source::Paths(paths) => {
             let excludes = Excludes::new(&options.excludes)?;
@@ -137,6 +124,20 @@ pub(super) fn build(
     }
     ingest.proceed()?;
     builder.finish(&readers)
+}
+
+impl<'i, 's> Builder<'i, 's> {
+    pub(super) fn new(ingest: &'i Ingest<'s>, control: &'i Control) -> Self {
+        let root = Frame {
+            name: Vec::new(),
+            entry: None,
+            own_witness: Witness::default(),
+            tree: MapBuilder::default(),
+            witness: MapBuilder::default(),
+        };
+        let (counts, reasons) = (Counts::default(), BTreeMap::new());
+        Builder { ingest, sink: ingest.sink(), control, stack: vec![root], counts, reasons }
+    }
 }
 
 impl Builder<'_, '_> {
@@ -264,7 +265,7 @@ impl Builder<'_, '_> {
         Ok(())
     }
 
-    fn finish(mut self, readers: &Readers<'_, '_>) -> Result<Built> {
+    pub(super) fn finish(mut self, readers: &Readers<'_, '_>) -> Result<Built> {
         let keys = self.ingest.store().keys();
         let Some(root) = self.stack.pop() else { return Err(Error::Interrupted) };
         let tree = root.tree.finish(keys, &mut self.sink)?;

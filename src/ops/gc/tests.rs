@@ -1,0 +1,1 @@
+//! gc against a plain map.

@@ -2,7 +2,7 @@
 
 use crate::ops::forget::{Calendar, Civil, Span};
 use jiff::tz::TimeZone;
-use jiff::{Timestamp, ToSpan, Zoned};
+use jiff::{Timestamp, Zoned};
 
 /// The wall clock in a zone.
 pub(super) struct WallClock {
@@ -40,10 +40,10 @@ impl Calendar for WallClock {
     fn before(&self, time_ns: i64, span: &Span) -> i64 {
         let whole = |n: u32| i64::from(n);
         let of = || {
-            let dates =
-                (whole(span.years)).years().try_months(whole(span.months)).ok()?.try_days(whole(span.days)).ok()?;
-            let day = self.at(time_ns).checked_sub(dates).ok()?;
-            let moment = day.checked_sub(whole(span.hours).hours()).ok()?;
+            let dates = jiff::Span::new().try_years(whole(span.years)).ok()?;
+            let dates = dates.try_months(whole(span.months)).ok()?.try_days(whole(span.days)).ok()?;
+            let hours = jiff::Span::new().try_hours(whole(span.hours)).ok()?;
+            let moment = self.at(time_ns).checked_sub(dates).ok()?.checked_sub(hours).ok()?;
             i64::try_from(moment.timestamp().as_nanosecond()).ok()
         };
         of().unwrap_or(i64::MIN) // before the calendar begins: everything is later

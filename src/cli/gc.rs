@@ -11,7 +11,8 @@ use serde_json::{Value, json};
 
 /// Give back the space of what no snapshot needs
 ///
-/// Walks all snapshots, reads the tables of all packs, and shows what it would do: packs of which nothing is needed are
+/// Follows what changed since the last gc (the first time, or with --full, walks all snapshots and reads the tables of
+/// all packs), and shows what it would do: packs of which nothing is needed are
 /// removed; packs of which little is needed are rewritten, and small ones merged. Nothing is removed before what is needed of it stands
 /// proven elsewhere. Snapshots that were forgotten are given up when their grace period is over, and can then not be
 /// brought back.
@@ -50,6 +51,10 @@ pub struct GcArgs {
     #[arg(long, value_name = "DURATION", value_parser = clock::duration_ns)]
     max_duration: Option<i64>,
 
+    /// Walk all snapshots and read all packs' tables, instead of following what changed since the last gc
+    #[arg(long)]
+    full: bool,
+
     /// Believe the clock, also if it stands more than 7 days after the store's last entry
     #[arg(long)]
     trust_clock: bool,
@@ -60,7 +65,8 @@ Examples:
   onefold gc --dry-run
   onefold gc --yes
   onefold gc --yes --max-duration 4h --threshold 90
-  onefold gc --grace 0s --yes";
+  onefold gc --grace 0s --yes
+  onefold gc --full --dry-run";
 
 impl GcArgs {
     pub(super) fn run(self, context: &Context) -> Result<Exit> {
@@ -71,6 +77,7 @@ impl GcArgs {
             threshold_percent: self.threshold,
             max_bytes: self.max_bytes,
             max_duration_ns: self.max_duration,
+            full: self.full,
         };
         let program = concat!("onefold ", env!("CARGO_PKG_VERSION"));
         let plan = gc::plan(&store, &options, program, &context.control)?;
@@ -94,7 +101,9 @@ impl GcArgs {
 
 fn plan_text(context: &Context, p: &Plan) -> Result<()> {
     let n = render::counted;
-    let mut said = vec![
+    let mut said =
+        vec![("plan", p.full_because.map_or_else(|| "by what changed".to_owned(), |why| format!("full: {why}")))];
+    said.extend([
         ("kept for", {
             let grace = if p.in_grace > 0 {
                 format!(", {} in their grace", n(p.in_grace, "forgotten one"))
@@ -105,7 +114,7 @@ fn plan_text(context: &Context, p: &Plan) -> Result<()> {
         }),
         ("store", format!("{} in {}", render::size(p.packs_bytes), n(p.packs, "pack"))),
         ("chunks", format!("{} needed, {} not", render::count(p.chunks_live), render::count(p.chunks_dead))),
-    ];
+    ]);
     if !p.is_empty() {
         if !p.given_up.is_empty() {
             let ids: Vec<String> = p.given_up.iter().take(8).map(|s| s.id.short()).collect();
@@ -142,6 +151,7 @@ fn plan_text(context: &Context, p: &Plan) -> Result<()> {
 fn plan_document(p: &Plan) -> Value {
     json!({
         "message_type": "plan",
+        "full": p.full_because.is_some(),
         "snapshots": p.snapshots,
         "snapshots_in_grace": p.in_grace,
         "snapshots_given_up": p.given_up.iter().map(|s| s.id.to_string()).collect::<Vec<_>>(),

@@ -27,9 +27,13 @@ use crate::store::{Mode, Store};
 use std::collections::BTreeSet;
 use std::sync::atomic::Ordering;
 
+mod change;
+mod counts;
 mod elsewhere;
+mod exact;
 mod groups;
 mod keep;
+mod links;
 mod mark;
 mod moves;
 mod plan;
@@ -37,6 +41,8 @@ pub(in crate::ops) mod sweep;
 #[cfg(test)]
 mod tests;
 
+use counts::{State, Tally};
+use plan::Pending;
 pub use plan::Plan;
 
 /// How far the clock may stand past the log's newest entry before nothing is given up on its word: 7 days.
@@ -60,6 +66,8 @@ pub struct GcOptions {
     pub max_bytes: Option<u64>,
     /// Begin no further pack after this time.
     pub max_duration_ns: Option<i64>,
+    /// Walk all snapshots and read all tables, whatever the counts say, and found them anew.
+    pub full: bool,
 }
 
 impl Default for GcOptions {
@@ -70,6 +78,7 @@ impl Default for GcOptions {
             threshold_percent: None,
             max_bytes: None,
             max_duration_ns: None,
+            full: false,
         }
     }
 }
@@ -136,6 +145,10 @@ pub fn plan(store: &Store, options: &GcOptions, program: &str, control: &Control
 /// [`crate::Error::Interrupted`], those of the log and of an ingest. Every live snapshot is whole all the same.
 pub fn run(store: &Store, mut plan: Plan, options: &GcOptions, program: &str, control: &Control) -> Result<GcReport> {
     if plan.is_empty() {
+        // Snapshots whose grace is over stay as long as nothing is done: the counts then still have them.
+        if plan.given_up.is_empty() {
+            keep_counts(store, control, &mut plan)?;
+        }
         return Ok(GcReport::default());
     }
     let now = store.io().world.now_ns();
@@ -147,11 +160,17 @@ pub fn run(store: &Store, mut plan: Plan, options: &GcOptions, program: &str, co
         let mut report = GcReport { snapshots_dropped: plan.given_up.len() as u64, ..Default::default() };
         let dropped = plan.given_up.iter().map(|s| Event::SnapshotDropped { id: s.id }).collect();
         ingest.begin_with(dropped)?;
+        // Before anything goes: what the counts need to take the given up ones away must still be there.
+        let mut state = keep_counts(store, control, &mut plan)?;
         show_index(store, control, &mut plan)?;
         report.freed_bytes += sweep::drop_packs(store, control, &plan.dead)?;
         report.packs_dropped = plan.dead.len() as u64;
         let first_new = store.with_state(|s| s.next_serial());
-        moves::run(ingest, control, &plan.sources, first_new, &limits, &mut report)?;
+        let moved = moves::run(ingest, control, &plan.sources, first_new, &limits, &mut report);
+        if let Some(state) = &mut state {
+            retally(store, state, first_new)?;
+        }
+        moved?;
         Ok((report, |report: &mut GcReport, counters: &ingest::Counters| {
             report.written_bytes = counters.bytes_written.load(Ordering::Relaxed);
             Vec::new()
@@ -159,13 +178,62 @@ pub fn run(store: &Store, mut plan: Plan, options: &GcOptions, program: &str, co
     })
 }
 
+/// How many chunks have another count than a full mark gives them; `None` where there are no counts that could be
+/// compared. Changes nothing.
+///
+/// # Errors
+/// As [`plan`].
+pub fn audit(store: &Store, control: &Control) -> Result<Option<u64>> {
+    plan::audit(store, control)
+}
+
+/// Writes the counts that a plan found, standing for the log as it is now. `None` where there are none.
+fn keep_counts(store: &Store, control: &Control, plan: &mut Plan) -> Result<Option<State>> {
+    let nothing = State::default();
+    let mut state = match std::mem::replace(&mut plan.pending, Pending::Nothing) {
+        Pending::Nothing => {
+            store.index().clear_counts(false)?;
+            return Ok(None);
+        }
+        Pending::Founding(founding, tallies) => {
+            counts::found(store, control, founding)?;
+            State { tallies, ..nothing }
+        }
+        Pending::Changed(changed, state) => {
+            let mut writer = counts::Writer::begin(store, false)?;
+            for (id, count) in &changed {
+                writer.put(*id, count)?;
+            }
+            writer.end()?;
+            State { tallies: std::mem::take(&mut plan.tallies), ..state }
+        }
+    };
+    state.save(store)?;
+    Ok(Some(state))
+}
+
+/// Tallies what a run has moved: all of the packs that it made is kept.
+fn retally(store: &Store, state: &mut State, first_new: u32) -> Result<()> {
+    store.with_state(|s| {
+        state.tallies.retain(|serial, _| s.pack(*serial).is_some());
+        for pack in s.packs_from(first_new).map(|p| p.sealed) {
+            let tally = Tally { records: pack.records, kept_bytes: pack.bytes, bytes: pack.bytes };
+            state.tallies.insert(pack.serial, tally);
+        }
+    });
+    state.save(store)
+}
+
 /// Chunks that are applied to the index at once.
 const SHOWN_BATCH: usize = 4096;
 
 /// Tells the index which copy stays of the chunks that have several, before the others go.
 fn show_index(store: &Store, control: &Control, plan: &mut Plan) -> Result<()> {
-    let Some(shown) = plan.shown.take() else { return Ok(()) };
-    let mut shown = shown.finish()?;
+    let mut shown = match plan.shown.take() {
+        Some(shown) => Some(shown.finish()?),
+        None => None,
+    };
+    let mut rows = std::mem::take(&mut plan.shown_rows).into_iter();
     let mut open: Option<(u32, Vec<crate::format::footer::Row>)> = None;
     let mut batch: Vec<(ChunkId, Place)> = Vec::new();
     let apply = |batch: &mut Vec<(ChunkId, Place)>| {
@@ -174,8 +242,12 @@ fn show_index(store: &Store, control: &Control, plan: &mut Plan) -> Result<()> {
             control.notice(Notice::Note(format!("{e}; chunks that it lacks are stored again")));
         }
     };
-    while let Some(record) = shown.next()? {
-        let (serial, row, id) = keep::decode_shown(&record);
+    loop {
+        let next = match &mut shown {
+            Some(sorted) => sorted.next()?.map(|record| keep::decode_shown(&record)),
+            None => rows.next().map(|(serial, row, id)| (serial, row as usize, id)),
+        };
+        let Some((serial, row, id)) = next else { break };
         if open.as_ref().is_none_or(|(s, _)| *s != serial) {
             control.proceed()?;
             let Some(sealed) = store.with_state(|s| s.pack(serial).map(|p| p.sealed)) else { continue };

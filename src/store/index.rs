@@ -7,7 +7,7 @@ use crate::format::event::SealedPack;
 use crate::format::footer::Footer;
 use crate::format::log::file_name;
 use crate::index::memory::MemoryIndex;
-use crate::index::{BulkLoad, Index, NextEntry, Place, Reflected, Statistics, Visit};
+use crate::index::{BulkLoad, Index, NextEntry, Place, Reflected, Statistics, Visit, VisitCount};
 use crate::io::Io;
 use crate::pack::read::{self, Found};
 use crate::pool::disk::LOG_DIR;
@@ -84,6 +84,21 @@ impl Index for Shared {
     fn count_deltas(&self, bases: &[ChunkId]) -> Result<()> {
         self.0.count_deltas(bases)
     }
+    fn counts(&self, ids: &[ChunkId]) -> Result<Vec<Option<Vec<u8>>>> {
+        self.0.counts(ids)
+    }
+    fn put_counts(&self, counts: &[(ChunkId, Vec<u8>)], state: Option<&[u8]>) -> Result<()> {
+        self.0.put_counts(counts, state)
+    }
+    fn counts_state(&self) -> Result<Option<Vec<u8>>> {
+        self.0.counts_state()
+    }
+    fn clear_counts(&self, all: bool) -> Result<()> {
+        self.0.clear_counts(all)
+    }
+    fn for_each_count(&self, visit: VisitCount<'_>) -> Result<()> {
+        self.0.for_each_count(visit)
+    }
     fn statistics(&self) -> Result<Statistics> {
         self.0.statistics()
     }
@@ -150,6 +165,7 @@ impl Wanted<'_> {
                     Ok(true)
                 })?;
                 shared.remove(&ids)?;
+                shared.clear_counts(true)?;
                 Ok(Box::new(Shared(Arc::clone(shared))))
             }
             #[cfg(feature = "rocksdb")]

@@ -11,20 +11,22 @@
 //!
 //! # Invariants
 //!
-//! 1. Of a reached chunk with a proven copy exactly one proven copy stays; only where all of them are coded against
-//!    others do all of them stay, for nobody knows here which of them can be read.
+//! 1. Of a reached chunk with a proven copy exactly one proven copy stays; only where all of them are coded, and against
+//!    other bases, does one of each kind stay, for nobody knows here which of them can be read.
 //! 2. Of a reached chunk without one, every row stays, and its pack is stuck.
 //! 3. What a kept row names as base is reached.
 
+use super::counts::{Count, Tally};
 use super::mark::Reached;
 use crate::error::Result;
 use crate::format::ChunkId;
 use crate::format::footer::Row;
+use crate::format::record::HEADER_BYTES_MIN;
 use crate::index::{Order, Sorted, Sorter};
 use crate::ops::Control;
 use crate::ops::share::tables;
 use crate::store::Store;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// `id:32 rank:u8 newness:u32 row:u32 bytes:u32`, numbers big-endian; newness is the complement of the serial.
 const ROW_BYTES: usize = 45;
@@ -35,6 +37,15 @@ const SHOWN_BYTES: usize = 40;
 const ID_BYTES: usize = ChunkId::BYTES;
 /// What a row takes in its pack beside its record, at least: its offset in the table; the header is repeated.
 const ROW_OFFSET_BYTES: u64 = 4;
+
+/// What a row without bases and parameters takes.
+pub(super) const ROW_BYTES_ABOUT: u64 = ROW_OFFSET_BYTES + HEADER_BYTES_MIN as u64;
+
+/// What a record and its row in the table take.
+pub(super) fn row_bytes(row: &Row) -> u32 {
+    let bytes = row.header.record_bytes() + ROW_OFFSET_BYTES + row.header.header_bytes() as u64;
+    u32::try_from(bytes).unwrap_or(u32::MAX) // bounded by RECORD_BYTES
+}
 
 const PLAIN: u8 = 0;
 const CODED: u8 = 1;
@@ -55,7 +66,22 @@ pub(super) struct Kept {
 }
 
 impl Kept {
-    fn new(records: u32) -> Kept {
+    /// The numbers of a tally; which rows stay is not known.
+    pub fn of_tally(records: u32, tally: &Tally) -> Kept {
+        Kept {
+            records,
+            kept_records: tally.records.min(records),
+            bytes: tally.bytes,
+            kept_bytes: tally.kept_bytes.min(tally.bytes),
+            ..Default::default()
+        }
+    }
+
+    pub fn tally(&self) -> Tally {
+        Tally { records: self.kept_records, kept_bytes: self.kept_bytes, bytes: self.bytes }
+    }
+
+    pub fn new(records: u32) -> Kept {
         Kept { rows: vec![0; (records as usize).div_ceil(64)], records, ..Default::default() }
     }
 
@@ -64,7 +90,7 @@ impl Kept {
         self.rows.get(row / 64).is_some_and(|word| word >> (row % 64) & 1 == 1)
     }
 
-    fn keep(&mut self, row: u32, bytes: u32) {
+    pub fn keep(&mut self, row: u32, bytes: u32) {
         let (word, bit) = (row as usize / 64, 1 << (row % 64));
         let Some(word) = self.rows.get_mut(word) else { return }; // rows are those of the table that it was made for
         if *word & bit == 0 {
@@ -84,7 +110,9 @@ pub(super) struct Census {
     /// Reached chunks without a proven copy here.
     pub missing: u64,
     /// Chunks whose copy that stays is not their only one: the index may have another.
-    pub shown: Sorter<SHOWN_BYTES>,
+    pub shown: Option<Sorter<SHOWN_BYTES>>,
+    /// All was looked at: a pack that is not here has no readable table.
+    pub whole: bool,
 }
 
 /// One copy.
@@ -105,6 +133,14 @@ impl Copy {
         };
         let (row, bytes) = (u32::from_be_bytes(number(37)), u32::from_be_bytes(number(41)));
         Copy { rank: record[32], newness: number(33), row, bytes }
+    }
+
+    /// Newness and row: which copy it is.
+    fn place(&self) -> [u8; 8] {
+        let mut place = [0; 8];
+        place[..4].copy_from_slice(&self.newness);
+        place[4..].copy_from_slice(&self.row.to_be_bytes());
+        place
     }
 
     fn serial(&self) -> u32 {
@@ -159,11 +195,12 @@ pub(super) struct Tables {
     base_rows: Sorter<ROW_BYTES>,
     needed: Sorter<ID_BYTES>,
     shown: Sorter<SHOWN_BYTES>,
+    founding: Founding,
     packs: BTreeMap<u32, Kept>,
 }
 
 impl Tables {
-    /// Reads the tables of all packs; six sorters take `memory` bytes each.
+    /// Reads the tables of all packs; eight sorters take `memory` bytes each.
     ///
     /// # Errors
     /// [`crate::Error::Interrupted`], [`crate::Error::Io`] of the sort.
@@ -175,8 +212,12 @@ impl Tables {
             edges: Sorter::new(io, folder, memory, Order::All)?,
             bases: Sorter::new(io, folder, memory, unique)?,
             base_rows: Sorter::new(io, folder, memory, Order::All)?,
-            needed: Sorter::new(io, folder, memory, unique)?,
+            needed: Sorter::new(io, folder, memory, Order::All)?,
             shown: Sorter::new(io, folder, memory, Order::All)?,
+            founding: Founding {
+                links: Sorter::new(io, folder, memory, Order::All)?,
+                bases: Sorter::new(io, folder, memory, Order::All)?,
+            },
             packs: BTreeMap::new(),
         };
         tables::each_whole(store, control, &mut |pack, rows| {
@@ -189,8 +230,8 @@ impl Tables {
             let mut kept = Kept::new(rows.len() as u32); // at most PACK_RECORDS
             for ((n, row), damaged) in (0u32..).zip(&rows).zip(damaged) {
                 let header = &row.header;
-                let bytes = header.record_bytes() + ROW_OFFSET_BYTES + header.header_bytes() as u64;
-                kept.bytes += bytes;
+                let bytes = row_bytes(row);
+                kept.bytes += u64::from(bytes);
                 let rank = match (damaged, header.bases.is_empty()) {
                     (true, _) => DAMAGED,
                     (false, true) => PLAIN,
@@ -201,7 +242,6 @@ impl Tables {
                 record[32] = rank;
                 record[33..37].copy_from_slice(&newness);
                 record[37..41].copy_from_slice(&n.to_be_bytes());
-                let bytes = u32::try_from(bytes).unwrap_or(u32::MAX); // bounded by RECORD_BYTES
                 record[41..].copy_from_slice(&bytes.to_be_bytes());
                 t.rows.push(&record)?;
                 for base in &header.bases {
@@ -220,14 +260,14 @@ impl Tables {
         Ok(t)
     }
 
-    /// Chooses what stays.
+    /// Chooses what stays; with `found` also sums up the links that lead to each chunk.
     ///
     /// # Errors
     /// As [`Tables::read`].
-    pub fn choose(self, control: &Control, reached: Reached) -> Result<Census> {
+    pub fn choose(self, control: &Control, reached: Reached, found: bool) -> Result<(Census, Option<Founding>)> {
         control.progress.set_phase("sorting chunks");
-        let Tables { rows, edges, bases, mut base_rows, mut needed, shown, packs } = self;
-        let mut census = Census { packs, reached: 0, missing: 0, shown };
+        let Tables { rows, edges, bases, mut base_rows, mut needed, shown, packs, mut founding } = self;
+        let mut census = Census { packs, reached: 0, missing: 0, shown: Some(shown), whole: true };
         let (mut reached, mut rows) = (Ahead::new(reached)?, Ahead::new(rows)?);
         let (mut edges, mut bases) = (Ahead::new(edges)?, Ahead::new(bases)?);
         let mut n = 0u64;
@@ -236,7 +276,10 @@ impl Tables {
             if n.is_multiple_of(4096) {
                 control.proceed()?;
             }
-            let is_reached = reached.take(&id)?.is_some();
+            let mut links = 0u32;
+            while reached.take(&id)?.is_some() {
+                links = links.saturating_add(1);
+            }
             let is_base = bases.take(&id)?.is_some();
             let mut copies = Vec::new(); // of one chunk: a few
             while let Some(row) = rows.take(&id)? {
@@ -245,65 +288,140 @@ impl Tables {
                     base_rows.push(&row)?;
                 }
             }
-            if !is_reached {
+            if links == 0 {
                 continue;
             }
-            let staying = census.keep(&id, &copies)?;
-            if staying.iter().any(|c| c.rank == CODED || c.rank == DAMAGED) {
-                while let Some(edge) = edges.take(&id)? {
-                    let of = |c: &&Copy| edge[32..36] == c.newness && edge[36..40] == c.row.to_be_bytes();
-                    if staying.iter().any(|c| of(&c)) {
-                        needed.push(&id_of(&edge[40..]))?;
-                    }
+            if found {
+                founding.count(&id, links)?;
+            }
+            let mut coded = BTreeMap::new(); // by copy: its bases
+            while let Some(edge) = edges.take(&id)? {
+                let of: [u8; 8] = copied(&edge[32..40]);
+                coded.entry(of).or_insert_with(BTreeSet::new).insert(id_of(&edge[40..]));
+            }
+            for base in census.keep(&id, &copies, &coded)? {
+                needed.push(&base)?;
+                if found {
+                    founding.base(&id, &base)?;
                 }
             }
         }
         drop((reached, rows, edges, bases));
         let (mut needed, mut base_rows) = (Ahead::new(needed)?, Ahead::new(base_rows)?);
         while let Some(id) = needed.id() {
-            needed.take(&id)?;
+            let mut links = 0u32;
+            while needed.take(&id)?.is_some() {
+                links = links.saturating_add(1);
+            }
+            if found {
+                founding.count(&id, links)?;
+            }
             let mut copies = Vec::new();
             while let Some(row) = base_rows.take(&id)? {
                 copies.push(Copy::decode(&row));
             }
-            let staying = census.keep(&id, &copies)?;
+            census.keep(&id, &copies, &BTreeMap::new())?;
             // A base without a plain copy: whoever is coded against it cannot be read, unless it is elsewhere.
-            census.missing += u64::from(staying.first().is_some_and(|c| c.rank == CODED));
+            census.missing += u64::from(copies.first().is_some_and(|c| c.rank == CODED));
         }
-        Ok(census)
+        Ok((census, found.then_some(founding)))
     }
 }
 
 impl Census {
-    /// Marks the copies of a reached chunk that stay, and returns them. `copies` are in the order of rank and newness.
-    fn keep<'c>(&mut self, id: &[u8; ID_BYTES], copies: &'c [Copy]) -> Result<&'c [Copy]> {
+    /// Marks the copies of a reached chunk that stay, and returns what they are coded against. `copies` are in the order of
+    /// rank and newness; `coded` has the bases of each by its newness and row.
+    fn keep(
+        &mut self,
+        id: &[u8; ID_BYTES],
+        copies: &[Copy],
+        coded: &BTreeMap<[u8; 8], BTreeSet<[u8; ID_BYTES]>>,
+    ) -> Result<BTreeSet<[u8; ID_BYTES]>> {
         self.reached += 1;
-        let staying = match copies.first().map(|c| c.rank) {
+        let of_best_rank = match copies.first().map(|c| c.rank) {
             Some(PLAIN) => &copies[..1], // there is a first
-            // All that are coded, or all that are on damage and coded none.
-            Some(rank) => {
-                let n = copies.iter().take_while(|c| c.rank == rank).count();
-                &copies[..n] // at most all
-            }
+            Some(rank) => &copies[..copies.iter().take_while(|c| c.rank == rank).count()], // at most all
             None => copies,
         };
-        let unproven = staying.first().is_none_or(|c| c.rank == DAMAGED);
+        let unproven = of_best_rank.first().is_none_or(|c| c.rank == DAMAGED);
         self.missing += u64::from(unproven);
-        for copy in staying {
+        let (mut needed, mut seen) = (BTreeSet::new(), BTreeSet::new());
+        let mut staying = 0;
+        for copy in of_best_rank {
+            let bases = coded.get(&copy.place()).cloned().unwrap_or_default();
+            // Two copies with the same bases can be read alike: the newer one is enough. One on damage is not.
+            if !unproven && !seen.insert(bases.clone()) {
+                continue;
+            }
+            staying += 1;
+            needed.extend(bases);
             if let Some(kept) = self.packs.get_mut(&copy.serial()) {
                 kept.keep(copy.row, copy.bytes);
                 kept.stuck |= unproven;
             }
         }
-        if let ([first], true) = (staying, copies.len() > 1) {
-            let mut shown = [0; SHOWN_BYTES];
-            shown[..4].copy_from_slice(&first.newness);
-            shown[4..8].copy_from_slice(&first.row.to_be_bytes());
-            shown[8..].copy_from_slice(id);
-            self.shown.push(&shown)?;
+        if let (Some(first), Some(shown), 1, true) = (of_best_rank.first(), &mut self.shown, staying, copies.len() > 1)
+        {
+            let mut record = [0; SHOWN_BYTES];
+            record[..8].copy_from_slice(&first.place());
+            record[8..].copy_from_slice(id);
+            shown.push(&record)?;
         }
-        Ok(staying)
+        Ok(needed)
     }
+}
+
+/// `id:32 links:u32`, big-endian.
+const LINKS_BYTES: usize = 36;
+/// `id:32 base:32`
+const BASE_OF_BYTES: usize = 64;
+
+/// The links that lead to each chunk, summed up by a full mark.
+pub(super) struct Founding {
+    links: Sorter<LINKS_BYTES>,
+    bases: Sorter<BASE_OF_BYTES>,
+}
+
+impl Founding {
+    fn count(&mut self, id: &[u8; ID_BYTES], links: u32) -> Result<()> {
+        let mut record = [0; LINKS_BYTES];
+        record[..32].copy_from_slice(id);
+        record[32..].copy_from_slice(&links.to_be_bytes());
+        self.links.push(&record)
+    }
+
+    fn base(&mut self, id: &[u8; ID_BYTES], base: &[u8; ID_BYTES]) -> Result<()> {
+        let mut record = [0; BASE_OF_BYTES];
+        record[..32].copy_from_slice(id);
+        record[32..].copy_from_slice(base);
+        self.bases.push(&record)
+    }
+
+    /// Hands out every chunk that something leads to, in order of id.
+    ///
+    /// # Errors
+    /// [`crate::Error::Io`] of the sort; what `each` returns.
+    pub fn each(self, each: &mut dyn FnMut(ChunkId, Count) -> Result<()>) -> Result<()> {
+        let (mut links, mut bases) = (Ahead::new(self.links)?, Ahead::new(self.bases)?);
+        while let Some(id) = links.id() {
+            let mut count = Count::default();
+            while let Some(record) = links.take(&id)? {
+                count.links = count.links.saturating_add(u32::from_be_bytes(copied(&record[32..])));
+            }
+            while let Some(record) = bases.take(&id)? {
+                count.bases.push(ChunkId(copied(&record[32..])));
+            }
+            each(ChunkId(id), count)?;
+        }
+        Ok(())
+    }
+}
+
+/// The first bytes of a slice that is long enough by the layout of its record.
+fn copied<const N: usize>(bytes: &[u8]) -> [u8; N] {
+    let mut out = [0; N];
+    out.copy_from_slice(&bytes[..N]); // callers name parts of fixed layouts
+    out
 }
 
 /// The serial, the row and the id of a record of [`Census::shown`].

@@ -1,14 +1,17 @@
 //! What a gc would do: which snapshots it gives up, which packs it drops, which it rewrites.
 
+use super::change::{Change, Stop};
+use super::counts::{Count, State, Tally};
 use super::elsewhere::Elsewhere;
+use super::exact::Judge;
 use super::groups::Members;
-use super::keep::{Census, Kept, Tables};
+use super::keep::{Census, Founding, Kept, Tables};
 use super::mark::Mark;
 use super::{GRACE_JUMP_NS, GcOptions};
 use crate::error::{Error, Result};
 use crate::format::event::SealedPack;
 use crate::format::footer::PackKind;
-use crate::format::{SnapshotId, WriterId};
+use crate::format::{ChunkId, SnapshotId, WriterId};
 use crate::index::{Order, Sorter};
 use crate::ops::snapshots::{self, SnapshotInfo};
 use crate::ops::{Control, Notice};
@@ -51,6 +54,12 @@ pub struct Plan {
     /// Packs that stay since something in them cannot be proven or read.
     pub stuck: u64,
     pub(super) shown: Option<Sorter<40>>,
+    /// The same by serial, row and id, of an incremental plan.
+    pub(super) shown_rows: Vec<(u32, u32, ChunkId)>,
+    pub(super) pending: Pending,
+    pub(super) tallies: BTreeMap<u32, Tally>,
+    /// Why it is no incremental plan, where it is none.
+    pub full_because: Option<&'static str>,
 }
 
 impl Plan {
@@ -101,6 +110,22 @@ fn given_up(store: &Store, options: &GcOptions) -> Result<(Vec<SnapshotInfo>, u6
     Ok((over, within.len() as u64))
 }
 
+/// What the counts have to be told when a plan is run.
+pub(super) enum Pending {
+    /// A full mark summed them up.
+    Founding(Founding, BTreeMap<u32, Tally>),
+    /// These changed.
+    Changed(BTreeMap<ChunkId, Count>, State),
+    /// Nothing is known of them: the next gc makes a full mark.
+    Nothing,
+}
+
+/// What is kept and why, as far as it is known.
+struct Found {
+    census: Census,
+    pending: Pending,
+}
+
 /// Plans. Packs of the writers in `unfinished`, and those with a serial in `adopted`, stay as they are.
 ///
 /// # Errors
@@ -113,33 +138,173 @@ pub(super) fn make(
     adopted: &std::ops::Range<u32>,
     control: &Control,
 ) -> Result<Plan> {
-    control.progress.set_phase("walking snapshots");
     let (given_up, in_grace) = given_up(store, options)?;
     let gone: BTreeSet<SnapshotId> = given_up.iter().map(|s| s.id).collect();
-    let mut roots = snapshots::list(store, &[]);
-    roots.extend(snapshots::forgotten(store).into_iter().filter(|s| !gone.contains(&s.id)));
-    // Seven sorters beside the set of nodes, which has a quarter; the index has its own.
-    let memory = usize::try_from(store.memory_bytes() / 16).unwrap_or(usize::MAX);
-    let unique = Order::LastOf { key_bytes: crate::format::ChunkId::BYTES };
-    let reached = Sorter::new(store.io(), store.path(), memory, unique)?;
-    let mut mark = Mark::new(Elsewhere::new(store, control), control, reached, store.memory_bytes());
-    for info in &roots {
-        mark.walk(&info.id, &info.snapshot)?;
-    }
-    let (reached, beside_index) = mark.finish();
-    if beside_index > 0 {
-        let note = "nodes were found only in the packs' own tables; `onefold recover` makes the index anew";
-        control.notice(Notice::Note(format!("{beside_index} {note}")));
-    }
-    let census = Tables::read(store, control, memory)?.choose(control, reached)?;
     let packs: Vec<SealedPack> = store.with_state(|s| s.packs().map(|p| p.sealed).collect());
     let members = store.with_state(Members::of);
     let stays = |pack: &SealedPack| {
         unfinished.contains(&pack.pack.writer()) || adopted.contains(&pack.serial) || !store.pool().holds(pack)
     };
-    let mut plan = sort_out(census, packs, &stays, &members, options, store.superblock().pack_bytes);
-    (plan.given_up, plan.in_grace, plan.snapshots) = (given_up, in_grace, roots.len() as u64 - in_grace);
+    let pack_bytes = store.superblock().pack_bytes;
+    let roots = store.with_state(|s| (s.live_snapshots().len() + s.forgotten_snapshots().len()) as u64);
+    let mut plan = match by_change(store, options, &gone, control)? {
+        Ok(change) => {
+            let small = pack_bytes / SMALL_PART;
+            let mut plan = incremental(store, &change, &packs, small, &mut |census| {
+                sort_out(census, packs.clone(), &stays, &members, options, pack_bytes)
+            })?;
+            let (changed, state) = change.into_parts();
+            plan.pending = Pending::Changed(changed, state);
+            plan
+        }
+        Err(why) => {
+            let Found { census, pending } = by_mark(store, &gone, control)?;
+            let mut plan = sort_out(census, packs, &stays, &members, options, pack_bytes);
+            (plan.full_because, plan.pending) = (Some(why), pending);
+            plan
+        }
+    };
+    (plan.snapshots, plan.in_grace) = (roots - given_up.len() as u64 - in_grace, in_grace);
+    plan.given_up = given_up;
     Ok(plan)
+}
+
+/// The counts as they would be, or why a full mark has to be made.
+fn by_change<'s>(
+    store: &'s Store,
+    options: &GcOptions,
+    gone: &BTreeSet<SnapshotId>,
+    control: &'s Control,
+) -> Result<std::result::Result<Change<'s>, &'static str>> {
+    if options.full {
+        return Ok(Err("it was asked for"));
+    }
+    control.progress.set_phase("following what changed");
+    match Change::follow(store, control, gone) {
+        Ok(change) => Ok(Ok(change)),
+        Err(Stop::Full(why)) => Ok(Err(why)),
+        Err(Stop::Error(e)) => Err(e),
+    }
+}
+
+/// Plans by tallies, then judges the packs that are chosen by their own tables.
+fn incremental(
+    store: &Store,
+    change: &Change<'_>,
+    packs: &[SealedPack],
+    small_bytes: u64,
+    sort_out: &mut dyn FnMut(Census) -> Plan,
+) -> Result<Plan> {
+    let mut judge = Judge::new(store, change);
+    let mut shown = Vec::new();
+    let mut census = Census { packs: BTreeMap::new(), reached: 0, missing: 0, shown: None, whole: false };
+    for sealed in packs {
+        let kept = match change.state.tallies.get(&sealed.serial) {
+            Some(tally) => Some(Kept::of_tally(sealed.records, tally)),
+            // One that the counts do not know yet.
+            None if store.pool().holds(sealed) => judge.judge(sealed, &mut Vec::new())?,
+            None => None,
+        };
+        census.reached += kept.as_ref().map_or(0, |k| u64::from(k.kept_records));
+        census.packs.extend(kept.map(|k| (sealed.serial, k)));
+    }
+    let tallies: BTreeMap<u32, Tally> = census.packs.iter().map(|(serial, kept)| (*serial, kept.tally())).collect();
+    let mut plan = sort_out(census);
+    plan.tallies = tallies;
+    let chosen: Vec<SealedPack> = plan.dead.drain(..).chain(plan.sources.drain(..).map(|s| s.sealed)).collect();
+    for sealed in chosen {
+        let mut of_pack = Vec::new();
+        let Some(kept) = judge.judge(&sealed, &mut of_pack)? else {
+            plan.stuck += 1;
+            continue;
+        };
+        plan.tallies.insert(sealed.serial, kept.tally());
+        if kept.stuck {
+            plan.stuck += 1;
+        } else if kept.kept_records == 0 {
+            plan.dead.push(sealed);
+        } else if kept.kept_records == kept.records && sealed.bytes >= small_bytes {
+            continue; // its tally was too low
+        } else {
+            // What stands in a pack that goes is moved, and so shown to the index by that.
+            plan.sources.push(Source { sealed, kept });
+            continue;
+        }
+        shown.extend(of_pack.into_iter().map(|(row, id)| (sealed.serial, row, id)));
+    }
+    plan.shown_rows = shown;
+    Ok(plan)
+}
+
+/// Walks all snapshots, and holds what they reach against all tables.
+fn by_mark(store: &Store, gone: &BTreeSet<SnapshotId>, control: &Control) -> Result<Found> {
+    control.progress.set_phase("walking snapshots");
+    let mut roots = snapshots::list(store, &[]);
+    roots.extend(snapshots::forgotten(store).into_iter().filter(|s| !gone.contains(&s.id)));
+    // Nine sorters beside the set of nodes, which has a quarter; the index has its own.
+    let memory = usize::try_from(store.memory_bytes() / 24).unwrap_or(usize::MAX);
+    let reached = Sorter::new(store.io(), store.path(), memory, Order::All)?;
+    let mut mark = Mark::new(Elsewhere::new(store, control), control, reached, store.memory_bytes());
+    for info in &roots {
+        mark.walk(&info.id, &info.snapshot)?;
+    }
+    let marked = mark.finish();
+    if marked.beside_index > 0 {
+        let note = "nodes were found only in the packs' own tables; `onefold recover` makes the index anew";
+        control.notice(Notice::Note(format!("{} {note}", marked.beside_index)));
+    }
+    let tables = Tables::read(store, control, memory)?;
+    let (census, founding) = tables.choose(control, marked.reached, marked.exact)?;
+    let tallies = census.packs.iter().map(|(serial, kept)| (*serial, kept.tally())).collect();
+    let pending = founding.map_or(Pending::Nothing, |f| Pending::Founding(f, tallies));
+    Ok(Found { census, pending })
+}
+
+/// How many chunks have another count than a full mark gives them; `None` where there are no counts to compare.
+///
+/// # Errors
+/// As [`make`].
+pub(super) fn audit(store: &Store, control: &Control) -> Result<Option<u64>> {
+    let none = BTreeSet::new();
+    let change = match Change::follow(store, control, &none) {
+        Ok(change) => change,
+        Err(Stop::Full(_)) => return Ok(None),
+        Err(Stop::Error(e)) => return Err(e),
+    };
+    let Pending::Founding(founding, _) = by_mark(store, &none, control)?.pending else { return Ok(None) };
+    let (changed, _) = change.into_parts();
+    let mut differ = 0u64;
+    let mut kept = Vec::new(); // ids and values of a batch
+    let mut total = 0u64;
+    let mut compare = |batch: &mut Vec<(ChunkId, Count)>| -> Result<()> {
+        let ids: Vec<ChunkId> = batch.iter().map(|(id, _)| *id).collect();
+        for ((id, want), value) in batch.drain(..).zip(store.index().counts(&ids)?) {
+            let have = changed.get(&id).cloned().or_else(|| value.and_then(|v| Count::decode(&v)));
+            let sorted = |mut count: Count| {
+                count.bases.sort_unstable();
+                count
+            };
+            differ += u64::from(have.map(sorted) != Some(sorted(want)));
+        }
+        Ok(())
+    };
+    founding.each(&mut |id, count| {
+        total += 1;
+        kept.push((id, count));
+        if kept.len() >= 4096 { compare(&mut kept) } else { Ok(()) }
+    })?;
+    compare(&mut kept)?;
+    // And none that nothing leads to.
+    let mut held = 0u64;
+    store.index().for_each_count(&mut |id, _| {
+        held += u64::from(changed.get(&id).is_none_or(|c| c.links > 0));
+        Ok(true)
+    })?;
+    let unwritten: Vec<ChunkId> = changed.iter().filter(|(_, c)| c.links > 0).map(|(id, _)| *id).collect();
+    for ids in unwritten.chunks(4096) {
+        held += store.index().counts(ids)?.iter().filter(|v| v.is_none()).count() as u64;
+    }
+    Ok(Some(differ + held.abs_diff(total)))
 }
 
 /// Decides about each pack.
@@ -151,7 +316,7 @@ fn sort_out(
     options: &GcOptions,
     pack_bytes: u64,
 ) -> Plan {
-    let Census { packs: mut kept, reached, missing, shown } = census;
+    let Census { packs: mut kept, reached, missing, shown, whole } = census;
     let mut plan = Plan {
         given_up: Vec::new(),
         in_grace: 0,
@@ -166,13 +331,17 @@ fn sort_out(
         dead_bytes_left: 0,
         dead_bytes_in_groups: 0,
         stuck: 0,
-        shown: Some(shown),
+        shown,
+        shown_rows: Vec::new(),
+        pending: Pending::Nothing,
+        tallies: BTreeMap::new(),
+        full_because: None,
     };
     let mut candidates = Vec::new();
     for sealed in packs {
         let Some(kept) = kept.remove(&sealed.serial) else {
             // Its table cannot be had. If every reached chunk has a proven copy, none of it is needed.
-            if missing == 0 && !stays(&sealed) && members.may_drop(&sealed.pack) {
+            if whole && missing == 0 && !stays(&sealed) && members.may_drop(&sealed.pack) {
                 plan.dead.push(sealed);
             } else if !stays(&sealed) {
                 plan.stuck += 1;

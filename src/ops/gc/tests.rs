@@ -16,8 +16,17 @@ use crate::ops::testing::{DAY_NS, Shelf, disk_id, disk_path, noise};
 use crate::pack::ReadChunks;
 use std::sync::Arc;
 
-const NOW: GcOptions =
-    GcOptions { grace_ns: 0, trust_clock: false, threshold_percent: Some(100), max_bytes: None, max_duration_ns: None };
+const NOW: GcOptions = GcOptions {
+    grace_ns: 0,
+    trust_clock: false,
+    threshold_percent: Some(100),
+    max_bytes: None,
+    max_duration_ns: None,
+    full: false,
+};
+
+/// As [`NOW`], by a full mark.
+const FULL: GcOptions = GcOptions { full: true, ..NOW };
 
 fn forget(shelf: &Shelf, ids: &[SnapshotId]) {
     let store = shelf.write();
@@ -55,6 +64,8 @@ fn stored(shelf: &Shelf) -> u64 {
 }
 
 fn is_sound(shelf: &Shelf) {
+    let differ = audit(&shelf.read(), &Control::default()).unwrap();
+    assert_eq!(differ, Some(0), "counts that were followed are not those of a full mark");
     let options = CheckOptions { read_data: true, rebuild: false };
     let report = check::run(&shelf.read(), &options, &Control::default()).unwrap();
     assert_eq!((report.lost, report.problems), (vec![], vec![]));
@@ -231,7 +242,7 @@ fn of_two_copies_one_stays_and_of_damaged_ones_none_goes_without_another() {
     shelf.stream("f", &a);
     shelf.fs.write(&marker, &held).unwrap();
     assert!(stored(&shelf) > 2_600_000, "{}", stored(&shelf));
-    gc(&shelf, &NOW).unwrap();
+    gc(&shelf, &FULL).unwrap();
     assert!(stored(&shelf) < 2_200_000, "{}", stored(&shelf));
     is_sound(&shelf);
     let store = shelf.read();
@@ -244,12 +255,12 @@ fn of_two_copies_one_stays_and_of_damaged_ones_none_goes_without_another() {
     shelf.stream("g", &noise(9, 10_000));
     let list = ids(&shelf);
     forget(&shelf, &list[..1]);
-    let (plan, _) = gc(&shelf, &NOW).unwrap();
+    let (plan, _) = gc(&shelf, &FULL).unwrap();
     assert_eq!((plan.missing, plan.stuck), (1, 1));
     assert!(shelf.read().with_state(|s| s.pack_by_id(&pack.pack).is_some()));
     // stored anew, the copy on the damage is needed no more
     shelf.stream("f", &a);
-    let (plan, _) = gc(&shelf, &NOW).unwrap();
+    let (plan, _) = gc(&shelf, &FULL).unwrap();
     assert_eq!((plan.missing, plan.stuck), (0, 0));
     assert!(shelf.read().with_state(|s| s.pack_by_id(&pack.pack).is_none() && s.damage.is_empty()));
     is_sound(&shelf);

@@ -6,6 +6,11 @@
 //! superblock and the keys, all of them together the log. The index is a cache: one that is missing,
 //! stale, of another history or unusable is brought up to date from log and packs. A reader does that
 //! only if it can have the writer's lock for a moment; else it keeps what the index lacks in memory.
+//!
+//! # Beside a gc
+//!
+//! A reader holds no lock, so a gc may drop a pack that it was about to read. It then reads the log again
+//! ([`Store::follow`]) and looks up once more.
 
 use crate::catalog::recipe::MappedSegment;
 use crate::catalog::state::LogState;
@@ -18,7 +23,7 @@ use crate::format::text::{KnownDisk, MARKER_FILE, Marker};
 use crate::format::{ChunkId, ChunkKind, Keys, limits};
 use crate::index::memory::MemoryIndex;
 use crate::index::{Index, Place, Reflected};
-use crate::io::{Io, Lock};
+use crate::io::{File, Io, Lock};
 use crate::media::{self, SplitterId};
 use crate::pack::{ReadChunks, read};
 use crate::pool::disk::{KEY_SLOT_FILE, KEYS_DIR, SUPERBLOCK_FILE};
@@ -93,6 +98,8 @@ pub struct Store {
     nodes: Mutex<NodeCache>,
     /// Plain bytes of bases of deltas.
     bases: Mutex<NodeCache>,
+    /// One thread at a time follows the log.
+    following: Mutex<()>,
     /// Held as long as the store is open for writing.
     _locks: Vec<Box<dyn Lock>>,
 }
@@ -320,6 +327,7 @@ impl Store {
             memory_bytes: options.memory_bytes.max(MEMORY_MIN),
             nodes: Mutex::default(),
             bases: Mutex::default(),
+            following: Mutex::default(),
             _locks: locks,
         };
         store.open_index(&options.index, &mut notices)?;
@@ -444,6 +452,16 @@ impl Store {
         }
     }
 
+    /// As [`Store::append`], and the index stands for that entry then: for events that concern no chunk.
+    ///
+    /// # Errors
+    /// As [`Store::append`].
+    pub fn append_indexed(&self, events: Vec<crate::format::event::Event>) -> Result<Vec<String>> {
+        let mut notes = self.append(|_| events)?;
+        notes.extend(self.index_apply(&PackRows::default(), true));
+        Ok(notes)
+    }
+
     /// The log entry that the state stands for.
     pub fn reflected(&self) -> Reflected {
         self.with_state(|s| Reflected { number: s.number, hash: s.hash })
@@ -476,12 +494,41 @@ impl Store {
         }))
     }
 
+    /// As [`Store::locate`], for reading: where a chunk is nowhere and the log has gone on, it is followed first.
+    ///
+    /// # Errors
+    /// [`Error::Index`].
+    pub fn find(&self, ids: &[ChunkId]) -> Result<Vec<Option<Located>>> {
+        let seen = self.reflected().number;
+        let found = self.locate(ids)?;
+        if found.iter().all(Option::is_some) || !self.follow(seen)? { Ok(found) } else { self.locate(ids) }
+    }
+
+    /// Opens the pack that holds a chunk. Where a gc dropped it meanwhile, the log is followed and the chunk looked up
+    /// again.
+    fn open_at(&self, id: &ChunkId, at: &Located) -> Result<(Arc<dyn File>, Located)> {
+        let seen = self.reflected().number;
+        match self.pool.open(&at.sealed) {
+            Ok(file) => Ok((file, *at)),
+            Err(e) if matches!(&e, Error::Io { source, .. } if source.kind() == std::io::ErrorKind::NotFound) => {
+                let still = self.with_state(|s| s.pack(at.place.pack).is_some());
+                if still && !self.follow(seen)? {
+                    return Err(e);
+                }
+                let missing = || Error::ChunkMissing { chunk: id.to_string() };
+                let again = self.locate(std::slice::from_ref(id))?.pop().flatten().ok_or_else(missing)?;
+                Ok((self.pool.open(&again.sealed)?, again))
+            }
+            Err(e) => Err(e),
+        }
+    }
+
     /// Reads and proves one chunk at its place.
     ///
     /// # Errors
     /// [`Error::ChunkDamaged`], [`Error::Io`], [`Error::DiskMissing`].
     pub fn read_at(&self, kind: ChunkKind, id: &ChunkId, at: &Located, unsqueezer: &mut Unsqueezer) -> Result<Vec<u8>> {
-        let file = self.pool.open(&at.sealed)?;
+        let (file, at) = &self.open_at(id, at)?;
         let mut record = vec![0; self.record_bytes(at)?];
         let offset = u64::from(at.place.offset);
         file.read_exact_at(&mut record, offset).map_err(|e| self.read_failed(id, at, e))?;
@@ -500,7 +547,7 @@ impl Store {
             return Ok(Arc::clone(held));
         }
         let missing = || Error::ChunkMissing { chunk: id.to_string() };
-        let at = self.locate(std::slice::from_ref(id))?.pop().flatten().ok_or_else(missing)?;
+        let at = self.find(std::slice::from_ref(id))?.pop().flatten().ok_or_else(missing)?;
         self.base_at(id, &at)
     }
 
@@ -512,7 +559,7 @@ impl Store {
         if let Some(held) = self.bases.lock().unwrap_or_else(PoisonError::into_inner).held.get(id) {
             return Ok(Arc::clone(held));
         }
-        let file = self.pool.open(&at.sealed)?;
+        let (file, at) = &self.open_at(id, at)?;
         let mut record = vec![0; self.record_bytes(at)?];
         let offset = u64::from(at.place.offset);
         file.read_exact_at(&mut record, offset).map_err(|e| self.read_failed(id, at, e))?;
@@ -650,7 +697,7 @@ impl ReadChunks for Store {
             return Ok(node.as_ref().clone());
         }
         let missing = || Error::ChunkMissing { chunk: id.to_string() };
-        let at = self.locate(std::slice::from_ref(id))?.pop().flatten().ok_or_else(missing)?;
+        let at = self.find(std::slice::from_ref(id))?.pop().flatten().ok_or_else(missing)?;
         let plain = UNSQUEEZER.with_borrow_mut(|u| self.read_at(kind, id, &at, u))?;
         if cached {
             let mut nodes = self.nodes.lock().unwrap_or_else(PoisonError::into_inner);

@@ -224,6 +224,12 @@ impl LogState {
                 self.snapshot_mut(id, number)?.forgotten = Some(forgotten);
             }
             Event::SnapshotUndeleted { id, .. } => self.snapshot_mut(id, number)?.forgotten = None,
+            Event::SnapshotDropped { id } => {
+                if self.snapshot_mut(id, number)?.forgotten.is_none() {
+                    return Err(no("a snapshot is dropped that is not forgotten"));
+                }
+                self.snapshots.remove(id);
+            }
             Event::SnapshotTagged { id, tagged } => self.snapshot_mut(id, number)?.tag(tagged),
             Event::SnapshotPinned { id, pinned } => self.snapshot_mut(id, number)?.pinned = *pinned,
             Event::SnapshotKept { number, pinned, forgotten, tagged, record } => {
@@ -378,6 +384,14 @@ impl LogState {
         list
     }
 
+    /// Snapshots that are forgotten and not given up yet, oldest first by the log's order.
+    pub fn forgotten_snapshots(&self) -> Vec<(SnapshotId, &SnapshotState)> {
+        let mut list: Vec<_> =
+            self.snapshots.iter().filter(|(_, s)| s.forgotten.is_some()).map(|(id, s)| (*id, s)).collect();
+        list.sort_by_key(|(id, s)| (s.number, *id));
+        list
+    }
+
     pub fn snapshot(&self, id: &SnapshotId) -> Option<&SnapshotState> {
         self.snapshots.get(id)
     }
@@ -498,6 +512,7 @@ mod tests {
                 parent: None,
             },
             Event::SnapshotForgotten { id: SnapshotId([0; 32]), who: String::new(), why: String::new() },
+            Event::SnapshotDropped { id: SnapshotId([0; 32]) },
             Event::DiskRetired { disk: DiskId([7; 16]) },
             Event::GroupRetired { group: [0; 16] },
         ];

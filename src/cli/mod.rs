@@ -13,6 +13,7 @@
 //! 4. A reader that closes the pipe ends a command quietly.
 
 pub mod args;
+mod ask;
 pub mod context;
 pub mod demo;
 pub mod exit;
@@ -28,6 +29,7 @@ pub mod table;
 mod backup;
 mod cat;
 mod check;
+mod clock;
 mod completions;
 mod copy;
 mod diff;
@@ -36,6 +38,8 @@ mod estimate;
 mod explain;
 mod export;
 mod find;
+mod forget;
+mod gc;
 mod import;
 mod init;
 mod ls;
@@ -48,6 +52,7 @@ mod similar;
 mod snapshots;
 mod stats;
 mod status;
+mod tag;
 
 pub use exit::Exit;
 
@@ -124,6 +129,14 @@ pub enum Command {
     Import(import::ImportArgs),
     Manifest(manifest::ManifestArgs),
     Diff(diff::DiffArgs),
+    Forget(Box<forget::ForgetArgs>),
+    Undelete(tag::UndeleteArgs),
+    Tag(tag::TagArgs),
+    Rename(tag::RenameArgs),
+    Pin(tag::PinArgs),
+    Unpin(tag::UnpinArgs),
+    #[command(visible_alias = "prune")]
+    Gc(gc::GcArgs),
     Stats(stats::StatsArgs),
     Similar(similar::SimilarArgs),
     Explain(explain::ExplainArgs),
@@ -154,6 +167,13 @@ impl Command {
             Command::Import(_) => "import",
             Command::Manifest(_) => "manifest",
             Command::Diff(_) => "diff",
+            Command::Forget(_) => "forget",
+            Command::Undelete(_) => "undelete",
+            Command::Tag(_) => "tag",
+            Command::Rename(_) => "rename",
+            Command::Pin(_) => "pin",
+            Command::Unpin(_) => "unpin",
+            Command::Gc(_) => "gc",
             Command::Stats(_) => "stats",
             Command::Similar(_) => "similar",
             Command::Explain(_) => "explain",
@@ -182,6 +202,7 @@ impl Command {
             }
             Command::Recover(_) => "the disks' data is untouched; start it again to rebuild the index",
             Command::Estimate(_) => "an estimate stores nothing; what it made for the sample is being removed",
+            Command::Gc(_) => "every snapshot is whole; what was moved so far need not be moved again",
             Command::Demo(_) => "what the demo made is being removed; the library was only read",
             _ => "the store is unchanged",
         }
@@ -201,6 +222,13 @@ impl Command {
             Command::Import(args) => args.run(context),
             Command::Manifest(args) => args.run(context),
             Command::Diff(args) => args.run(context),
+            Command::Forget(args) => args.run(context),
+            Command::Undelete(args) => args.run(context),
+            Command::Tag(args) => args.run(context),
+            Command::Rename(args) => args.run(context),
+            Command::Pin(args) => args.run(context),
+            Command::Unpin(args) => args.run(context),
+            Command::Gc(args) => args.run(context),
             Command::Stats(args) => args.run(context),
             Command::Similar(args) => args.run(context),
             Command::Explain(args) => args.run(context),
@@ -307,6 +335,13 @@ mod tests {
             "import",
             "manifest latest",
             "diff a b",
+            "forget latest",
+            "undelete x",
+            "tag --add x",
+            "rename latest x",
+            "pin latest",
+            "unpin latest",
+            "gc",
             "stats",
             "similar latest x",
             "explain latest:x",
@@ -347,6 +382,14 @@ mod tests {
             "restore latest",
             "--memory lots stats",
             "diff a",
+            "pin",
+            "undelete",
+            "tag latest --set x --add y",
+            "rename latest a:b",
+            "forget --keep-last some",
+            "forget --group-by what",
+            "gc --grace soon",
+            "gc --threshold 101",
             "backup --name a:b x",
             "backup --name latest x",
             "disk",

@@ -23,13 +23,15 @@
 //!   19 snapshot kept      number:u64 pinned:u8 forgotten:option(number:u64 time:i64 who:text why:text)
 //!                         tagged:option(name:option(text) tags:varint text*) record:var
 //!   20 next serial        serial:u32
+//!   21 snapshot dropped   id:32
 //! 32768 scrub ledger      pack:12 time:i64 by:text
 //! ```
 //! `text` is `var` UTF-8; `option` is 0, or 1 and the value. A kind below 32768 that a reader does not
 //! know changes what lives: it is refused. One at or above is passed over. A pack's serial is its number
 //! in order of sealing, from 1 on and never used again; the index names packs by it. Kinds 19 and 20 stand
 //! in checkpoints only: 19 is a snapshot's record as it was added, with the number of that entry and what was
-//! said of it since.
+//! said of it since. Kind 21 stands before the first pack is dropped that the snapshot may need: from then on it is
+//! not there.
 
 use super::footer::PackKind;
 use super::group::Group;
@@ -181,6 +183,10 @@ pub enum Event {
     NextSerial {
         serial: u32,
     },
+    /// A forgotten snapshot is given up: its chunks may go.
+    SnapshotDropped {
+        id: SnapshotId,
+    },
     ScrubLedger {
         pack: PackId,
         time_ns: i64,
@@ -226,6 +232,7 @@ impl Event {
             Event::DamageHealed { .. } => 18,
             Event::SnapshotKept { .. } => 19,
             Event::NextSerial { .. } => 20,
+            Event::SnapshotDropped { .. } => 21,
             Event::ScrubLedger { .. } => 0x8000,
             Event::Unknown { kind, .. } => *kind,
         }
@@ -317,6 +324,7 @@ impl Event {
                 p.put_var(record);
             }
             Event::NextSerial { serial } => p.put_u32(*serial),
+            Event::SnapshotDropped { id } => p.put(&id.0),
             Event::ScrubLedger { pack, time_ns, by } => {
                 p.put(&pack.0);
                 p.put_i64(*time_ns);
@@ -420,6 +428,7 @@ impl Event {
                 record: p.var_bytes(usize::MAX)?.to_vec(),
             },
             20 => Event::NextSerial { serial: p.u32()? },
+            21 => Event::SnapshotDropped { id: SnapshotId(p.array()?) },
             0x8000 => Event::ScrubLedger { pack: PackId(p.array()?), time_ns: p.i64()?, by: p.text(TEXT_BYTES)? },
             0x8001.. => Event::Unknown { kind, payload: p.take(p.left())?.to_vec() },
             _ => return Err(future(format!("event {kind}"))),
@@ -488,6 +497,7 @@ pub(crate) fn samples() -> Vec<Event> {
         },
         Event::SnapshotKept { number: 9, pinned: false, forgotten: None, tagged: None, record: vec![] },
         Event::NextSerial { serial: 77 },
+        Event::SnapshotDropped { id: snap },
         Event::ScrubLedger { pack, time_ns: -5, by: text() },
         Event::Unknown { kind: 0x9000, payload: vec![1, 2, 3] },
     ]

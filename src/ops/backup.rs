@@ -113,6 +113,7 @@ pub fn run(store: &Store, mut options: BackupOptions, control: &Control) -> Resu
         program: options.program.clone(),
         dry_run: options.dry_run,
         coding: options.coding,
+        moves: false,
     };
     let parent_id = purpose.parent;
     let began_ns = store.io().world.now_ns();

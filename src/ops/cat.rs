@@ -257,7 +257,7 @@ impl<'s> Windows<'s> {
         self.held.retain(|id, _| wanted.contains(id));
         let lacking: Vec<ChunkId> = wanted.iter().filter(|id| !self.held.contains_key(*id)).copied().collect();
         let mut places = Vec::with_capacity(lacking.len());
-        for (id, at) in lacking.iter().zip(self.store.locate(&lacking)?) {
+        for (id, at) in lacking.iter().zip(self.store.find(&lacking)?) {
             places.push((at.ok_or_else(|| Error::ChunkMissing { chunk: id.to_string() })?, *id));
         }
         places.sort_unstable_by_key(|(at, _)| (at.place.pack, at.place.offset));

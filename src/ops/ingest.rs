@@ -96,6 +96,8 @@ impl Room {
 struct Batch {
     records: Vec<NewRecord>,
     bytes: u64,
+    /// Without records: seal the open pack and drop this. Neither: the lane ends.
+    settled: Option<Sender<()>>,
 }
 
 struct Lane {
@@ -110,7 +112,7 @@ struct EndLanes<'a>(&'a [Lane]);
 impl Drop for EndLanes<'_> {
     fn drop(&mut self) {
         for lane in self.0 {
-            let _ = lane.queue.send(Batch { records: Vec::new(), bytes: 0 }); // an empty batch ends the lane
+            let _ = lane.queue.send(Batch { records: Vec::new(), bytes: 0, settled: None }); // an empty batch ends the lane
         }
     }
 }
@@ -205,6 +207,7 @@ pub struct Ingest<'s> {
     salvaged: AtomicBool,
     dry_run: bool,
     coding: Coding,
+    moves: bool,
     parent: Option<SnapshotId>,
     verb: &'static str,
     program: String,
@@ -219,6 +222,9 @@ pub struct Purpose {
     pub program: String,
     pub dry_run: bool,
     pub coding: Coding,
+    /// Its records are copies of stored ones, as they stand: they may use the disks' reserve, and their bases are
+    /// counted already.
+    pub moves: bool,
 }
 
 /// Runs `work` with an [`Ingest`], then seals, logs `work`'s events with the last packs, and indexes.
@@ -275,6 +281,7 @@ where
         salvaged: AtomicBool::new(false),
         dry_run: purpose.dry_run,
         coding: purpose.coding,
+        moves: purpose.moves,
         parent: purpose.parent,
         verb,
         program: purpose.program,
@@ -535,7 +542,41 @@ impl<'s> Ingest<'s> {
         if !lane.room.take(bytes) {
             return Err(Error::Interrupted);
         }
-        lane.queue.send(Batch { records, bytes }).map_err(|_| Error::Interrupted)
+        lane.queue.send(Batch { records, bytes, settled: None }).map_err(|_| Error::Interrupted)
+    }
+
+    /// Seals every open pack and publishes: what was sent before this call is in the log and in the index behind it.
+    ///
+    /// # Errors
+    /// [`Error::Interrupted`] if a lane failed; those of the log.
+    pub fn settle(&self) -> Result<()> {
+        let mut waits = Vec::new();
+        for lane in &self.lanes {
+            let (settled, wait) = crossbeam_channel::bounded::<()>(1);
+            let batch = Batch { records: Vec::new(), bytes: 0, settled: Some(settled) };
+            lane.queue.send(batch).map_err(|_| Error::Interrupted)?;
+            waits.push(wait);
+        }
+        for wait in waits {
+            let _ = wait.recv(); // the other end is dropped when the pack is sealed, or with the lane
+        }
+        self.proceed()?;
+        self.publish(Vec::new())
+    }
+
+    /// Whether all these chunks stand in packs that were sealed from this serial on, by those packs' own tables.
+    ///
+    /// # Errors
+    /// [`Error::Index`].
+    pub fn stands_in_new(&self, ids: &[ChunkId], first_new: u32) -> Result<bool> {
+        for ids in ids.chunks(4096) {
+            for (id, at) in ids.iter().zip(self.store.locate(ids)?) {
+                if !at.is_some_and(|at| at.place.pack >= first_new && self.row(&at, id).is_some()) {
+                    return Ok(false);
+                }
+            }
+        }
+        Ok(true)
     }
 
     /// Makes a record of a claimed chunk. What stays raw keeps the bytes it was given.
@@ -562,7 +603,15 @@ impl<'s> Ingest<'s> {
         let mut open: Option<PackWriter> = None;
         while let Ok(batch) = queue.recv() {
             if batch.records.is_empty() {
-                break;
+                if batch.settled.is_none() {
+                    break;
+                }
+                if let Some(writer) = open.take()
+                    && let Err(e) = self.seal(kind, writer)
+                {
+                    self.fail(e);
+                }
+                continue; // `settled` is dropped here: whoever waits goes on
             }
             let outcome =
                 if self.failed.load(Ordering::Relaxed) { Ok(()) } else { self.append(kind, &mut open, batch.records) };
@@ -638,7 +687,7 @@ impl<'s> Ingest<'s> {
         loop {
             let disk = {
                 let mut open = self.open_on.lock().unwrap_or_else(PoisonError::into_inner);
-                let disk = self.store.pool().choose(pack_bytes, &open);
+                let disk = self.store.pool().choose(pack_bytes, &open, self.moves);
                 let disk = disk.ok_or_else(|| Error::NoSpace {
                     needed: pack_bytes,
                     disks: self.store.pool().why_full(pack_bytes),
@@ -698,6 +747,14 @@ impl<'s> Ingest<'s> {
 
     /// Logs that this writer began, once, before its first pack.
     fn begin(&self) -> Result<()> {
+        self.begin_with(Vec::new())
+    }
+
+    /// As [`Ingest::begin`], with other events in the same entry.
+    ///
+    /// # Errors
+    /// Those of the log.
+    pub(in crate::ops) fn begin_with(&self, events: Vec<Event>) -> Result<()> {
         let mut began = self.began.lock().unwrap_or_else(PoisonError::into_inner);
         if !*began {
             let event = Event::WriterBegan {
@@ -709,8 +766,10 @@ impl<'s> Ingest<'s> {
                 program: self.program.clone(),
                 parent: self.parent,
             };
-            self.log(|_| vec![event])?;
+            self.log(|_| std::iter::once(event).chain(events).collect())?;
             *began = true;
+        } else if !events.is_empty() {
+            self.log(|_| events)?;
         }
         Ok(())
     }
@@ -738,7 +797,10 @@ impl<'s> Ingest<'s> {
         })?;
         let last = packs.len().saturating_sub(1);
         for (i, (pack, serial)) in packs.iter().zip(first..).enumerate() {
-            let rows = PackRows::of(serial, &pack.footer);
+            let mut rows = PackRows::of(serial, &pack.footer);
+            if self.moves {
+                rows.bases.clear(); // they were counted when the delta was made
+            }
             // the index stands for the entry only when all of it is in
             self.index(&rows, i == last);
         }

@@ -21,6 +21,8 @@ pub mod estimate;
 pub mod explain;
 pub mod export;
 pub mod find;
+pub mod forget;
+pub mod gc;
 pub mod ingest;
 pub mod init;
 pub mod ls;
@@ -33,6 +35,7 @@ mod share;
 pub mod similar;
 pub mod snapshots;
 pub mod stats;
+pub mod tag;
 #[cfg(test)]
 mod testing;
 

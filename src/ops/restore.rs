@@ -571,7 +571,7 @@ impl Restore<'_> {
         let ids: Vec<ChunkId> = by_id.keys().copied().collect();
         let mut found: Vec<(Located, Vec<Want>)> = Vec::with_capacity(ids.len());
         for part in ids.chunks(4096) {
-            for (id, at) in part.iter().zip(self.store.locate(part)?) {
+            for (id, at) in part.iter().zip(self.store.find(part)?) {
                 let wants = by_id.remove(id).unwrap_or_default();
                 match at {
                     Some(at) => found.push((at, wants)),

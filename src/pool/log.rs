@@ -20,8 +20,9 @@ use crate::error::{Error, Result};
 use crate::format::event::{Event, SealedPack};
 use crate::format::limits::LOG_ENTRY_BYTES;
 use crate::format::log::{LogEntry, file_name, number_of};
-use crate::format::{EntryHash, StoreId};
+use crate::format::{EntryHash, PackId, StoreId, WriterId};
 use crate::io::Io;
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -253,7 +254,45 @@ impl LogRead {
             sealed
                 .extend(entry.events.iter().filter_map(|e| if let Event::PackSealed(s) = e { Some(*s) } else { None }));
         }
+        // Where they lie now; what was dropped since is nowhere.
+        sealed.retain_mut(|s| {
+            self.state.pack(s.serial).is_some_and(|now| {
+                *s = now.sealed;
+                true
+            })
+        });
         Ok((previous == self.state.hash).then_some(sealed))
+    }
+
+    /// The packs that were dropped since the earliest beginning of a gc that has not ended: their files may still be
+    /// there. What cannot be read of the log's history is passed over.
+    ///
+    /// # Errors
+    /// [`Error::FromTheFuture`].
+    pub fn dropped_by_the_unfinished(&self, io: &Io) -> Result<BTreeSet<PackId>> {
+        let drops = |verb: &str| verb == "gc" || verb == "compact";
+        let mut waiting: BTreeSet<WriterId> =
+            self.state.writers.iter().filter(|(_, w)| drops(&w.verb)).map(|(id, _)| *id).collect();
+        let mut dropped = BTreeSet::new();
+        let mut number = self.state.number;
+        while number > 0 && !waiting.is_empty() {
+            let Some((entry, _, _)) = self.entry(io, number, &mut Vec::new(), |_| true)? else { break };
+            // A checkpoint says again what was said before.
+            let events = if entry.checkpoint == number { &[] } else { entry.events.as_slice() };
+            for event in events {
+                match event {
+                    Event::PackDropped { pack } => {
+                        dropped.insert(*pack);
+                    }
+                    Event::WriterBegan { writer, .. } => {
+                        waiting.remove(writer);
+                    }
+                    _ => {}
+                }
+            }
+            number -= 1;
+        }
+        Ok(dropped)
     }
 
     /// Disks whose copy of the log is older than the others.

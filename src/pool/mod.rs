@@ -194,16 +194,17 @@ impl Pool {
 
     /// The disk for a new pack: the one with the most usable bytes for each open pack that it would then
     /// have, so that unequal disks fill evenly. `open_on` names the disk of every open pack of this run. `None`
-    /// where none has room for `pack_bytes` beyond its reserve.
-    pub fn choose(&self, pack_bytes: u64, open_on: &[DiskId]) -> Option<Arc<Disk>> {
+    /// where none has room for `pack_bytes` beyond its reserve; what frees space may use the reserve too.
+    pub fn choose(&self, pack_bytes: u64, open_on: &[DiskId], reserve: bool) -> Option<Arc<Disk>> {
         let mut best: Option<(u64, &Arc<Disk>)> = None;
         for disk in self.disks.values().filter(|d| d.takes_data()) {
             let Ok(room) = disk.room(&self.io, pack_bytes) else { continue };
             let open = open_on.iter().filter(|id| **id == disk.id).count() as u64;
-            if room.usable < pack_bytes.saturating_mul(open + 1) {
+            let usable = if reserve { room.free } else { room.usable };
+            if usable < pack_bytes.saturating_mul(open + 1) {
                 continue;
             }
-            let share = room.usable / (open + 1);
+            let share = usable / (open + 1);
             if best.is_none_or(|(most, _)| most < share) {
                 best = Some((share, disk));
             }

@@ -5,10 +5,12 @@ use crate::error::{Error, Result};
 use crate::format::ChunkId;
 use crate::format::event::SealedPack;
 use crate::format::footer::Footer;
+use crate::format::log::file_name;
 use crate::index::memory::MemoryIndex;
-use crate::index::{BulkLoad, Index, NextEntry, Place, Reflected, Statistics, Visit};
+use crate::index::{BulkLoad, Index, NextEntry, Place, Reflected, Statistics, Visit, VisitCount};
 use crate::io::Io;
 use crate::pack::read::{self, Found};
+use crate::pool::disk::LOG_DIR;
 use crate::pool::log::LogRead;
 use crate::pool::{PackStore, Pool};
 use std::collections::BTreeMap;
@@ -82,6 +84,21 @@ impl Index for Shared {
     fn count_deltas(&self, bases: &[ChunkId]) -> Result<()> {
         self.0.count_deltas(bases)
     }
+    fn counts(&self, ids: &[ChunkId]) -> Result<Vec<Option<Vec<u8>>>> {
+        self.0.counts(ids)
+    }
+    fn put_counts(&self, counts: &[(ChunkId, Vec<u8>)], state: Option<&[u8]>) -> Result<()> {
+        self.0.put_counts(counts, state)
+    }
+    fn counts_state(&self) -> Result<Option<Vec<u8>>> {
+        self.0.counts_state()
+    }
+    fn clear_counts(&self, all: bool) -> Result<()> {
+        self.0.clear_counts(all)
+    }
+    fn for_each_count(&self, visit: VisitCount<'_>) -> Result<()> {
+        self.0.for_each_count(visit)
+    }
     fn statistics(&self) -> Result<Statistics> {
         self.0.statistics()
     }
@@ -148,6 +165,7 @@ impl Wanted<'_> {
                     Ok(true)
                 })?;
                 shared.remove(&ids)?;
+                shared.clear_counts(true)?;
                 Ok(Box::new(Shared(Arc::clone(shared))))
             }
             #[cfg(feature = "rocksdb")]
@@ -483,6 +501,47 @@ impl Store {
         })?;
         write_unindexed(&self.io, &self.path, &left_out)?;
         load.finish(index, head)
+    }
+
+    /// Reads the log again, for a reader that found less than it should while its log stood at entry `seen`. What was
+    /// sealed since goes into the overlay, from footers. True if the log stands further than `seen` now; a writer's own
+    /// log is always at its head.
+    ///
+    /// # Errors
+    /// [`Error::FromTheFuture`], [`Error::Index`] where the overlay would grow beyond the budget.
+    pub fn follow(&self, seen: u64) -> Result<bool> {
+        if self.mode != Mode::Read {
+            return Ok(false);
+        }
+        let _one = self.following.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let here = self.reflected();
+        if here.number > seen {
+            return Ok(true); // another thread was first
+        }
+        let next = self.path.join(LOG_DIR).join(file_name(here.number + 1));
+        if !self.io.fs.stat(&next).is_ok_and(|s| s.is_some()) {
+            return Ok(false);
+        }
+        let read = LogRead::read(&self.io, &self.path, &self.pool)?;
+        if read.state.number <= here.number {
+            return Ok(false);
+        }
+        let since = read.sealed_since(&self.io, here.number, here.hash)?;
+        let since = since.unwrap_or_else(|| read.state.packs().map(|p| p.sealed).collect());
+        let chunks: u64 = since.iter().map(|p| u64::from(p.records)).sum();
+        let held = self.overlay.statistics()?.chunks_estimate;
+        if (held + chunks) * OVERLAY_CHUNK_BYTES > self.memory_bytes / 2 {
+            let why = "too much was written since it was opened; start again".to_owned();
+            return Err(Error::Index { action: "be followed", path: self.index_path(), why });
+        }
+        for pack in since.iter().filter(|p| self.pool.holds(p)) {
+            // A pack that was dropped after our look at the log is met again by whoever misses its chunks.
+            if let Ok(rows) = rows_of(&self.io, &self.pool, pack, &mut Vec::new()) {
+                self.overlay.apply(&rows.chunks, None)?;
+            }
+        }
+        *self.log() = Log::Reader(Box::new(read.state));
+        Ok(true)
     }
 
     /// Puts chunks into the index; with `reflect` it stands for the log's head from then on. The index is a

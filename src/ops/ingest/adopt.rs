@@ -57,6 +57,7 @@ pub(super) fn dead_writers(ingest: &mut Ingest<'_>) -> Result<Vec<Leftover>> {
     if writers.is_empty() {
         return Ok(Vec::new());
     }
+    crate::ops::gc::sweep::leftovers(ingest.store, ingest.control)?;
     let mut leftovers = Vec::new();
     let mut adopted = Vec::new();
     let disks: Vec<Arc<Disk>> = ingest.store.pool().disks().cloned().collect();

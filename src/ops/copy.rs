@@ -113,7 +113,8 @@ fn move_records(
     program: &str,
     control: &Control,
 ) -> Result<Copied> {
-    let purpose = Purpose { parent: None, program: program.to_owned(), dry_run: false, coding: Coding::default() };
+    let purpose =
+        Purpose { parent: None, program: program.to_owned(), dry_run: false, coding: Coding::default(), moves: false };
     let state = from.with_state(|s| s.snapshot(&info.id).map(|s| (s.record.clone(), s.tagged.clone(), s.pinned)));
     let (record, tagged, pinned) = state.ok_or_else(|| Error::NoSnapshot { name: info.id.short() })?;
     ingest::run(store, control, purpose, |ingest| {

@@ -94,7 +94,8 @@ pub(in crate::ops) fn copy_anew(
     program: &str,
     control: &Control,
 ) -> Result<Copied> {
-    let purpose = Purpose { parent: None, program: program.to_owned(), dry_run: false, coding: Coding::default() };
+    let purpose =
+        Purpose { parent: None, program: program.to_owned(), dry_run: false, coding: Coding::default(), moves: false };
     ingest::run(store, control, purpose, |ingest| {
         let names = Names::new();
         let readers = Readers::new(ingest, &names, i128::from(store.io().world.now_ns()));

@@ -196,7 +196,7 @@ fn keep_counts(store: &Store, control: &Control, plan: &mut Plan) -> Result<Opti
             return Ok(None);
         }
         Pending::Founding(founding, tallies) => {
-            counts::found(store, control, founding)?;
+            counts::found(store, control, *founding)?;
             State { tallies, ..nothing }
         }
         Pending::Changed(changed, state) => {

@@ -132,9 +132,7 @@ fn tags_keep_and_do_not_count() {
 #[test]
 fn an_incomplete_snapshot_takes_no_place_of_a_complete_one() {
     let mut list = every_six_hours(3);
-    for i in 5..12 {
-        list[i].snapshot.complete = false;
-    }
+    list[5..12].iter_mut().for_each(|s| s.snapshot.complete = false);
     // the newest seven are incomplete: those that are kept without them stay
     assert_eq!(kept(list.clone(), &Policy { last: Keep::Last(1), ..Default::default() }), [24, 66]);
     assert_eq!(kept(list, &Policy { daily: Keep::Last(1), ..Default::default() }), [24, 66]);

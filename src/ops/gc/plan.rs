@@ -113,7 +113,7 @@ fn given_up(store: &Store, options: &GcOptions) -> Result<(Vec<SnapshotInfo>, u6
 /// What the counts have to be told when a plan is run.
 pub(super) enum Pending {
     /// A full mark summed them up.
-    Founding(Founding, BTreeMap<u32, Tally>),
+    Founding(Box<Founding>, BTreeMap<u32, Tally>),
     /// These changed.
     Changed(BTreeMap<ChunkId, Count>, State),
     /// Nothing is known of them: the next gc makes a full mark.
@@ -256,7 +256,7 @@ fn by_mark(store: &Store, gone: &BTreeSet<SnapshotId>, control: &Control) -> Res
     let tables = Tables::read(store, control, memory)?;
     let (census, founding) = tables.choose(control, marked.reached, marked.exact)?;
     let tallies = census.packs.iter().map(|(serial, kept)| (*serial, kept.tally())).collect();
-    let pending = founding.map_or(Pending::Nothing, |f| Pending::Founding(f, tallies));
+    let pending = founding.map_or(Pending::Nothing, |f| Pending::Founding(Box::new(f), tallies));
     Ok(Found { census, pending })
 }
 

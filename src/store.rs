@@ -34,8 +34,11 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 mod index;
+mod rebuilt;
+mod redundancy;
 
 pub use index::{INDEX_DIR, IndexKind, PackRows};
+pub use redundancy::{IsThere, Redundancy, tolerance};
 
 /// The lock file of a store.
 pub const LOCK_FILE: &str = "lock";
@@ -100,6 +103,7 @@ pub struct Store {
     bases: Mutex<NodeCache>,
     /// One thread at a time follows the log.
     following: Mutex<()>,
+    rebuilding: rebuilt::Rebuilding,
     /// Held as long as the store is open for writing.
     _locks: Vec<Box<dyn Lock>>,
 }
@@ -268,7 +272,7 @@ impl Store {
             locks.push(lock(io, path, verb)?);
         }
         let store_id = Self::identity(io, path, &known)?;
-        let (pool, noticed) = Pool::join(io, store_id, &known)?;
+        let (mut pool, noticed) = Pool::join(io, store_id, &known)?;
         notices.extend(noticed);
         for d in pool.missing() {
             notices.push(format!(
@@ -290,6 +294,7 @@ impl Store {
         let cutter = Cutter::new(superblock.chunker, &keys)?;
         let read = LogRead::read(io, path, &pool)?;
         notices.extend(read.notices.iter().cloned());
+        pool.set_domains(read.state.disks.iter().map(|(id, d)| (*id, d.domain.clone())));
         let stale = read.stale().map(|d| d.id).collect();
         let blocked = read.blocked.as_ref().map(ToString::to_string);
         let log = match options.mode {
@@ -328,6 +333,7 @@ impl Store {
             nodes: Mutex::default(),
             bases: Mutex::default(),
             following: Mutex::default(),
+            rebuilding: rebuilt::Rebuilding::default(),
             _locks: locks,
         };
         store.open_index(&options.index, &mut notices)?;
@@ -468,7 +474,7 @@ impl Store {
     }
 
     /// Where chunks lie, in the order asked. Only places in live packs on disks that are here and outside
-    /// known damage count; whether the bytes there are the chunk's is proven when they are read.
+    /// known damage count, and such as can be rebuilt; whether the bytes there are the chunk's is proven when they are read.
     ///
     /// # Errors
     /// [`Error::Index`].
@@ -487,8 +493,8 @@ impl Store {
                 if place.stored as usize > limits::RECORD_BYTES {
                     return None; // the index lies
                 }
-                let whole = !state.is_damaged(&sealed.pack, u64::from(place.offset), u64::from(place.stored));
-                (self.pool.holds(&sealed) && whole).then_some(Located { sealed, place })
+                let (offset, bytes) = (u64::from(place.offset), u64::from(place.stored));
+                self.reaches_place(state, &sealed, offset, bytes).then_some(Located { sealed, place })
             };
             places.into_iter().map(|p| p.and_then(live)).collect()
         }))
@@ -526,14 +532,13 @@ impl Store {
     /// Reads and proves one chunk at its place.
     ///
     /// # Errors
-    /// [`Error::ChunkDamaged`], [`Error::Io`], [`Error::DiskMissing`].
+    /// [`Error::ChunkDamaged`], [`Error::Io`], [`Error::DiskMissing`]: its own bytes do not do, and its group cannot make
+    /// them good.
     pub fn read_at(&self, kind: ChunkKind, id: &ChunkId, at: &Located, unsqueezer: &mut Unsqueezer) -> Result<Vec<u8>> {
-        let (file, at) = &self.open_at(id, at)?;
-        let mut record = vec![0; self.record_bytes(at)?];
         let offset = u64::from(at.place.offset);
-        file.read_exact_at(&mut record, offset).map_err(|e| self.read_failed(id, at, e))?;
-        read::open_record(&self.keys, unsqueezer, at.sealed.pack, offset, &record, (kind, id), &mut |base| {
-            self.base(base)
+        self.with_record(id, at, |record| {
+            let bases = &mut |base: &ChunkId| self.base(base);
+            read::open_record(&self.keys, unsqueezer, at.sealed.pack, offset, record, (kind, id), bases)
         })
     }
 
@@ -559,16 +564,13 @@ impl Store {
         if let Some(held) = self.bases.lock().unwrap_or_else(PoisonError::into_inner).held.get(id) {
             return Ok(Arc::clone(held));
         }
-        let (file, at) = &self.open_at(id, at)?;
-        let mut record = vec![0; self.record_bytes(at)?];
-        let offset = u64::from(at.place.offset);
-        file.read_exact_at(&mut record, offset).map_err(|e| self.read_failed(id, at, e))?;
-        let pack = at.sealed.pack;
+        let (pack, offset) = (at.sealed.pack, u64::from(at.place.offset));
         // Not the caller's: that one is in use for what this is the base of.
         let mut unsqueezer = Unsqueezer::default();
-        let no_bases = &mut read::no_bases;
-        let plain =
-            read::open_record(&self.keys, &mut unsqueezer, pack, offset, &record, (ChunkKind::Data, id), no_bases)?;
+        let plain = self.with_record(id, at, |record| {
+            let no_bases = &mut read::no_bases;
+            read::open_record(&self.keys, &mut unsqueezer, pack, offset, record, (ChunkKind::Data, id), no_bases)
+        })?;
         let plain = Arc::new(plain);
         let mut bases = self.bases.lock().unwrap_or_else(PoisonError::into_inner);
         bases.insert(*id, Arc::clone(&plain), self.memory_bytes / 16);
@@ -577,7 +579,7 @@ impl Store {
 
     /// What its record tells of a chunk of sound. `None` for any other, and where it cannot be read.
     pub fn pcm_form(&self, at: &Located) -> Option<Pcm> {
-        let file = self.pool.open(&at.sealed).ok()?;
+        let file = self.open_pack(&at.sealed).ok()?;
         let most = (at.place.stored as usize).min(HEADER_BYTES_MAX + pcm::FORM_BYTES);
         let mut bytes = vec![0; most];
         file.read_exact_at(&mut bytes, u64::from(at.place.offset)).ok()?;

@@ -30,6 +30,7 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("jiff", &["cli"]),
     ("tokio", &["remote", "ops", "serve", "mount", "cli"]),
     ("uzers", &["io"]),
+    ("reed_solomon_simd", &["pool"]),
     ("rustix", &["io"]),
 ];
 

@@ -7,12 +7,15 @@
 
 use crate::error::{Error, Result};
 use crate::format::event::{Event, Forgotten, Outcome, SealedPack, Tagged};
-use crate::format::group::Group;
 use crate::format::log::LogEntry;
 use crate::format::snapshot::Snapshot;
 use crate::format::superblock::KNOWN_READ_ONLY;
 use crate::format::{DiskId, EntryHash, PackId, SnapshotId, StoreId, WriterId};
 use std::collections::{BTreeMap, HashMap};
+
+mod groups;
+
+pub use groups::{GROUP_WIDTH, GROUP_WIDTH_MAX, GroupMember, GroupState, PARITY_MAX, SETTING_GROUP, SETTING_PARITY};
 
 /// A pack that the log knows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -92,7 +95,9 @@ pub struct LogState {
     pub disks: BTreeMap<DiskId, DiskState>,
     pub writers: BTreeMap<WriterId, WriterState>,
     pub settings: BTreeMap<String, String>,
-    pub groups: BTreeMap<[u8; 16], Group>,
+    groups: BTreeMap<[u8; 16], GroupState>,
+    /// The newest group of each pack that is in one, parity packs included.
+    in_group: HashMap<PackId, [u8; 16]>,
     pub damage: BTreeMap<PackId, Vec<Damage>>,
     pub scrubbed: BTreeMap<PackId, (i64, String)>,
     /// Facts of later versions that may be passed over; checkpoints keep them.
@@ -123,6 +128,7 @@ impl LogState {
             writers: BTreeMap::new(),
             settings: BTreeMap::new(),
             groups: BTreeMap::new(),
+            in_group: HashMap::new(),
             damage: BTreeMap::new(),
             scrubbed: BTreeMap::new(),
             unknown: Vec::new(),
@@ -191,27 +197,30 @@ impl LogState {
                 self.packs.insert(sealed.serial, PackState { sealed: *sealed, condemned: false });
             }
             Event::PackMoved { pack, from, to } => {
-                let state = self.pack_mut(pack).ok_or_else(|| no("a pack is moved that there is not"))?;
-                if state.sealed.disk != *from {
+                let place = match self.pack_mut(pack) {
+                    Some(state) => Some(&mut state.sealed.disk),
+                    None => self.parity_disk_mut(pack),
+                };
+                let disk = place.ok_or_else(|| no("a pack is moved that there is not"))?;
+                if disk != from {
                     return Err(no("a pack is moved from where it is not"));
                 }
-                state.sealed.disk = *to;
+                *disk = *to;
             }
             Event::PackCondemned { pack } => {
                 self.pack_mut(pack).ok_or_else(|| no("a pack is condemned that there is not"))?.condemned = true;
             }
             Event::PackDropped { pack } => {
+                if self.in_group.contains_key(pack) {
+                    return Err(no("a pack is dropped that its group counts on"));
+                }
                 let serial = self.serials.remove(pack).ok_or_else(|| no("a pack is dropped that there is not"))?;
                 self.packs.remove(&serial);
                 self.damage.remove(pack);
                 self.scrubbed.remove(pack);
             }
-            Event::GroupMade(group) => {
-                self.groups.insert(group.id, group.clone());
-            }
-            Event::GroupRetired { group } => {
-                self.groups.remove(group).ok_or_else(|| no("a group is retired that there is not"))?;
-            }
+            Event::GroupMade { group, disks } => self.group_made(group, disks).map_err(no)?,
+            Event::GroupRetired { group } => self.group_retired(group).map_err(no)?,
             Event::SnapshotAdded { record } => {
                 let id = Snapshot::id_of(record);
                 let snapshot = Snapshot::decode(record)?;
@@ -309,7 +318,8 @@ impl LogState {
                 record: s.record.clone(),
             });
         }
-        out.extend(self.groups.values().cloned().map(Event::GroupMade));
+        let groups = self.groups.values();
+        out.extend(groups.map(|g| Event::GroupMade { group: g.group.clone(), disks: g.parity_disks.clone() }));
         for (writer, w) in &self.writers {
             out.push(Event::WriterBegan {
                 writer: *writer,
@@ -427,7 +437,7 @@ mod tests {
         }
     }
 
-    fn apply(state: &mut LogState, events: Vec<Event>) -> Result<()> {
+    pub(super) fn apply(state: &mut LogState, events: Vec<Event>) -> Result<()> {
         let mut e = entry(state, events);
         if state.number == 0 {
             e.checkpoint = 1;
@@ -436,7 +446,7 @@ mod tests {
         state.apply(&e, hash, bytes.len() as u64)
     }
 
-    fn sealed(serial: u32) -> Event {
+    pub(super) fn sealed(serial: u32) -> Event {
         Event::PackSealed(SealedPack {
             serial,
             pack: PackId::new(WriterId([9; 8]), serial),
@@ -450,7 +460,7 @@ mod tests {
         })
     }
 
-    fn lively() -> LogState {
+    pub(super) fn lively() -> LogState {
         let mut s = LogState::empty(STORE);
         let writer = WriterId([5; 8]);
         let record = crate::format::snapshot::sample().encode();

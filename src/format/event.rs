@@ -5,7 +5,7 @@
 //!    1 writer began       writer:8 time:i64 verb:text host:text pid:u32 program:text parent:option(32)
 //!    2 writer ended       writer:8 outcome:u8            0 done, 1 stopped, 2 ended by a later writer
 //!    3 pack sealed        serial:u32 pack:12 kind:u8 disk:16 bytes:u64 records:u32 plain:u64 stored:u64 root:32
-//!    4 group made         group
+//!    4 group made         group disk:16{m}     where each parity pack lies
 //!    5 group retired      group id:16
 //!    6 pack moved         pack:12 from:16 to:16
 //!    7 pack condemned     pack:12
@@ -114,7 +114,11 @@ pub enum Event {
         outcome: Outcome,
     },
     PackSealed(SealedPack),
-    GroupMade(Group),
+    /// `disks` holds where each of its parity packs lies, in order of slot.
+    GroupMade {
+        group: Group,
+        disks: Vec<DiskId>,
+    },
     GroupRetired {
         group: [u8; 16],
     },
@@ -215,7 +219,7 @@ impl Event {
             Event::WriterBegan { .. } => 1,
             Event::WriterEnded { .. } => 2,
             Event::PackSealed(_) => 3,
-            Event::GroupMade(_) => 4,
+            Event::GroupMade { .. } => 4,
             Event::GroupRetired { .. } => 5,
             Event::PackMoved { .. } => 6,
             Event::PackCondemned { .. } => 7,
@@ -266,7 +270,11 @@ impl Event {
                 p.put_u64(s.stored_bytes);
                 p.put(&s.root);
             }
-            Event::GroupMade(group) => group.encode_into(&mut p),
+            Event::GroupMade { group, disks } => {
+                debug_assert_eq!(group.members.iter().filter(|m| m.parity).count(), disks.len());
+                group.encode_into(&mut p);
+                disks.iter().for_each(|d| p.put(&d.0));
+            }
             Event::GroupRetired { group } => p.put(group),
             Event::PackMoved { pack, from, to } => {
                 p.put(&pack.0);
@@ -382,7 +390,12 @@ impl Event {
                 }
                 Event::PackSealed(sealed)
             }
-            4 => Event::GroupMade(Group::decode(&mut p)?),
+            4 => {
+                let group = Group::decode(&mut p)?;
+                let parity = group.members.iter().filter(|m| m.parity).count();
+                let disks = (0..parity).map(|_| Ok(DiskId(p.array()?))).collect::<Result<_>>()?;
+                Event::GroupMade { group, disks }
+            }
             5 => Event::GroupRetired { group: p.array()? },
             6 => Event::PackMoved { pack: PackId(p.array()?), from: DiskId(p.array()?), to: DiskId(p.array()?) },
             7 => Event::PackCondemned { pack: PackId(p.array()?) },
@@ -473,7 +486,7 @@ pub(crate) fn samples() -> Vec<Event> {
             stored_bytes: 800,
             root: [6; 32],
         }),
-        Event::GroupMade(super::group::sample()),
+        Event::GroupMade { group: super::group::sample(), disks: vec![DiskId([4; 16])] },
         Event::GroupRetired { group: [7; 16] },
         Event::PackMoved { pack, from: disk, to: DiskId([9; 16]) },
         Event::PackCondemned { pack },

@@ -26,6 +26,7 @@ pub mod keys;
 pub mod limits;
 pub mod log;
 pub mod node;
+pub mod parity;
 pub mod recipe;
 pub mod record;
 pub mod snapshot;

@@ -116,6 +116,7 @@ pub fn run(store: &Store, mut options: BackupOptions, control: &Control) -> Resu
         moves: false,
     };
     let parent_id = purpose.parent;
+    let dry_run = purpose.dry_run;
     let began_ns = store.io().world.now_ns();
     let mut report = ingest::run(store, control, purpose, |ingest| {
         let parent_snapshot = parent.as_ref().map(|(_, s)| s).filter(|_| !options.force);
@@ -150,6 +151,7 @@ pub fn run(store: &Store, mut options: BackupOptions, control: &Control) -> Resu
             report.chunks_new = counters.chunks_new.load(Ordering::Relaxed);
             report.chunks_seen = counters.chunks_seen.load(Ordering::Relaxed);
             report.packs_sealed = counters.packs_sealed.load(Ordering::Relaxed);
+            report.data_added_redundancy = counters.redundancy_written.load(Ordering::Relaxed);
             report.counts = snapshot.counts.clone();
             if dry_run {
                 return Vec::new();
@@ -160,7 +162,9 @@ pub fn run(store: &Store, mut options: BackupOptions, control: &Control) -> Resu
         };
         Ok((report, finish))
     })?;
-    report.degraded = degraded(store);
+    if !dry_run {
+        report.degraded = degraded(store);
+    }
     Ok(report)
 }
 
@@ -180,6 +184,17 @@ fn degraded(store: &Store) -> Vec<String> {
     let mut why = Vec::new();
     for disk in store.pool().disks().filter(|d| d.is_suspect()) {
         why.push(format!("disk {} failed during this run", disk.label));
+    }
+    let parity = store.with_state(|s| s.parity());
+    let r = store.redundancy(|_, _| {});
+    if parity > 0 && !r.is_full() {
+        let away: Vec<&str> = store.missing_disks().iter().map(|d| d.label.as_str()).collect();
+        let away = if away.is_empty() { String::new() } else { format!(" (missing: {})", away.join(", ")) };
+        why.push(format!(
+            "{} packs cannot lose any {parity} of the disks that are here{away}: `onefold disk list` tells more, \
+             `onefold disk replace` and `onefold rebalance` make it good",
+            r.degraded + r.at_risk + r.lost
+        ));
     }
     why
 }

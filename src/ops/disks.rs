@@ -9,7 +9,6 @@ use crate::format::event::SealedPack;
 use crate::format::text::KnownDisk;
 use crate::format::{ChunkId, DiskId, PackId};
 use crate::io::source;
-use crate::pack::read;
 use crate::pool::disk::Disk;
 use crate::pool::{PackStore, path_of};
 use crate::store::Store;
@@ -239,7 +238,7 @@ fn without_copy(store: &Store, damaged: &[PackId]) -> Result<u64> {
     let mut lost = 0;
     for (i, pack) in damaged.iter().enumerate() {
         let known = store.with_state(|s| {
-            let in_group = s.groups.values().any(|g| g.members.iter().any(|m| m.pack == *pack));
+            let in_group = s.group_of(pack).is_some();
             s.pack_by_id(pack).filter(|_| !in_group).map(|p| p.sealed)
         });
         let Some(sealed) = known else { continue }; // parity can rebuild it, or it is gone
@@ -255,9 +254,7 @@ fn without_copy(store: &Store, damaged: &[PackId]) -> Result<u64> {
 /// Whether every chunk that lies on a pack's damage is stored in another place by now: a backup that met its
 /// bytes again healed it.
 fn is_stored_elsewhere(store: &Store, sealed: &SealedPack) -> Result<bool> {
-    let path = store.pool().place(sealed);
-    let Ok(file) = store.pool().open(sealed) else { return Ok(false) };
-    let Ok(ends) = read::ends(&*file, &path, sealed.pack) else { return Ok(false) };
+    let Ok(ends) = store.ends(sealed) else { return Ok(false) };
     let hit: Vec<ChunkId> = store.with_state(|s| {
         let rows = ends.footer.rows.iter();
         rows.filter(|r| s.is_damaged(&sealed.pack, u64::from(r.offset), r.header.record_bytes()))

@@ -25,15 +25,16 @@ use crate::format::{ChunkId, ChunkKind, DiskId, PackId, SnapshotId, WriterId};
 use crate::pack::WriteChunks;
 use crate::pack::payload::Payload as Bytes;
 use crate::pack::write::{Abandoned, NewRecord, PackWriter, Sealed};
-use crate::pool::PackStore;
 use crate::store::{Located, Mode, PackRows, Store};
 use crossbeam_channel::{Receiver, Sender};
+use groups::Unprotected;
 use resemble::Hit;
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 pub(in crate::ops) mod adopt;
+mod groups;
 pub(in crate::ops) mod resemble;
 
 /// Sealed packs are published when so many have gathered.
@@ -58,6 +59,8 @@ pub struct Counters {
     /// Bytes of the packs that were sealed.
     pub bytes_written: AtomicU64,
     pub packs_sealed: AtomicU64,
+    /// Bytes of parity packs.
+    pub redundancy_written: AtomicU64,
 }
 
 /// A queue's bound in bytes.
@@ -200,6 +203,9 @@ pub struct Ingest<'s> {
     /// Disks of the open packs, one entry a pack.
     open_on: Mutex<Vec<DiskId>>,
     sealed: Mutex<Vec<Sealed>>,
+    /// Held by whoever publishes, so that publications follow each other in the order of their serials.
+    publishing: Mutex<()>,
+    protection: groups::Protection,
     failure: Mutex<Option<Error>>,
     failed: AtomicBool,
     /// Dead writers whose leavings this run takes over, and whether it has all of them.
@@ -251,7 +257,10 @@ where
     store.io().world.random(&mut random);
     let disks = store.pool().disks().filter(|d| d.takes_data()).count();
     let by_memory = (store.memory_bytes() / 2 / LANE_MEMORY_BYTES).max(2) as usize - 1; // small numbers
-    let data_lanes = disks.clamp(1, LANES_MAX).min(by_memory);
+    let shape = store.with_state(|s| store.pool().shape(s.parity(), s.group_width()));
+    // With the metadata's lane as many as a group is wide: what a short run leaves open makes one group.
+    let by_disks = if shape.parity > 0 { shape.width.saturating_sub(1) } else { disks };
+    let data_lanes = by_disks.clamp(1, LANES_MAX).min(by_memory);
     let mut lanes = Vec::new();
     let mut ends = Vec::new();
     for i in 0..=data_lanes {
@@ -275,6 +284,8 @@ where
         lanes,
         open_on: Mutex::default(),
         sealed: Mutex::default(),
+        publishing: Mutex::default(),
+        protection: groups::Protection::new(shape, data_lanes),
         failure: Mutex::default(),
         failed: AtomicBool::new(false),
         dead: Vec::new(),
@@ -320,6 +331,9 @@ where
         (Ok((mut value, events)), None) => {
             let events = events(&mut value, &ingest.counters);
             ingest.finish(events, Outcome::Done)?;
+            for why in ingest.protection.shortfalls() {
+                control.notice(Notice::Note(why));
+            }
             adopt::clear(&ingest, &leftovers);
             Ok(value)
         }
@@ -481,19 +495,8 @@ impl<'s> Ingest<'s> {
                 return table.clone();
             }
         }
-        let path = self.store.pool().place(sealed);
-        let ends = self.store.pool().open(sealed).and_then(|file| crate::pack::read::ends(&*file, &path, sealed.pack));
-        let table = match ends {
-            Ok(ends) if ends.trailer.root == sealed.root => {
-                Some(Arc::new(ends.footer.rows.iter().map(TableRow::of).collect::<Vec<_>>()))
-            }
-            Ok(_) => {
-                self.control.notice(Notice::Note(format!(
-                    "{} is not the pack that the log knows; its chunks are stored again",
-                    path.display()
-                )));
-                None
-            }
+        let table = match self.store.ends(sealed) {
+            Ok(ends) => Some(Arc::new(ends.footer.rows.iter().map(TableRow::of).collect::<Vec<_>>())),
             Err(e) => {
                 self.control.notice(Notice::Note(format!("{e}; its chunks are stored again")));
                 None
@@ -537,8 +540,19 @@ impl<'s> Ingest<'s> {
             self.counters.bytes_written.fetch_add(stored, Ordering::Relaxed);
             return Ok(());
         }
+        if lane > 0 && self.protection.is_spreading() {
+            for piece in groups::pieces(records, |r| r.payload.len() as u64) {
+                let bytes = piece.iter().map(|r| r.payload.len() as u64).sum();
+                self.hand(self.protection.lane(bytes).map_or(lane, |n| n + 1), piece)?;
+            }
+            return Ok(());
+        }
+        self.hand(lane, records)
+    }
+
+    fn hand(&self, lane: usize, records: Vec<NewRecord>) -> Result<()> {
         let bytes = records.iter().map(|r| r.memory_bytes() as u64).sum();
-        let lane = &self.lanes[lane]; // lane_of and the constants below give lanes that are there
+        let lane = &self.lanes[lane]; // lane_of, the spread and the constants give lanes that are there
         if !lane.room.take(bytes) {
             return Err(Error::Interrupted);
         }
@@ -717,7 +731,9 @@ impl<'s> Ingest<'s> {
         let disk = writer.disk_id();
         match writer.seal() {
             Ok(sealed) => {
-                self.closed(&disk);
+                if self.protection.parity == 0 {
+                    self.closed(&disk); // else when it is published: until then its group wants other disks
+                }
                 self.counters.packs_sealed.fetch_add(1, Ordering::Relaxed);
                 self.counters.bytes_written.fetch_add(sealed.bytes, Ordering::Relaxed);
                 let rows = sealed.footer.rows.iter().map(TableRow::of).collect();
@@ -727,7 +743,11 @@ impl<'s> Ingest<'s> {
                     list.push(sealed);
                     list.len()
                 };
-                if waiting >= PUBLISH_PACKS { self.publish(Vec::new()) } else { Ok(()) }
+                if waiting >= self.protection.publish_at(PUBLISH_PACKS) {
+                    self.publish(Vec::new(), false)
+                } else {
+                    Ok(())
+                }
             }
             Err((writer, e)) => {
                 let mut left = self.abandon(*writer, e);
@@ -781,20 +801,38 @@ impl<'s> Ingest<'s> {
         Ok(())
     }
 
-    /// Logs the sealed packs with `events` behind them, then indexes their chunks.
-    fn publish(&self, events: Vec<Event>) -> Result<()> {
-        let mut list = self.sealed.lock().unwrap_or_else(PoisonError::into_inner);
-        let packs = std::mem::take(&mut *list);
+    /// Gives sealed packs their parity, logs them with `events` behind them, then indexes their chunks. All that
+    /// wait if it is the `last` time; else such as make whole groups.
+    fn publish(&self, events: Vec<Event>, last: bool) -> Result<()> {
+        let _turn = self.publishing.lock().unwrap_or_else(PoisonError::into_inner);
+        let packs = self.ready(last);
         if packs.is_empty() && events.is_empty() {
             return Ok(());
         }
-        // The list stays locked, so that publications follow each other in the order of their serials.
+        let unprotected: Vec<_> = packs.iter().map(Unprotected::of).collect();
+        let groups = match self.protect(&unprotected) {
+            Ok(groups) => groups,
+            Err((e, bad)) => {
+                // It must not be logged; the others wait for the run's end.
+                let mut waiting = self.sealed.lock().unwrap_or_else(PoisonError::into_inner);
+                for pack in packs {
+                    match pack.pack == bad {
+                        true => self.set_aside(&pack.disk, bad),
+                        false => waiting.push(pack),
+                    }
+                }
+                return Err(e);
+            }
+        };
         let mut first = 0;
         self.log(|state| {
             first = state.next_serial();
             let sealed = packs.iter().zip(first..).map(|(p, serial)| Event::PackSealed(p.event(serial)));
-            sealed.chain(events).collect()
+            sealed.chain(groups).chain(events).collect()
         })?;
+        if self.protection.parity > 0 {
+            packs.iter().for_each(|p| self.closed(&p.disk));
+        }
         let last = packs.len().saturating_sub(1);
         for (i, (pack, serial)) in packs.iter().zip(first..).enumerate() {
             let mut rows = PackRows::of(serial, &pack.footer);
@@ -816,6 +854,27 @@ impl<'s> Ingest<'s> {
         Ok(())
     }
 
+    /// Takes the sealed packs that are to be published now.
+    fn ready(&self, last: bool) -> Vec<Sealed> {
+        let mut waiting = self.sealed.lock().unwrap_or_else(PoisonError::into_inner);
+        let (parity, width) = (self.protection.parity, self.protection.width);
+        if parity == 0 || last {
+            return std::mem::take(&mut *waiting);
+        }
+        let at = self.protection.publish_at(PUBLISH_PACKS);
+        if waiting.len() < at {
+            return Vec::new(); // another lane was faster
+        }
+        let places: Vec<(DiskId, u64)> = waiting.iter().map(|p| (p.disk, p.bytes)).collect();
+        let groups = self.store.pool().plan_groups(&places, width, parity);
+        let mut taken: Vec<usize> = groups.into_iter().filter(|g| g.len() >= width).flatten().collect();
+        if taken.is_empty() && waiting.len() >= 2 * at {
+            return std::mem::take(&mut *waiting); // they do not come to lie on enough disks
+        }
+        taken.sort_unstable_by(|a, b| b.cmp(a));
+        taken.into_iter().map(|i| waiting.swap_remove(i)).collect() // places in it, the last ones first
+    }
+
     /// Indexes chunks. The index is a cache: if it fails, the run goes on and the next one rebuilds it.
     fn index(&self, rows: &PackRows, reflect: bool) {
         if let Some(note) = self.store.index_apply(rows, reflect) {
@@ -833,7 +892,7 @@ impl<'s> Ingest<'s> {
         if self.salvaged.load(Ordering::Relaxed) {
             events.extend(self.dead.iter().map(|w| Event::WriterEnded { writer: *w, outcome: Outcome::Superseded }));
         }
-        self.publish(events)
+        self.publish(events, true)
     }
 
     /// A sink for metadata chunks, one a thread.

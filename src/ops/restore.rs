@@ -20,7 +20,6 @@ use crate::format::node::MapRoot;
 use crate::format::{ChunkId, ChunkKind};
 use crate::io::source::{FileKind, Names};
 use crate::io::target::{OutFile, SetMetadata, Target};
-use crate::pack::read;
 use crate::pool::PackStore;
 use crate::store::{Located, Store};
 use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
@@ -639,7 +638,7 @@ impl Restore<'_> {
 
     fn read_run(&self, run: ReadRun, unsqueezer: &mut Unsqueezer, buffer: &mut Vec<u8>) {
         let Some((first, _)) = run.wants.first() else { return };
-        let whole = self.store.pool().open(&first.sealed).and_then(|file| {
+        let whole = self.store.open_pack(&first.sealed).and_then(|file| {
             buffer.resize((run.to - run.from) as usize, 0); // a run is bounded in bytes
             file.read_exact_at(buffer, run.from).map_err(Error::io("read", self.store.pool().place(&first.sealed)))
         });
@@ -650,15 +649,7 @@ impl Restore<'_> {
                     let offset = u64::from(at.place.offset);
                     let start = (offset - run.from) as usize; // the run begins at its first record
                     let record = buffer.get(start..start + at.place.stored as usize).unwrap_or_default();
-                    read::open_record(
-                        self.store.keys(),
-                        unsqueezer,
-                        at.sealed.pack,
-                        offset,
-                        record,
-                        (ChunkKind::Data, &id),
-                        &mut |base| self.store.base(base),
-                    )
+                    self.store.open_read(&id, &at, record, unsqueezer, &mut |base| self.store.base(base))
                 }
                 // one bad sector must not take the run's other records with it
                 Err(_) => self.store.read_at(ChunkKind::Data, &id, &at, unsqueezer),

@@ -89,6 +89,35 @@ impl Shelf {
         Shelf::of(MemFs::new(), STORE, HOME, &(0..disks).map(|i| (disk_id(i), disk_path(i))).collect::<Vec<_>>())
     }
 
+    /// Makes a store that may lose any `parity` of its disks.
+    pub fn with_parity(disks: usize, parity: usize) -> Shelf {
+        let shelf = Shelf::new(disks);
+        let value = parity.to_string();
+        shelf.write().append(|_| vec![Event::Setting { key: "parity".into(), value }]).unwrap();
+        shelf
+    }
+
+    /// Takes a disk away; what stood on it is kept for [`Shelf::bring_back`].
+    pub fn take_away(&self, disk: usize) {
+        self.io.fs.rename(&disk_path(disk), Path::new(&format!("/away{disk}"))).unwrap();
+    }
+
+    pub fn bring_back(&self, disk: usize) {
+        self.io.fs.rename(Path::new(&format!("/away{disk}")), &disk_path(disk)).unwrap();
+    }
+
+    /// Forgets the index, as a lost `STORE` would.
+    pub fn forget_index(&mut self) {
+        self.index = Arc::default();
+    }
+
+    /// The bytes of a file of the newest snapshot, as `cat` gives them.
+    pub fn bytes_of(&self, store: &Store, path: &str) -> crate::Result<Vec<u8>> {
+        let mut out = Vec::new();
+        super::cat::run(store, &self.latest(store), path.as_bytes(), None, &mut out, &Control::default())?;
+        Ok(out)
+    }
+
     /// Makes a store on a filesystem that may hold others.
     pub fn of(fs: MemFs, store: StoreId, home: &str, disks: &[(DiskId, PathBuf)]) -> Shelf {
         Shelf::with_keys(fs, store, home, disks, Keys::new([3; 32], 5))

@@ -2,8 +2,7 @@
 //!
 //! The log is a chain of create-once files. Its state is the longest valid chain over all copies that
 //! are here; a copy that misses entries is caught up before a writer appends. An entry counts as written
-//! when it is durable in `STORE` and on at least one disk (2m + 1 with parity m); it goes to all that
-//! are here.
+//! when it is durable in `STORE` and on all disks that are here and did not fail, of which there is one at least.
 //!
 //! # Invariants
 //!
@@ -419,6 +418,9 @@ impl LogWriter {
         self.state.apply(&entry, hash, bytes.len() as u64)?;
         let mut notices = Vec::new();
         let mut on_disks = 0;
+        // Any m disks may go, and m more may have been away: then one of 2m + 1 still tells.
+        let sound = self.copies.iter().filter(|c| c.disk.as_ref().is_some_and(|d| !d.is_suspect())).count();
+        let wanted = (2 * self.state.parity() + 1).min(sound);
         let mut last_error = None;
         for copy in &self.copies {
             if copy.disk.as_ref().is_some_and(|d| d.is_suspect()) {
@@ -438,6 +440,9 @@ impl LogWriter {
         let embedded = self.copies.len() == 1;
         if on_disks == 0 && !embedded {
             return Err(last_error.unwrap_or(Error::NoDisks { known: self.copies.len() - 1 })); // a copy in STORE and others
+        }
+        if on_disks < wanted {
+            notices.push(format!("log entry {number} stands on {on_disks} disks, {wanted} were wanted"));
         }
         self.poisoned = false;
         Ok(notices)

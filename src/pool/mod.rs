@@ -2,7 +2,7 @@
 //!
 //! A disk is a folder with a marker. The pool knows where each of a store's disks is now, by its
 //! marker and not by its mount path; it places packs, opens them, and reads and appends the log
-//! ([`log`]). It does not know what a pack holds for whom. (Groups and parity join here.)
+//! ([`log`]), and makes and reads parity ([`parity`]). It does not know what a pack holds for whom.
 //!
 //! # Invariants
 //!
@@ -12,6 +12,10 @@
 
 pub mod disk;
 pub mod log;
+pub mod parity;
+mod place;
+
+pub use place::{Place, Shape};
 
 use crate::error::{Error, Result};
 use crate::format::event::SealedPack;
@@ -49,6 +53,8 @@ pub struct Pool {
     store: StoreId,
     disks: BTreeMap<DiskId, Arc<Disk>>,
     missing: Vec<KnownDisk>,
+    /// Failure domains, of disks that have one.
+    domains: BTreeMap<DiskId, String>,
     handles: Mutex<Handles>,
 }
 
@@ -141,7 +147,10 @@ impl Pool {
             }
         }
         let disks = found.into_iter().map(|(id, d)| (id, Arc::new(d))).collect();
-        Ok((Pool { io: io.clone(), store, disks, missing, handles: Mutex::default() }, notices))
+        Ok((
+            Pool { io: io.clone(), store, disks, missing, domains: BTreeMap::new(), handles: Mutex::default() },
+            notices,
+        ))
     }
 
     pub fn store(&self) -> StoreId {

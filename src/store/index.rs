@@ -11,8 +11,8 @@ use crate::index::{BulkLoad, Index, NextEntry, Place, Reflected, Statistics, Vis
 use crate::io::Io;
 use crate::pack::read::{self, Found};
 use crate::pool::disk::LOG_DIR;
+use crate::pool::PackStore;
 use crate::pool::log::LogRead;
-use crate::pool::{PackStore, Pool};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -203,30 +203,6 @@ impl PackRows {
     }
 }
 
-/// The chunks of a pack, as its footer has them; of a pack whose end is damaged, as its records have them.
-fn rows_of(io: &Io, pool: &Pool, pack: &SealedPack, notices: &mut Vec<String>) -> Result<PackRows> {
-    let path = pool.place(pack);
-    let file = io.fs.open(&path).map_err(Error::io("open the pack", &path))?;
-    match read::ends(&*file, &path, pack.pack) {
-        Ok(ends) => Ok(PackRows::of(pack.serial, &ends.footer)),
-        Err(e @ Error::Io { .. }) => Err(e),
-        Err(e) => {
-            notices.push(format!("{e}; its records are searched one by one"));
-            let (mut rows, mut bases) = (Vec::new(), Vec::new());
-            read::walk(&*file, &path, pack.pack, |found| {
-                if let Found::Record(record, at) = found {
-                    let stored = record.record_bytes() as u32; // a record is at most RECORD_BYTES long
-                    let offset = u32::try_from(at).unwrap_or(u32::MAX); // a pack ends below 2^32
-                    rows.push((record.id, Place { pack: pack.serial, offset, stored, plain: record.plain_bytes }));
-                    bases.extend_from_slice(&record.bases);
-                }
-                Ok(())
-            })?;
-            Ok(PackRows { chunks: rows, features: Vec::new(), bases })
-        }
-    }
-}
-
 fn unindexed(io: &Io, home: &Path) -> Vec<u32> {
     let text = io.read_small(&home.join(UNINDEXED_FILE), 64 << 20).unwrap_or_default();
     String::from_utf8_lossy(&text).lines().filter_map(|l| l.parse().ok()).collect()
@@ -245,6 +221,31 @@ fn write_unindexed(io: &Io, home: &Path, serials: &[u32]) -> Result<()> {
 }
 
 impl Store {
+    /// The chunks of a pack, as its footer has them, its own or what its group makes of it; of a pack whose end is
+    /// damaged for good, as its records have them.
+    fn rows_of(&self, pack: &SealedPack, notices: &mut Vec<String>) -> Result<PackRows> {
+        match self.ends(pack) {
+            Ok(ends) => Ok(PackRows::of(pack.serial, &ends.footer)),
+            Err(e @ (Error::Io { .. } | Error::DiskMissing { .. })) => Err(e),
+            Err(e) => {
+                notices.push(format!("{e}; its records are searched one by one"));
+                let path = self.pool.place(pack);
+                let file = self.io.fs.open(&path).map_err(Error::io("open the pack", &path))?;
+                let (mut rows, mut bases) = (Vec::new(), Vec::new());
+                read::walk(&*file, &path, pack.pack, |found| {
+                    if let Found::Record(record, at) = found {
+                        let stored = record.record_bytes() as u32; // a record is at most RECORD_BYTES long
+                        let offset = u32::try_from(at).unwrap_or(u32::MAX); // a pack ends below 2^32
+                        rows.push((record.id, Place { pack: pack.serial, offset, stored, plain: record.plain_bytes }));
+                        bases.extend_from_slice(&record.bases);
+                    }
+                    Ok(())
+                })?;
+                Ok(PackRows { chunks: rows, features: Vec::new(), bases })
+            }
+        }
+    }
+
     fn index_path(&self) -> PathBuf {
         self.path.join(INDEX_DIR)
     }
@@ -304,7 +305,7 @@ impl Store {
     }
 
     fn is_held(&self, serial: u32) -> bool {
-        self.with_state(|s| s.pack(serial).is_some_and(|p| self.pool.holds(&p.sealed)))
+        self.with_state(|s| s.pack(serial).is_some_and(|p| self.reaches_in(s, &p.sealed)))
     }
 
     fn all_packs(&self) -> Vec<SealedPack> {
@@ -348,8 +349,8 @@ impl Store {
         if let Ok(Tried::Ready(index)) = self.wanted(kind).open(false) {
             self.index = index;
         }
-        for pack in lacking.iter().filter(|p| self.pool.holds(p)) {
-            match rows_of(&self.io, &self.pool, pack, notices) {
+        for pack in lacking.iter().filter(|p| self.reaches(p)) {
+            match self.rows_of(pack, notices) {
                 Ok(rows) => self.overlay.apply(&rows.chunks, None)?,
                 Err(e) => notices.push(e.to_string()),
             }
@@ -416,11 +417,11 @@ impl Store {
     ) -> Result<()> {
         let mut left_out = Vec::new();
         for pack in sealed {
-            if !self.pool.holds(pack) {
+            if !self.reaches(pack) {
                 left_out.push(pack.serial);
                 continue;
             }
-            match rows_of(&self.io, &self.pool, pack, notices) {
+            match self.rows_of(pack, notices) {
                 Ok(rows) => {
                     let rows = self.sound(pack, rows);
                     index.put_features(&rows.features)?;
@@ -458,7 +459,7 @@ impl Store {
         let mut by_disk: BTreeMap<_, Vec<SealedPack>> = BTreeMap::new();
         let mut left_out = Vec::new();
         for p in state.packs() {
-            if self.pool.holds(&p.sealed) {
+            if self.reaches(&p.sealed) {
                 by_disk.entry(p.sealed.disk).or_default().push(p.sealed);
             } else {
                 left_out.push(p.sealed.serial);
@@ -474,7 +475,7 @@ impl Store {
                 scope.spawn(move || {
                     for pack in packs {
                         let mut noticed = Vec::new();
-                        let rows = rows_of(&self.io, &self.pool, pack, &mut noticed);
+                        let rows = self.rows_of(pack, &mut noticed);
                         if send.send((*pack, rows, noticed)).is_err() {
                             return; // the receiver met an error
                         }

@@ -2,7 +2,7 @@
 
 use crate::chunk::Unsqueezer;
 use crate::error::{Error, Result};
-use crate::format::{ChunkId, ChunkKind};
+use crate::format::{ChunkId, ChunkKind, limits};
 use crate::index::Place;
 use crate::pack::ReadChunks;
 use crate::pool::PackStore;
@@ -75,13 +75,25 @@ impl<'s> Truth<'s> {
             Some((sealed, state.is_damaged(&sealed.pack, u64::from(place.offset), u64::from(place.stored))))
         });
         let Some((sealed, on_damage)) = known else { return Err(Lack::Nowhere) };
-        if !self.store.pool().holds(&sealed) {
-            return Err(Lack::Away(place));
+        let at = Located { sealed, place };
+        let is_here = self.store.pool().holds(&sealed);
+        let harmed = self.is_harmed(&place) || (on_damage && !self.healed.contains(&place.pack));
+        match is_here && !harmed {
+            true => Ok(at),
+            false if self.is_rebuilt(&at) => Ok(at),
+            false if is_here => Err(Lack::Damaged(place)),
+            false => Err(Lack::Away(place)),
         }
-        if self.is_harmed(&place) || (on_damage && !self.healed.contains(&place.pack)) {
-            return Err(Lack::Damaged(place));
+    }
+
+    /// Whether the record's bytes come out of its group, proven by the pack's checks.
+    fn is_rebuilt(&self, at: &Located) -> bool {
+        if self.orphans.contains(&(at.place.pack, at.place.offset)) || at.place.stored as usize > limits::RECORD_BYTES {
+            return false;
         }
-        Ok(Located { sealed, place })
+        let Ok(Some(file)) = self.store.proven(&at.sealed) else { return false };
+        let mut record = vec![0; at.place.stored as usize]; // bounded above
+        file.read_exact_at(&mut record, u64::from(at.place.offset)).is_ok()
     }
 
     /// Where each chunk can be had, or why it cannot.
@@ -92,7 +104,7 @@ impl<'s> Truth<'s> {
         let mut out = Vec::with_capacity(ids.len());
         for (id, located) in ids.iter().zip(self.store.locate(ids)?) {
             let first = match located {
-                Some(at) if !self.is_harmed(&at.place) => Ok(at),
+                Some(at) if !self.is_harmed(&at.place) || self.is_rebuilt(&at) => Ok(at),
                 Some(at) => Err(Lack::Damaged(at.place)),
                 // Rare: away, damaged, or not in the index at all.
                 None => match self.store.index().get(id)? {

@@ -4,13 +4,11 @@
 //! packs' tables a disk.
 
 use super::is_of_one_place;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::format::DiskId;
 use crate::format::event::SealedPack;
 use crate::format::footer::{PackKind, Row};
 use crate::ops::{Control, Notice};
-use crate::pack::read;
-use crate::pool::PackStore;
 use crate::store::Store;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -83,7 +81,7 @@ fn pass<T: Send>(
     let mut by_disk: BTreeMap<DiskId, Vec<SealedPack>> = BTreeMap::new();
     store.with_state(|state| {
         for pack in state.packs().map(|p| p.sealed).filter(|p| packs(p.kind)) {
-            if store.pool().holds(&pack) {
+            if store.reaches_in(state, &pack) {
                 by_disk.entry(pack.disk).or_default().push(pack);
             } else {
                 passed.unreadable += 1;
@@ -140,12 +138,5 @@ fn pass<T: Send>(
 }
 
 fn table(store: &Store, pack: &SealedPack) -> Result<Vec<Row>> {
-    let path = store.pool().place(pack);
-    let file = store.io().fs.open(&path).map_err(Error::io("open the pack", &path))?;
-    let ends = read::ends(&*file, &path, pack.pack)?;
-    if ends.trailer.root != pack.root {
-        let why = "it is not the pack that the log knows".to_owned();
-        return Err(Error::Damaged { what: "a pack", path, offset: 0, why });
-    }
-    Ok(ends.footer.rows)
+    Ok(store.ends(pack)?.footer.rows)
 }

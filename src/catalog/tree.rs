@@ -68,7 +68,7 @@ pub enum Step {
     Entry(Vec<u8>, Entry),
     /// The folder of this path is done.
     Leave(Vec<u8>),
-    /// What lies at or below this path cannot be read; the walk goes on behind it.
+    /// Some of what lies at or below this path cannot be read; the walk goes on behind it.
     Unreadable(Vec<u8>, Error),
 }
 
@@ -110,7 +110,7 @@ impl<'c> Walk<'c> {
                 self.path.truncate(parent);
                 if self.stack.is_empty() { None } else { Some(Step::Leave(path)) }
             }
-            Some(Err(e)) => Some(Step::Unreadable(self.path.clone(), e)), // the iterator ends after an error
+            Some(Err(e)) => Some(Step::Unreadable(self.path.clone(), e)), // one node of it: the others follow
             Some(Ok((name, value))) => {
                 let before = self.path.len();
                 self.path.push(b'/');

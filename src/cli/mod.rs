@@ -26,6 +26,7 @@ pub mod run;
 pub mod source;
 pub mod table;
 
+mod ask;
 mod backup;
 mod cat;
 mod check;
@@ -40,14 +41,19 @@ mod export;
 mod find;
 mod forget;
 mod gc;
+mod heal;
 mod import;
 mod init;
 mod ls;
 mod man;
 mod manifest;
 mod map;
+mod rebalance;
 mod recover;
 mod restore;
+mod risk;
+mod salvage;
+mod scrub;
 mod similar;
 mod snapshots;
 mod stats;
@@ -143,7 +149,11 @@ pub enum Command {
     Map(map::MapArgs),
     Estimate(estimate::EstimateArgs),
     Check(check::CheckArgs),
+    Scrub(scrub::ScrubArgs),
     Recover(recover::RecoverArgs),
+    Salvage(salvage::SalvageArgs),
+    Risk(risk::RiskArgs),
+    Rebalance(rebalance::RebalanceArgs),
     Disk(disk::DiskArgs),
     Status(status::StatusArgs),
     Demo(demo::DemoArgs),
@@ -180,7 +190,11 @@ impl Command {
             Command::Map(_) => "map",
             Command::Estimate(_) => "estimate",
             Command::Check(_) => "check",
+            Command::Scrub(_) => "scrub",
             Command::Recover(_) => "recover",
+            Command::Salvage(_) => "salvage",
+            Command::Risk(_) => "risk",
+            Command::Rebalance(_) => "rebalance",
             Command::Disk(_) => "disk",
             Command::Status(_) => "status",
             Command::Demo(_) => "demo",
@@ -201,6 +215,11 @@ impl Command {
                 "the store is unchanged; what was restored stays in the target, start again with --overwrite"
             }
             Command::Recover(_) => "the disks' data is untouched; start it again to rebuild the index",
+            Command::Scrub(_) => "what was proven and repaired is noted; the next scrub goes on from here",
+            Command::Disk(_) | Command::Rebalance(_) => {
+                "what was moved is moved, the rest is where it was; start it again to do the rest"
+            }
+            Command::Salvage(_) => "the disks are unchanged; what was taken from them stays in the target",
             Command::Estimate(_) => "an estimate stores nothing; what it made for the sample is being removed",
             Command::Gc(_) => "every snapshot is whole; what was moved so far need not be moved again",
             Command::Demo(_) => "what the demo made is being removed; the library was only read",
@@ -235,7 +254,11 @@ impl Command {
             Command::Map(args) => args.run(context),
             Command::Estimate(args) => args.run(context),
             Command::Check(args) => args.run(context),
+            Command::Scrub(args) => args.run(context),
             Command::Recover(args) => args.run(context),
+            Command::Salvage(args) => args.run(context),
+            Command::Risk(args) => args.run(context),
+            Command::Rebalance(args) => args.run(context),
             Command::Disk(args) => args.run(context),
             Command::Status(args) => args.run(context),
             Command::Demo(args) => args.run(context),
@@ -349,6 +372,10 @@ mod tests {
             "estimate x",
             "check",
             "recover",
+            "scrub --rate 50M --max-duration 8h",
+            "salvage x --target y",
+            "risk --disk a --disk b",
+            "rebalance",
             "disk list",
             "status",
             "demo",

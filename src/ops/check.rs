@@ -26,8 +26,8 @@ mod folders;
 mod packs;
 #[cfg(test)]
 mod tests;
-mod trees;
-mod truth;
+pub(super) mod trees;
+pub(super) mod truth;
 
 /// Lost files that are named in a report; further ones are counted.
 pub const LOST_FILES_MAX: usize = 100_000;
@@ -79,7 +79,7 @@ pub struct CheckReport {
 
 /// Problems as they are found, bounded in number.
 #[derive(Debug, Default)]
-struct Problems {
+pub(super) struct Problems {
     list: Vec<Problem>,
     more: u64,
     more_for_good: bool,
@@ -103,7 +103,7 @@ impl Problems {
         }
     }
 
-    fn finish(mut self) -> Vec<Problem> {
+    pub(super) fn finish(mut self) -> Vec<Problem> {
         if self.more > 0 {
             let what = format!("another {} problems are not listed; mend these and check again", self.more);
             self.list.push(Problem { what, repairable: !self.more_for_good });
@@ -135,6 +135,12 @@ pub fn run(store: &Store, options: &CheckOptions, control: &Control) -> Result<C
         ..Default::default()
     };
     trees::check(store, &read.truth, options.rebuild, control, &mut report, &mut problems)?;
+    let beside = read.truth.beside_index.load(std::sync::atomic::Ordering::Relaxed);
+    if beside > 0 {
+        problems.repairable(format!(
+            "{beside} look-ups of chunks found them only in the packs' own tables; `onefold recover` makes the index anew"
+        ));
+    }
     report.problems = problems.finish();
     Ok(report)
 }

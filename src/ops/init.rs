@@ -71,7 +71,7 @@ fn random<const N: usize>(io: &Io) -> [u8; N] {
 }
 
 /// Looks whether a folder may become `what`. Leftovers of an `init` that was cut short do not count.
-fn look(io: &Io, folder: &Path, what: &'static str) -> Result<()> {
+pub(super) fn look(io: &Io, folder: &Path, what: &'static str) -> Result<()> {
     let not_empty = |why: String| Error::NotEmpty { path: folder.to_owned(), what, why };
     match io.fs.stat(folder).map_err(Error::io("look at", folder))? {
         None => return Ok(()),

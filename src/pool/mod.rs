@@ -232,6 +232,11 @@ impl Pool {
         here.chain(gone).collect::<Vec<_>>().join("; ")
     }
 
+    /// Forgets all open handles: some of the files have other places now.
+    pub fn forget_handles(&self) {
+        *self.handles.lock().unwrap_or_else(PoisonError::into_inner) = Handles::default();
+    }
+
     /// Forgets an open handle, so that the next read opens the file anew.
     pub fn forget_handle(&self, pack: &SealedPack) {
         let path = self.place(pack);

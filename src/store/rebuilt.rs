@@ -8,7 +8,7 @@
 //! What had to be rebuilt although its disk is here is remembered ([`Store::take_harmed`]), so that the verb's
 //! end can write it back.
 
-use super::{Located, Store};
+use super::{IsThere, Located, Store};
 use crate::catalog::state::LogState;
 use crate::chunk::Unsqueezer;
 use crate::error::{Error, Result};
@@ -37,13 +37,23 @@ impl Store {
     /// Whether bytes `from..to` of a pack could be rebuilt from the other members of its group, as far as log and
     /// disks tell: each member that is away, or damaged in the same units, takes one parity pack.
     pub fn can_rebuild(&self, state: &LogState, pack: &PackId, from: u64, to: u64) -> bool {
+        self.would_rebuild(state, pack, (from, to), &|disk| self.pool.disk(disk).is_some())
+    }
+
+    /// As [`Store::can_rebuild`], if only these disks were there.
+    pub fn would_rebuild(
+        &self,
+        state: &LogState,
+        pack: &PackId,
+        (from, to): (u64, u64),
+        is_there: IsThere<'_>,
+    ) -> bool {
         let Some(group) = state.group_of(pack) else { return false };
         let (first, last) = (from / UNIT_BYTES * UNIT_BYTES, to.max(from + 1).next_multiple_of(UNIT_BYTES));
         let others = state.members(group).into_iter().filter(|m| m.pack != *pack);
         let usable = others.filter(|m| {
             let is_padding = !m.parity && m.bytes <= first;
-            let is_here = self.pool.disk(&m.disk).is_some();
-            is_padding || (is_here && !state.is_damaged(&m.pack, first, last - first))
+            is_padding || (is_there(&m.disk) && !state.is_damaged(&m.pack, first, last - first))
         });
         usable.count() >= group.data()
     }
@@ -56,6 +66,14 @@ impl Store {
     /// As [`Store::reaches`], under a state that the caller holds.
     pub fn reaches_in(&self, state: &LogState, sealed: &SealedPack) -> bool {
         self.pool.holds(sealed) || self.can_rebuild(state, &sealed.pack, 0, sealed.bytes)
+    }
+
+    /// Whether the record at a place could be had if only these disks were there.
+    pub fn would_reach(&self, state: &LogState, at: &Located, is_there: IsThere<'_>) -> bool {
+        let (offset, bytes) = (u64::from(at.place.offset), u64::from(at.place.stored));
+        let whole = !state.is_damaged(&at.sealed.pack, offset, bytes);
+        (whole && is_there(&at.sealed.disk))
+            || self.would_rebuild(state, &at.sealed.pack, (offset, offset + bytes), is_there)
     }
 
     /// Whether the record at a place can be had, as far as log and disks tell.
@@ -98,9 +116,10 @@ impl Store {
         Ok(Some((reader, slot)))
     }
 
-    /// Forgets which groups are open: their packs lie elsewhere now, or are other files.
-    pub fn forget_groups(&self) {
+    /// Forgets which packs and groups are open: some lie elsewhere now, or are other files.
+    pub fn forget_files(&self) {
         self.rebuilding.open.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        self.pool.forget_handles();
     }
 
     /// A pack's file of which every byte proves, rebuilt from its group where it must be; `None` for a pack without

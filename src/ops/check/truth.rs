@@ -10,6 +10,24 @@ use crate::store::{Located, Store};
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 
+/// Who says where chunks can be had. Reading gives nodes and lists.
+pub(in crate::ops) trait Judge: ReadChunks {
+    /// Where each chunk can be had, or why it cannot.
+    ///
+    /// # Errors
+    /// [`Error::Index`].
+    fn find(&self, ids: &[ChunkId]) -> Result<Vec<std::result::Result<Located, Lack>>>;
+
+    /// Says for people why a chunk cannot be had.
+    fn why(&self, id: &ChunkId, lack: Lack) -> String;
+
+    /// Why a node counts as lost although it can be read: then all below it is lost with it.
+    ///
+    /// # Errors
+    /// [`Error::Index`].
+    fn node_is_lost(&self, id: &ChunkId) -> Result<Option<String>>;
+}
+
 /// What of a pack cannot be had.
 #[derive(Debug)]
 pub(super) enum Harm {
@@ -21,7 +39,7 @@ pub(super) enum Harm {
 
 /// Why a chunk cannot be had.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Lack {
+pub(in crate::ops) enum Lack {
     /// No pack that is known holds it.
     Nowhere,
     /// It lies on a disk that is not here.
@@ -95,12 +113,10 @@ impl<'s> Truth<'s> {
         let mut record = vec![0; at.place.stored as usize]; // bounded above
         file.read_exact_at(&mut record, u64::from(at.place.offset)).is_ok()
     }
+}
 
-    /// Where each chunk can be had, or why it cannot.
-    ///
-    /// # Errors
-    /// [`Error::Index`].
-    pub fn find(&self, ids: &[ChunkId]) -> Result<Vec<std::result::Result<Located, Lack>>> {
+impl Judge for Truth<'_> {
+    fn find(&self, ids: &[ChunkId]) -> Result<Vec<std::result::Result<Located, Lack>>> {
         let mut out = Vec::with_capacity(ids.len());
         for (id, located) in ids.iter().zip(self.store.locate(ids)?) {
             let first = match located {
@@ -126,8 +142,7 @@ impl<'s> Truth<'s> {
         Ok(out)
     }
 
-    /// Says for people why a chunk cannot be had.
-    pub fn why(&self, id: &ChunkId, lack: Lack) -> String {
+    fn why(&self, id: &ChunkId, lack: Lack) -> String {
         let chunk = id.short();
         let pack = |place: &Place| self.store.with_state(|s| s.pack(place.pack).map(|p| p.sealed));
         match lack {
@@ -147,6 +162,10 @@ impl<'s> Truth<'s> {
                 format!("chunk {chunk} in pack {pack} at byte {} {what}", place.offset)
             }
         }
+    }
+
+    fn node_is_lost(&self, _: &ChunkId) -> Result<Option<String>> {
+        Ok(None) // reading it tells
     }
 }
 

@@ -59,8 +59,14 @@ pub(super) fn solve(
                 for way in 0..count {
                     let mut rest = way;
                     for (from, to) in &runs {
+                        let range = from * ALIGN as usize..to * ALIGN as usize;
+                        for ((_, to), (_, raw)) in fixed.iter_mut().zip(doubted) {
+                            if let (Some(to), Some(raw)) = (to.get_mut(range.clone()), raw.get(range.clone())) {
+                                to.copy_from_slice(raw); // what another way put there
+                            }
+                        }
                         if let Some(made) = ways.get(rest % ways.len()) {
-                            made.copy(from * ALIGN as usize..to * ALIGN as usize, &mut fixed);
+                            made.copy(range, &mut fixed);
                         }
                         rest /= ways.len();
                     }

@@ -8,7 +8,7 @@ use crate::error::Result;
 use crate::format::ChunkId;
 use crate::index::Place;
 use crate::ops::Control;
-use crate::ops::check::truth::Truth;
+use crate::ops::check::truth::{Judge, Truth};
 use std::collections::HashSet;
 
 /// Bases that are asked for at once.

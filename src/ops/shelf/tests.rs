@@ -1,0 +1,1 @@
+//! Disks that come and go over disks in memory.

@@ -272,8 +272,24 @@ impl Store {
             locks.push(lock(io, path, verb)?);
         }
         let store_id = Self::identity(io, path, &known)?;
-        let (mut pool, noticed) = Pool::join(io, store_id, &known)?;
-        notices.extend(noticed);
+        let mut counted = known.clone();
+        let (mut pool, held, read) = loop {
+            let (pool, noticed) = Pool::join(io, store_id, &counted)?;
+            if pool.disks().next().is_none() {
+                return Err(Error::NoDisks { known: known.len() });
+            }
+            // Before the log is read: another STORE of these disks may be writing it.
+            let held = if options.mode == Mode::Read { Vec::new() } else { pool.lock()? };
+            let read = LogRead::read(io, path, &pool)?;
+            let is_retired = |id| read.state.disks.get(id).is_some_and(|d| d.retired);
+            if !counted.iter().any(|d| is_retired(&d.disk)) {
+                notices.extend(noticed);
+                break (pool, held, read);
+            }
+            // A run was cut short between the log and the list: nothing of it counts, its copy of the log neither.
+            counted.retain(|d| !is_retired(&d.disk));
+        };
+        locks.extend(held);
         for d in pool.missing() {
             notices.push(format!(
                 "disk {} ({}) is missing; it was last seen at {}",
@@ -282,17 +298,10 @@ impl Store {
                 crate::pool::path_of(&d.path).display()
             ));
         }
-        if pool.disks().next().is_none() {
-            return Err(Error::NoDisks { known: known.len() });
-        }
-        if options.mode != Mode::Read {
-            locks.extend(pool.lock()?); // before the log is read: another STORE of these disks may be writing it
-        }
         let mut folders = vec![path.to_owned()];
         folders.extend(pool.disks().map(|d| d.path.clone()));
         let (superblock, keys) = read_constants(io, &folders, Some(store_id), &mut notices)?;
         let cutter = Cutter::new(superblock.chunker, &keys)?;
-        let read = LogRead::read(io, path, &pool)?;
         notices.extend(read.notices.iter().cloned());
         pool.set_domains(read.state.disks.iter().map(|(id, d)| (*id, d.domain.clone())));
         let stale = read.stale().map(|d| d.id).collect();

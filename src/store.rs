@@ -281,7 +281,7 @@ impl Store {
             // Before the log is read: another STORE of these disks may be writing it.
             let held = if options.mode == Mode::Read { Vec::new() } else { pool.lock()? };
             let read = LogRead::read(io, path, &pool)?;
-            let is_retired = |id| read.state.disks.get(id).is_some_and(|d| d.retired);
+            let is_retired = |id: &crate::format::DiskId| read.state.disks.get(id).is_some_and(|d| d.retired);
             if !counted.iter().any(|d| is_retired(&d.disk)) {
                 notices.extend(noticed);
                 break (pool, held, read);

@@ -1,7 +1,7 @@
 //! check: is everything there that the snapshots need, and is every copy of everything as it should be?
 //!
 //! A check reads and changes nothing. It needs no lock and may run beside a writer: it speaks of the log as
-//! it was when the store was opened. `folders` looks at what stands on every disk alike, `packs` at the
+//! it was when the store was opened. `folders` looks at what stands on every disk alike, `groups` at parity, `packs` at the
 //! packs and whether the index agrees with them, `trees` at what the snapshots reach. `truth` is what the
 //! packs turned out to hold; the trees are judged by it, not by the index.
 //!
@@ -23,6 +23,7 @@ use crate::format::event::Event;
 use crate::store::Store;
 
 mod folders;
+mod groups;
 mod packs;
 #[cfg(test)]
 mod tests;
@@ -123,6 +124,7 @@ pub fn run(store: &Store, options: &CheckOptions, control: &Control) -> Result<C
     folders::constants(store, control, &mut problems);
     folders::log(store, control, &mut problems)?;
     folders::strays(store, control, &mut problems)?;
+    groups::parity(store, control, &mut problems)?;
     control.progress.set_phase(if options.read_data { "reading packs" } else { "checking packs" });
     let read = packs::read(store, options.read_data, control, &mut problems)?;
     control.progress.set_phase("checking snapshots");

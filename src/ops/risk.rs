@@ -4,6 +4,8 @@
 //! list and chunk it is asked whether it could be had if those disks were gone. What cannot takes along
 //! what needs it, a node all that is below it.
 
+pub mod model;
+
 use super::check::truth::{Judge, Lack};
 use super::check::{CheckReport, Problems, trees};
 use super::{Control, FileLost};

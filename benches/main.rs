@@ -4,6 +4,7 @@
 //! Data is pseudo-random (incompressible and new) and lies in memory: on `/dev/shm` where there is one.
 
 mod codecs;
+mod shelf;
 
 use onefold::chunk::{Coding, Cutter, Form, Scanner, Squeezer, Technique, Tier};
 use onefold::format::superblock::ChunkerParameters;
@@ -328,8 +329,14 @@ fn verbs() {
 }
 
 fn main() {
-    let all: [(&str, fn()); 5] =
-        [("cut", cut), ("pack", pack), ("index", index), ("codecs", codecs::run), ("backup restore", verbs)];
+    let all: [(&str, fn()); 6] = [
+        ("cut", cut),
+        ("pack", pack),
+        ("index", index),
+        ("codecs", codecs::run),
+        ("backup restore", verbs),
+        ("shelf", shelf::run),
+    ];
     for (name, run) in all {
         if name.split(' ').any(wanted) {
             run();

@@ -349,13 +349,18 @@ mod tests {
     }
 
     #[test]
-    fn a_missing_node_is_an_error_and_ends_the_walk() {
+    fn a_missing_node_is_one_error_and_the_rest_follows() {
         let mut chunks = Chunks::default();
         let root = build(&mut chunks, &numbered(5_000, 150));
-        let MapRoot::Node { id, .. } = root else { panic!("so many items have nodes") };
+        let MapRoot::Node { id, level, .. } = root else { panic!("so many items have nodes") };
+        let Node::Inner(children) = read_node(&chunks, level, &id).unwrap() else { panic!("and more than one") };
+        let gone = children[children.len() / 2].clone();
+        chunks.held.remove(&gone.id);
+        let (had, failed): (Vec<_>, Vec<_>) = MapIter::new(&chunks, &root).partition(Result::is_ok);
+        assert_eq!((had.len() as u64, failed.len()), (5_000 - gone.entries, 1));
         chunks.held.retain(|held, _| *held == id);
         let mut iter = MapIter::new(&chunks, &root);
-        assert!(iter.next().unwrap().is_err());
+        assert!(iter.by_ref().all(|item| item.is_err()));
         assert!(iter.next().is_none());
     }
 }

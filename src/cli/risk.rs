@@ -108,7 +108,10 @@ fn forecasts(context: &Context, model: &Model) -> Result<()> {
     }
     t.lines().iter().try_for_each(|line| out.line(line))?;
     let hours = all.first().map_or(0.0, |(_, f)| f.repair_hours);
-    out.line(format!("{} disks, each dead for {hours:.0} hours until it is rebuilt; docs/RELIABILITY.md tells the model", model.disks))
+    out.line(format!(
+        "{} disks, each dead for {hours:.0} hours until it is rebuilt; docs/RELIABILITY.md tells the model",
+        model.disks
+    ))
 }
 
 fn without(context: &Context, r: &RiskReport) -> Result<()> {

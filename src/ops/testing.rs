@@ -33,6 +33,7 @@ pub struct Shelf {
     pub world: Arc<ManualWorld>,
     pub index: Arc<MemoryIndex>,
     pub keys: Keys,
+    pub memory_bytes: u64,
 }
 
 pub fn disk_id(i: usize) -> DiskId {
@@ -91,7 +92,8 @@ impl Shelf {
 
     /// Makes a store that may lose any `parity` of its disks.
     pub fn with_parity(disks: usize, parity: usize) -> Shelf {
-        let shelf = Shelf::new(disks);
+        let mut shelf = Shelf::new(disks);
+        shelf.memory_bytes = 1 << 30; // for as many lanes as groups are wide
         let value = parity.to_string();
         shelf.write().append(|_| vec![Event::Setting { key: "parity".into(), value }]).unwrap();
         shelf
@@ -128,7 +130,7 @@ impl Shelf {
         world.set_tick(1000);
         let io = Io { fs: Arc::new(fs.clone()), world: Arc::clone(&world) as Arc<dyn World> };
         make(&io, &keys, store, Path::new(home), disks);
-        Shelf { io, fs, world, index: Arc::default(), keys }
+        Shelf { io, fs, world, index: Arc::default(), keys, memory_bytes: MEMORY_MIN }
     }
 
     /// Makes a store of real files.
@@ -143,7 +145,7 @@ impl Shelf {
     }
 
     pub fn open(&self, mode: Mode) -> crate::Result<Opened> {
-        let options = OpenOptions { memory_bytes: MEMORY_MIN, mode, index: self.kind() };
+        let options = OpenOptions { memory_bytes: self.memory_bytes, mode, index: self.kind() };
         Store::open(&self.io, Path::new(HOME), &options)
     }
 

@@ -3,9 +3,9 @@
 //! Disks die independently at a constant rate. A disk that died is replaced and rebuilt in a time that is distributed
 //! exponentially about its mean; several are rebuilt beside one another. Data is lost when one disk more is gone than
 //! there is parity. The number of dead disks is then a Markov chain in continuous time, whose probability of having
-//! been absorbed within a year is computed by uniformisation (Jensen 1953), to the last bits. Exponential times are
-//! the careful side: with the same mean, a fixed time leaves fewer disks dead at once when there is more than one
-//! parity pack.
+//! been absorbed within a year is computed by uniformisation (Jensen 1953), to the last bits. With two parity packs
+//! or more exponential times are the careful side: with the same mean, a fixed time leaves fewer disks dead at once.
+//! With one the two are alike while losses are rare.
 //!
 //! Beside that, *latent errors*: sectors that cannot be read and that nobody has noticed since the last scrub. While as
 //! many disks are dead as there is parity, each of them costs the unit of 1 MiB that it lies in.
@@ -171,8 +171,7 @@ mod tests {
         let mut losses = 0;
         for _ in 0..years {
             // when each disk changes next, and whether it is dead
-            let mut disks: Vec<(f64, bool)> =
-                (0..model.disks).map(|_| (chance.exponential(life), false)).collect();
+            let mut disks: Vec<(f64, bool)> = (0..model.disks).map(|_| (chance.exponential(life), false)).collect();
             loop {
                 let i = (0..disks.len()).min_by(|a, b| disks[*a].0.total_cmp(&disks[*b].0)).unwrap();
                 let (at, dead) = disks[i];
@@ -196,7 +195,7 @@ mod tests {
 
     /// Disks that die far more often than real ones, so that losses can be counted.
     fn poor(parity: u32) -> Model {
-        Model { disks: 12, parity, failure_rate: 0.6, response_hours: 200.0, ..Default::default() }
+        Model { disks: 12, parity, failure_rate: 0.3, response_hours: 200.0, ..Default::default() }
     }
 
     #[test]
@@ -207,8 +206,10 @@ mod tests {
             let counted = played(&model, years, false, 7 + u64::from(parity));
             let spread = (told * (1.0 - told) / f64::from(years)).sqrt();
             assert!((told - counted).abs() < 4.0 * spread + 1e-4, "m = {parity}: told {told}, counted {counted}");
-            let fixed = played(&model, years, true, 99);
-            assert!(fixed < told + 4.0 * spread, "m = {parity}: fixed times lose {fixed}, told {told}");
+            if parity > 1 {
+                let fixed = played(&model, years, true, 99);
+                assert!(fixed < told + 4.0 * spread, "m = {parity}: fixed times lose {fixed}, told {told}");
+            }
         }
     }
 

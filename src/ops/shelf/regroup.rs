@@ -182,6 +182,7 @@ fn batch(
         let bare = Group { id: [0; 16], code: CODE_REED_SOLOMON_16, members: members.clone() };
         let source = GroupReader::new(io, bare, paths)?;
         let longest = members.iter().map(|m| m.bytes).max().unwrap_or(0);
+        let mut mended = BTreeSet::new();
         let made_group = loop {
             let disks = pool.parity_disks(&on, longest, shape.parity, Place::Repair);
             if disks.len() < shape.parity {
@@ -199,7 +200,12 @@ fn batch(
                         control.notice(Notice::Note(format!("disk {} takes no more data: {e}", disk.label)));
                     }
                 }
-                Err(failed) => return Err(failed.into_error()),
+                // Its old group stands yet: what has rotted is mended from that first.
+                Err(Failed::Member(i, e)) => {
+                    let bad = members.get(i).map(|m| m.pack).filter(|pack| mended.insert(*pack)).ok_or(e)?;
+                    repair::mend(store, &[bad], control)?;
+                    source.forget(i);
+                }
             }
         };
         if let Event::GroupMade { group, .. } = &made_group {

@@ -95,7 +95,9 @@ fn two_dead_disks_are_replaced_and_two_others_may_die_then() {
 
 #[test]
 fn a_drained_disk_is_empty_and_groups_that_were_too_wide_are_narrower() {
-    let shelf = filled(8, 2, 3);
+    let shelf = filled(8, 2, 0);
+    shelf.stream("wide", &noise(77, 8 << 20)); // a piece for every lane
+    shelf.stream("s1", &noise(1, STREAM_BYTES));
     let moved = moved(&shelf, 7, Purpose::Drain);
     assert!(moved.groups > 0, "groups of eight members do not fit seven disks");
     assert_eq!((moved.failed.len(), packs_on(&shelf, disk_id(7))), (0, 0));

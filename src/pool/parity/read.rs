@@ -90,6 +90,13 @@ impl GroupReader {
         &self.group
     }
 
+    /// Forgets a member's file: another one has its name now.
+    pub fn forget(&self, slot: usize) {
+        if let Some(held) = self.ends.get(slot) {
+            held.lock().unwrap_or_else(PoisonError::into_inner).take();
+        }
+    }
+
     /// Units of the longest member.
     pub fn units(&self) -> u64 {
         self.payload.div_ceil(UNIT_BYTES)
@@ -413,9 +420,7 @@ impl GroupReader {
         let member = *self.member(slot)?;
         let file = self.open(slot)?;
         let _ = file.drop_cache(0, 0); // a hint: what memory holds says nothing of the disk
-        if let Some(held) = self.ends.get(slot) {
-            held.lock().unwrap_or_else(PoisonError::into_inner).take();
-        }
+        self.forget(slot);
         let end = self.own_end(slot)?;
         if file.len().map_err(Error::io("read", self.path(slot)))? != member.bytes {
             return Err(self.damaged(slot, member.bytes, "it has another length than the log says"));

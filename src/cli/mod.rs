@@ -13,7 +13,6 @@
 //! 4. A reader that closes the pipe ends a command quietly.
 
 pub mod args;
-mod ask;
 pub mod context;
 pub mod demo;
 pub mod exit;

@@ -21,8 +21,6 @@ use crate::error::Result;
 use crate::format::event::Event;
 use crate::format::{ChunkId, WriterId};
 use crate::index::Place;
-use crate::pack::read;
-use crate::pool::PackStore;
 use crate::store::{Mode, Store};
 use std::collections::BTreeSet;
 use std::sync::atomic::Ordering;
@@ -163,10 +161,11 @@ pub fn run(store: &Store, mut plan: Plan, options: &GcOptions, program: &str, co
         // Before anything goes: what the counts need to take the given up ones away must still be there.
         let mut state = keep_counts(store, control, &mut plan)?;
         show_index(store, control, &mut plan)?;
-        report.freed_bytes += sweep::drop_packs(store, control, &plan.dead)?;
+        let mut waiting = groups::Waiting::default();
+        report.freed_bytes += sweep::drop_packs(store, control, &mut waiting, &plan.dead)?;
         report.packs_dropped = plan.dead.len() as u64;
         let first_new = store.with_state(|s| s.next_serial());
-        let moved = moves::run(ingest, control, &plan.sources, first_new, &limits, &mut report);
+        let moved = moves::run(ingest, control, &plan.sources, first_new, &mut waiting, &limits, &mut report);
         if let Some(state) = &mut state {
             retally(store, state, first_new)?;
         }
@@ -251,9 +250,7 @@ fn show_index(store: &Store, control: &Control, plan: &mut Plan) -> Result<()> {
         if open.as_ref().is_none_or(|(s, _)| *s != serial) {
             control.proceed()?;
             let Some(sealed) = store.with_state(|s| s.pack(serial).map(|p| p.sealed)) else { continue };
-            let path = store.pool().place(&sealed);
-            let ends = store.pool().open(&sealed).and_then(|file| read::ends(&*file, &path, sealed.pack))?;
-            open = Some((serial, ends.footer.rows));
+            open = Some((serial, store.ends(&sealed)?.footer.rows));
         }
         let row = open.as_ref().and_then(|(_, rows)| rows.get(row)).filter(|r| r.header.id == id);
         if let Some(row) = row {

@@ -28,6 +28,9 @@ pub enum Place {
     Repair,
 }
 
+/// A group on the way: places of packs, their disks, and how many lie in each domain.
+type Gathering = (Vec<usize>, Vec<DiskId>, HashMap<String, usize>);
+
 impl Pool {
     /// Groups as they are made with these settings on the disks that take data.
     pub fn shape(&self, parity: usize, width: usize) -> Shape {
@@ -62,11 +65,11 @@ impl Pool {
         let limit = self.domain_limit(width, parity);
         let mut order: Vec<usize> = (0..packs.len()).collect();
         order.sort_by_key(|&i| packs.get(i).map(|(disk, bytes)| (std::cmp::Reverse(*bytes), *disk)));
-        let mut groups: Vec<(Vec<usize>, Vec<DiskId>, HashMap<String, usize>)> = Vec::new();
+        let mut groups: Vec<Gathering> = Vec::new();
         for i in order {
             let Some((disk, _)) = packs.get(i) else { continue };
             let domain = self.domain(disk);
-            let fits = |(members, disks, domains): &&mut (Vec<usize>, Vec<DiskId>, HashMap<String, usize>)| {
+            let fits = |(members, disks, domains): &&mut Gathering| {
                 members.len() < width && !disks.contains(disk) && domains.get(&domain).is_none_or(|n| *n < limit)
             };
             match groups.iter_mut().find(fits) {

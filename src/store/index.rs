@@ -10,8 +10,8 @@ use crate::index::memory::MemoryIndex;
 use crate::index::{BulkLoad, Index, NextEntry, Place, Reflected, Statistics, Visit, VisitCount};
 use crate::io::Io;
 use crate::pack::read::{self, Found};
-use crate::pool::disk::LOG_DIR;
 use crate::pool::PackStore;
+use crate::pool::disk::LOG_DIR;
 use crate::pool::log::LogRead;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -537,7 +537,7 @@ impl Store {
         }
         for pack in since.iter().filter(|p| self.pool.holds(p)) {
             // A pack that was dropped after our look at the log is met again by whoever misses its chunks.
-            if let Ok(rows) = rows_of(&self.io, &self.pool, pack, &mut Vec::new()) {
+            if let Ok(rows) = self.rows_of(pack, &mut Vec::new()) {
                 self.overlay.apply(&rows.chunks, None)?;
             }
         }

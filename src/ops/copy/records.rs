@@ -17,7 +17,6 @@ use crate::ops::Control;
 use crate::ops::ingest::{Ingest, Sink};
 use crate::pack::write::NewRecord;
 use crate::pack::{ReadChunks, WriteChunks, read};
-use crate::pool::PackStore;
 use crate::store::{Located, Store};
 use std::collections::HashSet;
 
@@ -246,11 +245,9 @@ impl<'f> Sender<'f> {
 
     /// The record at a place, proven down to its chunk's name. `None` where it cannot be had as it stands.
     fn record(&mut self, at: &Located, id: &ChunkId) -> Option<NewRecord> {
-        let pool = self.from.pool();
-        let file = pool.open(&at.sealed).ok()?;
+        let file = self.from.open_pack(&at.sealed).ok()?;
         if self.open.as_ref().is_none_or(|o| o.pack != at.sealed.pack) {
-            let ends = read::ends(&*file, &pool.place(&at.sealed), at.sealed.pack).ok()?;
-            let footer = (ends.trailer.root == at.sealed.root).then_some(ends.footer)?;
+            let footer = self.from.ends(&at.sealed).ok()?.footer;
             self.open = Some(Open { pack: at.sealed.pack, rows: footer.rows, features: footer.features });
         }
         let open = self.open.as_ref()?;

@@ -1,9 +1,10 @@
 //! Rewriting packs: what stays of them goes into new packs as it stands, and only then they go.
 
+use super::groups::Waiting;
 use super::plan::Source;
 use super::sweep;
 use super::{GcReport, Limits};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::format::ChunkId;
 use crate::format::event::{Event, SealedPack};
 use crate::format::footer::PackKind;
@@ -11,7 +12,6 @@ use crate::ops::ingest::Ingest;
 use crate::ops::{Control, Notice};
 use crate::pack::read;
 use crate::pack::write::NewRecord;
-use crate::pool::PackStore;
 use crate::store::Store;
 use std::collections::VecDeque;
 
@@ -34,6 +34,7 @@ pub(super) fn run(
     control: &Control,
     sources: &[Source],
     first_new: u32,
+    waiting: &mut Waiting,
     limits: &Limits,
     report: &mut GcReport,
 ) -> Result<()> {
@@ -66,7 +67,7 @@ pub(super) fn run(
             }
             done.extend(pending.pop_front());
         }
-        finish(store, control, done, report)?;
+        finish(store, control, waiting, done, report)?;
     }
     if pending.is_empty() {
         return Ok(());
@@ -81,12 +82,18 @@ pub(super) fn run(
             control.notice(Notice::Note(format!("pack {} stays: {note}", source.sealed.pack)));
         }
     }
-    finish(store, control, done, report)
+    finish(store, control, waiting, done, report)
 }
 
-fn finish(store: &Store, control: &Control, done: Vec<Pending>, report: &mut GcReport) -> Result<()> {
+fn finish(
+    store: &Store,
+    control: &Control,
+    waiting: &mut Waiting,
+    done: Vec<Pending>,
+    report: &mut GcReport,
+) -> Result<()> {
     let packs: Vec<SealedPack> = done.iter().map(|p| p.sealed).collect();
-    report.freed_bytes += sweep::drop_packs(store, control, &packs)?;
+    report.freed_bytes += sweep::drop_packs(store, control, waiting, &packs)?;
     report.packs_rewritten += packs.len() as u64;
     Ok(())
 }
@@ -95,16 +102,7 @@ fn finish(store: &Store, control: &Control, done: Vec<Pending>, report: &mut GcR
 fn send(ingest: &Ingest<'_>, source: &Source, sent: &mut u64) -> Result<Result<Vec<ChunkId>>> {
     let store = ingest.store();
     let sealed = &source.sealed;
-    let path = store.pool().place(sealed);
-    let opened = store.pool().open(sealed).and_then(|file| {
-        let ends = read::ends(&*file, &path, sealed.pack)?;
-        if ends.trailer.root == sealed.root {
-            Ok((file, ends))
-        } else {
-            let why = "it is not the pack that the log knows".to_owned();
-            Err(Error::Damaged { what: "a pack", path: path.clone(), offset: 0, why })
-        }
-    });
+    let opened = store.open_pack(sealed).and_then(|file| Ok((file, store.ends(sealed)?)));
     let (file, ends) = match opened {
         Ok(opened) => opened,
         Err(e) => return Ok(Err(e)),
@@ -124,7 +122,13 @@ fn send(ingest: &Ingest<'_>, source: &Source, sent: &mut u64) -> Result<Result<V
         if !source.kept.keeps(n) {
             continue;
         }
-        let mut record = match read::record_at(&*file, sealed.pack, row) {
+        let own = read::record_at(&*file, sealed.pack, row);
+        // Its group may have what its own file lacks.
+        let record = own.or_else(|e| match store.proven(sealed)? {
+            Some(proven) => read::record_at(&*proven, sealed.pack, row).map_err(|_| e),
+            None => Err(e),
+        });
+        let mut record = match record {
             Ok(record) => record,
             Err(e) => {
                 let (offset, bytes) = (u64::from(row.offset), row.header.record_bytes());

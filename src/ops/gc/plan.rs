@@ -32,6 +32,30 @@ pub(super) struct Source {
     pub kept: Kept,
 }
 
+/// Packs that go together: those of a group, or one without.
+#[derive(Default)]
+struct Unit {
+    packs: Vec<Source>,
+    /// One of them stays whatever is in it.
+    stays: bool,
+    /// So many hold what cannot be proven, or cannot be read.
+    stuck: u64,
+}
+
+impl Unit {
+    fn bytes(&self) -> u64 {
+        self.packs.iter().map(|s| s.kept.bytes).sum()
+    }
+
+    fn kept(&self) -> u64 {
+        self.packs.iter().map(|s| s.kept.kept_bytes).sum()
+    }
+
+    fn dead(&self) -> u64 {
+        self.bytes() - self.kept() // a pack keeps at most what it has
+    }
+}
+
 /// What a gc would do.
 pub struct Plan {
     /// Forgotten for longer than the grace period, oldest first. Given up only if there is anything to do.
@@ -150,7 +174,7 @@ pub(super) fn make(
     let mut plan = match by_change(store, options, &gone, control)? {
         Ok(change) => {
             let small = pack_bytes / SMALL_PART;
-            let mut plan = incremental(store, &change, &packs, small, &mut |census| {
+            let mut plan = incremental(store, &change, &packs, small, &members, &mut |census| {
                 sort_out(census, packs.clone(), &stays, &members, options, pack_bytes)
             })?;
             let (changed, state) = change.into_parts();
@@ -193,6 +217,7 @@ fn incremental(
     change: &Change<'_>,
     packs: &[SealedPack],
     small_bytes: u64,
+    members: &Members,
     sort_out: &mut dyn FnMut(Census) -> Plan,
 ) -> Result<Plan> {
     let mut judge = Judge::new(store, change);
@@ -223,7 +248,10 @@ fn incremental(
             plan.stuck += 1;
         } else if kept.kept_records == 0 {
             plan.dead.push(sealed);
-        } else if kept.kept_records == kept.records && sealed.bytes >= small_bytes {
+        } else if kept.kept_records == kept.records
+            && sealed.bytes >= small_bytes
+            && members.group(&sealed.pack).is_none()
+        {
             continue; // its tally was too low
         } else {
             // What stands in a pack that goes is moved, and so shown to the index by that.
@@ -233,6 +261,11 @@ fn incremental(
         shown.extend(of_pack.into_iter().map(|(row, id)| (sealed.serial, row, id)));
     }
     plan.shown_rows = shown;
+    // A group of which one turned out to be stuck stays whole.
+    let all = plan.dead.iter().chain(plan.sources.iter().map(|s| &s.sealed));
+    let lacking = members.incomplete(all.map(|p| p.pack));
+    plan.dead.retain(|p| !lacking.contains(&p.pack));
+    plan.sources.retain(|s| !lacking.contains(&s.sealed.pack));
     Ok(plan)
 }
 
@@ -337,60 +370,76 @@ fn sort_out(
         tallies: BTreeMap::new(),
         full_because: None,
     };
-    let mut candidates = Vec::new();
+    let mut units: BTreeMap<(Option<[u8; 16]>, u32), Unit> = BTreeMap::new();
     for sealed in packs {
-        let Some(kept) = kept.remove(&sealed.serial) else {
-            // Its table cannot be had. If every reached chunk has a proven copy, none of it is needed.
-            if whole && missing == 0 && !stays(&sealed) && members.may_drop(&sealed.pack) {
-                plan.dead.push(sealed);
-            } else if !stays(&sealed) {
-                plan.stuck += 1;
-            }
-            continue;
-        };
-        plan.chunks_dead += u64::from(kept.records - kept.kept_records);
-        let dead = kept.bytes - kept.kept_bytes;
-        if stays(&sealed) {
-            plan.dead_bytes_left += dead;
-        } else if !members.may_drop(&sealed.pack) {
-            plan.dead_bytes_in_groups += dead;
-        } else if kept.stuck {
-            plan.stuck += 1;
-            plan.dead_bytes_left += dead;
-        } else if kept.kept_records == 0 {
-            plan.dead.push(sealed);
+        let kept = kept.remove(&sealed.serial);
+        // One whose table cannot be had is needed by nothing if every reached chunk has a proven copy.
+        let kept = kept.or_else(|| (whole && missing == 0).then(|| Kept::of_tally(0, &Tally::default())));
+        let group = members.group(&sealed.pack);
+        let unit = units.entry((group, if group.is_some() { 0 } else { sealed.serial })).or_default();
+        match kept {
+            _ if stays(&sealed) => unit.stays = true,
+            None => unit.stuck += 1,
+            Some(ref k) if k.stuck => unit.stuck += 1,
+            Some(_) => {}
+        }
+        if let Some(kept) = kept {
+            plan.chunks_dead += u64::from(kept.records - kept.kept_records);
+            unit.packs.push(Source { sealed, kept });
+        }
+    }
+    let mut candidates = Vec::new();
+    for ((group, _), unit) in units {
+        if unit.stays || unit.stuck > 0 {
+            plan.stuck += unit.stuck;
+            let left = if unit.stuck == 0 && group.is_some() && unit.packs.len() > 1 {
+                &mut plan.dead_bytes_in_groups
+            } else {
+                &mut plan.dead_bytes_left
+            };
+            *left += unit.dead();
+        } else if unit.kept() == 0 {
+            plan.dead.extend(unit.packs.into_iter().map(|s| s.sealed));
         } else {
-            candidates.push(Source { sealed, kept });
+            candidates.push(unit);
         }
     }
     // Least of it kept comes first: it frees most for what it moves.
-    candidates.sort_by(|a, b| {
-        // in parts of 2^32; sums of a pack's bytes are far below 2^96
-        let share = |s: &Source| (u128::from(s.kept.kept_bytes) << 32) / u128::from(s.kept.bytes.max(1));
-        share(a).cmp(&share(b)).then(a.sealed.serial.cmp(&b.sealed.serial))
+    candidates.sort_by_cached_key(|unit| {
+        // in parts of 2^32; sums of packs' bytes are far below 2^96
+        let share = (u128::from(unit.kept()) << 32) / u128::from(unit.bytes().max(1));
+        (share, unit.packs.first().map(|s| s.sealed.serial))
     });
-    let dead = |s: &Source| s.kept.bytes - s.kept.kept_bytes;
-    let live: u64 = candidates.iter().map(|s| s.kept.kept_bytes).sum();
-    let mut dead_left: u64 = candidates.iter().map(dead).sum();
+    let live: u64 = candidates.iter().map(Unit::kept).sum();
+    let mut dead_left: u64 = candidates.iter().map(Unit::dead).sum();
     let may_stay = live / 100 * DEAD_PERCENT;
-    let mut small: BTreeMap<PackKind, Vec<Source>> = BTreeMap::new();
-    for source in candidates {
+    let mut small: BTreeMap<PackKind, Vec<Unit>> = BTreeMap::new();
+    let mut chosen: Vec<Unit> = Vec::new();
+    for unit in candidates {
         let sparse = match options.threshold_percent {
-            Some(percent) => {
-                u128::from(source.kept.kept_bytes) * 100 < u128::from(source.kept.bytes) * u128::from(percent)
-            }
-            None => dead(&source) > 0 && dead_left > may_stay,
+            Some(percent) => u128::from(unit.kept()) * 100 < u128::from(unit.bytes()) * u128::from(percent),
+            None => unit.dead() > 0 && dead_left > may_stay,
         };
         if sparse {
-            dead_left -= dead(&source); // it is part of the sum
-            plan.sources.push(source);
-        } else if source.sealed.bytes < pack_bytes / SMALL_PART {
-            small.entry(source.sealed.kind).or_default().push(source);
+            dead_left -= unit.dead(); // it is part of the sum
+            chosen.push(unit);
+        } else if unit.packs.iter().all(|s| s.sealed.bytes < pack_bytes / SMALL_PART) {
+            let kind = unit.packs.first().map_or(PackKind::Data, |s| s.sealed.kind);
+            small.entry(kind).or_default().push(unit);
+        } else if unit.packs.len() > 1 {
+            plan.dead_bytes_in_groups += unit.dead();
+            dead_left -= unit.dead();
         }
     }
     for list in small.into_values().filter(|list| list.len() >= SMALL_PACKS) {
-        dead_left -= list.iter().map(dead).sum::<u64>(); // parts of the sum
-        plan.sources.extend(list);
+        dead_left -= list.iter().map(Unit::dead).sum::<u64>(); // parts of the sum
+        chosen.extend(list);
+    }
+    for source in chosen.into_iter().flat_map(|unit| unit.packs) {
+        match source.kept.kept_records {
+            0 => plan.dead.push(source.sealed), // the others of its group are moved first
+            _ => plan.sources.push(source),
+        }
     }
     plan.dead_bytes_left += dead_left;
     plan

@@ -5,6 +5,7 @@
 //! are looked up between its beginning and the log's head. Nothing is removed because the log does not name it: a log
 //! that lacks its newest entries must not cost a pack.
 
+use super::groups::{Leaving, Waiting};
 use crate::error::{Error, Result};
 use crate::format::event::{Event, SealedPack};
 use crate::format::{ChunkId, PackId};
@@ -21,25 +22,50 @@ const BATCH: usize = 64;
 /// Rows that are looked up at once.
 const ROWS: usize = 4096;
 
-/// Drops packs that nothing needs any more, and returns the bytes of the files that went.
+/// Drops packs that nothing needs any more, those of a group when all of it has come here, and returns the bytes of the
+/// files that went.
 ///
 /// # Errors
 /// Those of the log. A file that cannot be removed is told and left.
-pub(super) fn drop_packs(store: &Store, control: &Control, packs: &[SealedPack]) -> Result<u64> {
+pub(super) fn drop_packs(store: &Store, control: &Control, waiting: &mut Waiting, packs: &[SealedPack]) -> Result<u64> {
     let mut freed = 0;
-    for batch in packs.chunks(BATCH) {
-        let events = batch.iter().map(|p| Event::PackDropped { pack: p.pack }).collect();
-        for note in store.append(|_| events)? {
-            control.notice(Notice::Note(note));
+    let mut batch: Vec<Leaving> = Vec::new();
+    for leaving in waiting.add(store, packs) {
+        batch.push(leaving);
+        if batch.iter().map(|l| l.packs.len()).sum::<usize>() >= BATCH {
+            freed += drop_batch(store, control, std::mem::take(&mut batch))?;
         }
-        let files: Vec<(PackId, PathBuf)> = batch.iter().map(|p| (p.pack, store.pool().place(p))).collect();
-        for (sealed, (pack, path)) in batch.iter().zip(&files) {
-            store.pool().forget_handle(sealed);
-            unindex(store, control, *pack, path);
-        }
-        freed += remove(store, control, &files);
+    }
+    if !batch.is_empty() {
+        freed += drop_batch(store, control, batch)?;
     }
     Ok(freed)
+}
+
+fn drop_batch(store: &Store, control: &Control, batch: Vec<Leaving>) -> Result<u64> {
+    let (mut events, mut files, mut parity) = (Vec::new(), Vec::new(), Vec::new());
+    for leaving in batch {
+        events.extend(leaving.retired);
+        for sealed in leaving.packs {
+            events.push(Event::PackDropped { pack: sealed.pack });
+            let path = store.pool().place(&sealed);
+            files.push((sealed, path));
+        }
+        parity.extend(leaving.parity);
+    }
+    let retires = !parity.is_empty();
+    for note in store.append(|_| events)? {
+        control.notice(Notice::Note(note));
+    }
+    if retires {
+        store.forget_files();
+    }
+    for (sealed, path) in &files {
+        store.pool().forget_handle(sealed);
+        unindex(store, control, sealed.pack, path);
+    }
+    let files: Vec<(PackId, PathBuf)> = files.into_iter().map(|(sealed, path)| (sealed.pack, path)).collect();
+    Ok(remove(store, control, &files) + remove(store, control, &parity))
 }
 
 /// Removes the rows of a dropped pack from the index. What stays there is a miss and no more.

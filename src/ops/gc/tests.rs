@@ -14,6 +14,7 @@ use crate::ops::snapshots::{self, SnapshotInfo};
 use crate::ops::tag;
 use crate::ops::testing::{DAY_NS, Shelf, disk_id, disk_path, noise};
 use crate::pack::ReadChunks;
+use std::path::Path;
 use std::sync::Arc;
 
 const NOW: GcOptions = GcOptions {
@@ -74,7 +75,14 @@ fn is_sound(shelf: &Shelf) {
 /// The same store on a machine that has no index of it.
 fn without_index(shelf: &Shelf) -> Shelf {
     let (io, fs, keys) = (shelf.io.clone(), shelf.fs.clone(), shelf.keys.clone());
-    Shelf { index: Arc::new(MemoryIndex::new()), io, fs, world: Arc::clone(&shelf.world), keys }
+    Shelf {
+        index: Arc::new(MemoryIndex::new()),
+        io,
+        fs,
+        world: Arc::clone(&shelf.world),
+        keys,
+        memory_bytes: shelf.memory_bytes,
+    }
 }
 
 #[test]
@@ -136,10 +144,7 @@ fn what_a_live_delta_needs_stays_and_goes_with_it() {
     let deltas = |shelf: &Shelf| {
         let store = shelf.read();
         let packs: Vec<_> = store.with_state(|s| s.packs().map(|p| p.sealed).collect());
-        let rows = |p: &crate::format::event::SealedPack| {
-            let file = store.pool().open(p).unwrap();
-            read::ends(&*file, &store.pool().place(p), p.pack).unwrap().footer.rows
-        };
+        let rows = |p: &crate::format::event::SealedPack| store.ends(p).unwrap().footer.rows;
         packs.iter().flat_map(rows).filter(|r| !r.header.bases.is_empty()).count()
     };
     assert!(deltas(&shelf) > 5, "the second file is coded against the first");
@@ -372,4 +377,55 @@ fn features_and_counts_on_bases_outlive_a_move() {
     all.max_bytes = None;
     gc(&anew, &all).unwrap();
     assert_eq!(counts(&anew), counted, "moving a delta counts it once more");
+}
+
+/// Four files of their own snapshots on six disks, with two parity packs a group; only the last one lives.
+fn with_parity() -> Shelf {
+    let shelf = Shelf::with_parity(6, 2);
+    for n in 0..4u64 {
+        shelf.stream(&format!("f{n}"), &noise(n + 1, 1_500_000));
+    }
+    let all = ids(&shelf);
+    forget(&shelf, &all[..3]);
+    shelf
+}
+
+fn parity_files(shelf: &Shelf) -> usize {
+    let of = |dir: &Path| shelf.io.fs.list(dir).unwrap_or_default();
+    let roots = (0..6).map(|i| disk_path(i).join(crate::pool::disk::PARITY_DIR));
+    roots.flat_map(|root| of(&root).into_iter().map(move |f| root.join(f.name))).map(|dir| of(&dir).len()).sum()
+}
+
+#[test]
+fn groups_go_whole_and_what_stays_has_parity() {
+    let shelf = with_parity();
+    let before = stored(&shelf);
+    let groups = shelf.read().with_state(|s| s.groups().count());
+    assert!(groups >= 4, "each commit made its groups: {groups}");
+    gc(&shelf, &FULL).unwrap();
+    is_sound(&shelf);
+    assert!(stored(&shelf) < before / 2, "{} of {before}", stored(&shelf));
+    let store = shelf.read();
+    let unprotected = store.with_state(|s| s.packs().filter(|p| s.group_of(&p.sealed.pack).is_none()).count());
+    assert_eq!(unprotected, 0, "what was moved has groups of its own");
+    assert!(store.redundancy(|_, _| ()).is_full());
+    // Files of parity that no group has any more are gone.
+    let known: usize = store.with_state(|s| s.groups().map(|g| g.parity_disks.len()).sum());
+    assert_eq!(parity_files(&shelf), known);
+    assert_eq!(shelf.bytes_of(&store, "f3").unwrap(), noise(4, 1_500_000));
+}
+
+#[test]
+fn with_a_disk_away_groups_that_count_on_it_stay() {
+    let shelf = with_parity();
+    let before = shelf.read().with_state(|s| s.groups().count());
+    shelf.take_away(2);
+    gc(&shelf, &FULL).unwrap();
+    shelf.bring_back(2);
+    let options = CheckOptions { read_data: true, rebuild: false };
+    let report = check::run(&shelf.read(), &options, &Control::default()).unwrap();
+    assert_eq!((report.lost, report.problems), (vec![], vec![]));
+    assert!(shelf.read().with_state(|s| s.groups().count()) >= before - 1, "most groups count on each disk");
+    let store = shelf.read();
+    assert!(store.redundancy(|_, _| ()).is_full(), "no group lost a member to the gc");
 }

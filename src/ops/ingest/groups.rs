@@ -145,7 +145,9 @@ impl Ingest<'_> {
         let longest = members.iter().map(|m| m.bytes).max().unwrap_or(0);
         let on: Vec<DiskId> = packs.iter().map(|p| p.disk).collect();
         loop {
-            let disks = pool.parity_disks(&on, longest, self.protection.parity, Place::Ordinary);
+            // What moves may use the reserve: it frees more than it takes.
+            let place = if self.moves { Place::Repair } else { Place::Ordinary };
+            let disks = pool.parity_disks(&on, longest, self.protection.parity, place);
             if disks.len() < self.protection.parity {
                 self.protection.falls_short(format!(
                     "{} of {} parity packs could be placed: too few disks have room",

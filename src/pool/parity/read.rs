@@ -35,6 +35,9 @@ struct End {
     tail: Vec<u8>,
 }
 
+/// A rebuilt unit: slot, unit, bytes.
+type Kept = (usize, u64, Arc<Vec<u8>>);
+
 /// A group whose packs can be read.
 pub struct GroupReader {
     io: Io,
@@ -45,7 +48,7 @@ pub struct GroupReader {
     ends: Vec<Mutex<Option<Arc<End>>>>,
     /// Working memory of threads that are not at work.
     coders: Mutex<Vec<Coder>>,
-    kept: Mutex<VecDeque<(usize, u64, Arc<Vec<u8>>)>>,
+    kept: Mutex<VecDeque<Kept>>,
     rebuilt_bytes: AtomicU64,
 }
 

@@ -400,6 +400,6 @@ fn what_would_be_free_is_counted_for_snapshots_folders_and_patterns() {
         let plan = crate::ops::forget::by_name(wanted.snapshots).unwrap();
         crate::ops::forget::run(&bench.write(), &plan, "t", "t", &control).unwrap();
         assert_eq!(dead() - before, free.bytes, "snapshot {i}");
-        assert!(free.bytes > 5_000, "snapshot {i}: {free:?}");
+        assert!(free.bytes > 500, "snapshot {i}: {free:?}");
     }
 }

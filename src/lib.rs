@@ -58,6 +58,8 @@
 //!   name → claim → bases, codec → lane → seal → log → index ([`ops::ingest`] from claim on).
 //! - **restore** ([`ops::restore`]): tree → recipes → a window of pieces → located at once → sorted by disk, pack
 //!   and offset → read, prove, decode → mapped segments put together and proven → written in place → named.
+//! - **gc** ([`ops::gc`]): what changed since the counts, or all trees → links → chunks that nothing leads to → packs → what
+//!   stays moved, logged, indexed → packs dropped (`docs/design/0004-reclaim.md`).
 //! - **open** ([`store`]): disks by their markers → constants → the longest valid log → the index brought
 //!   forward, or rebuilt from footers.
 

@@ -62,6 +62,8 @@
 //!   and offset → read, prove, decode → mapped segments put together and proven → written in place → named.
 //! - **a pack that is away or damaged** ([`store`], [`pool::parity`]): its group's other members → units proven →
 //!   rebuilt → proven by the pack's own root → the reader; written back by [`ops::repair`].
+//! - **gc** ([`ops::gc`]): what changed since the counts, or all trees → links → chunks that nothing leads to → packs → what
+//!   stays moved, logged, indexed → packs dropped (`docs/design/0004-reclaim.md`).
 //! - **open** ([`store`]): disks by their markers → constants → the longest valid log → the index brought
 //!   forward, or rebuilt from footers.
 

@@ -4,11 +4,13 @@ use super::clock::{self, WallClock};
 use super::context::Context;
 use super::exit::Exit;
 use super::snapshots::roots;
+use super::stats::tell_freed;
 use super::table::{Side, Table};
 use super::{args, ask, json, render, source};
 use crate::error::{Error, Result};
 use crate::ops::forget::{self, Filter, Group, GroupBy, Keep, Plan, Policy, Span};
 use crate::ops::snapshots::{self, SnapshotInfo};
+use crate::ops::stats::{self, Wanted};
 use serde_json::{Value, json};
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
@@ -101,6 +103,10 @@ pub struct ForgetArgs {
     #[arg(long, short, value_name = "LIST", default_value = "host,paths", value_parser = group_by)]
     group_by: GroupBy,
 
+    /// Tell what forgetting it would free: walks all snapshots and reads all packs' tables
+    #[arg(long)]
+    would_free: bool,
+
     /// Show the plan and change nothing
     #[arg(long, short = 'n')]
     dry_run: bool,
@@ -114,6 +120,7 @@ const POLICY: &str = "Policy";
 const EXAMPLES: &str = "\
 Examples:
   onefold forget --keep-daily 14 --keep-weekly 8 --keep-monthly 12 --keep-yearly 10 --dry-run
+  onefold forget --keep-last 30 --dry-run --would-free
   onefold forget --keep-last 30 --keep-tag gold --yes && onefold gc --yes
   onefold forget 4f2a91c0";
 
@@ -170,6 +177,11 @@ impl ForgetArgs {
             plan.groups.iter().try_for_each(|g| context.out.stream_document(&document(g)))?;
         } else {
             plan.groups.iter().try_for_each(|g| text(context, g))?;
+        }
+        if self.would_free {
+            let snapshots = plan.groups.iter().flat_map(|g| g.remove.clone()).collect();
+            let freed = stats::freed(&store, &Wanted { snapshots, ..Default::default() }, &context.control)?;
+            tell_freed(context, &freed)?;
         }
         let (going, staying) = (plan.removed().len() as u64, plan.groups.iter().map(|g| g.keep.len() as u64).sum());
         if self.dry_run || going == 0 {

@@ -26,6 +26,8 @@ use std::collections::BTreeSet;
 use std::sync::atomic::Ordering;
 
 mod change;
+#[cfg(all(test, feature = "rocksdb"))]
+mod cost;
 mod counts;
 mod elsewhere;
 mod exact;

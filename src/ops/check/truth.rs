@@ -118,7 +118,8 @@ impl<'s> Truth<'s> {
 impl Judge for Truth<'_> {
     fn find(&self, ids: &[ChunkId]) -> Result<Vec<std::result::Result<Located, Lack>>> {
         let mut out = Vec::with_capacity(ids.len());
-        for (id, located) in ids.iter().zip(self.store.locate(ids)?) {
+        // A gc beside this check may have moved it since the store was opened.
+        for (id, located) in ids.iter().zip(self.store.find(ids)?) {
             let first = match located {
                 Some(at) if !self.is_harmed(&at.place) || self.is_rebuilt(&at) => Ok(at),
                 Some(at) => Err(Lack::Damaged(at.place)),

@@ -245,8 +245,8 @@ mod tests {
         fn a_state_comes_back_and_no_part_of_it_passes(
             number: u64,
             next_serial: u32,
-            packs: Vec<(u32, u32, u64, u64)>,
-            ids: Vec<[u8; 32]>,
+            packs in proptest::collection::vec(any::<(u32, u32, u64, u64)>(), 0..4),
+            ids in proptest::collection::vec(any::<[u8; 32]>(), 0..4),
         ) {
             let node = |id| MapRoot::Node { level: 2, id: ChunkId(id), entries: 7 };
             let roots = ids.iter().map(|id| {

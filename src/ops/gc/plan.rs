@@ -70,6 +70,8 @@ pub struct Plan {
     pub packs_bytes: u64,
     pub chunks_live: u64,
     pub chunks_dead: u64,
+    /// Records that nothing needs, with their rows, wherever they are.
+    pub records_dead_bytes: u64,
     /// Reached chunks of which no proven copy is here.
     pub missing: u64,
     /// Dead bytes in packs that stay as they are, by reason.
@@ -360,6 +362,7 @@ fn sort_out(
         packs_bytes: packs.iter().map(|p| p.bytes).sum(),
         chunks_live: reached,
         chunks_dead: 0,
+        records_dead_bytes: 0,
         missing,
         dead_bytes_left: 0,
         dead_bytes_in_groups: 0,
@@ -385,6 +388,7 @@ fn sort_out(
         }
         if let Some(kept) = kept {
             plan.chunks_dead += u64::from(kept.records - kept.kept_records);
+            plan.records_dead_bytes += kept.bytes - kept.kept_bytes;
             unit.packs.push(Source { sealed, kept });
         }
     }

@@ -277,8 +277,8 @@ fn a_reader_that_opened_before_a_gc_reads_on() {
     let (a, b) = (noise(1, 2_500_000), noise(2, 2_500_000));
     shelf.stream("f", &[&a[..1_200_000], &b[..]].concat());
     shelf.stream("f", &a);
-    let reader = {
-        // its own index, as another process has it
+    let other_process = || {
+        // its own index
         let index = Arc::new(shelf.index.snapshot());
         let options = crate::store::OpenOptions {
             memory_bytes: crate::store::MEMORY_MIN,
@@ -287,12 +287,61 @@ fn a_reader_that_opened_before_a_gc_reads_on() {
         };
         Store::open(&shelf.io, std::path::Path::new("/store"), &options).unwrap().store
     };
+    let reader = other_process();
     let latest = shelf.latest(&reader);
     let list = ids(&shelf);
     forget(&shelf, &list[..1]);
     let (_, report) = gc(&shelf, &NOW).unwrap();
     assert!(report.packs_rewritten > 0, "{report:?}");
+    // A check that began before it says nothing of packs that went, and finds every chunk.
+    let options = CheckOptions { read_data: true, rebuild: false };
+    let checked = check::run(&other_process(), &options, &Control::default());
+    assert!(checked.is_ok_and(|r| r.lost.is_empty() && r.problems.is_empty()));
+    let checked = check::run(&reader, &options, &Control::default()).unwrap();
+    assert_eq!((checked.lost, checked.problems), (vec![], vec![]));
     assert_eq!(content(&reader, &latest, "f"), a);
+}
+
+#[test]
+fn readers_go_on_while_gcs_run() {
+    let shelf = Shelf::new(2);
+    let keep = noise(1, 1_500_000);
+    let churn = |i: u64| [&keep[..], &noise(100 + i, 700_000)[..]].concat();
+    shelf.stream("f", &keep);
+    let kept = ids(&shelf)[0];
+    let stop = std::sync::atomic::AtomicBool::new(false);
+    let rounds = std::sync::atomic::AtomicU64::new(0);
+    std::thread::scope(|scope| {
+        let reader = || {
+            while !stop.load(Ordering::Relaxed) {
+                let index = Arc::new(shelf.index.snapshot());
+                let options = crate::store::OpenOptions {
+                    memory_bytes: crate::store::MEMORY_MIN,
+                    mode: Mode::Read,
+                    index: crate::store::IndexKind::Memory(index),
+                };
+                let opened = Store::open(&shelf.io, std::path::Path::new("/store"), &options);
+                // A pack may go between the look at the log and the reading of its table.
+                let Ok(opened) = opened else { continue };
+                let list = snapshots::list(&opened.store, &[]);
+                let info = list.iter().find(|s| s.id == kept).unwrap();
+                assert_eq!(content(&opened.store, info, "f"), keep);
+                rounds.fetch_add(1, Ordering::Relaxed);
+            }
+        };
+        let readers = [scope.spawn(reader), scope.spawn(reader)];
+        for i in 0..8 {
+            shelf.stream("f", &churn(i));
+            let last = *ids(&shelf).last().unwrap();
+            forget(&shelf, &[last]);
+            // the writer's lock is taken for a moment by readers that bring the index up to date
+            while matches!(gc(&shelf, &NOW), Err(Error::Locked { .. })) {}
+        }
+        stop.store(true, Ordering::Relaxed);
+        readers.into_iter().for_each(|r| r.join().unwrap());
+    });
+    assert!(rounds.load(Ordering::Relaxed) > 4, "{rounds:?}");
+    is_sound(&shelf);
 }
 
 #[test]

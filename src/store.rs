@@ -544,10 +544,10 @@ impl Store {
     /// [`Error::ChunkDamaged`], [`Error::Io`], [`Error::DiskMissing`]: its own bytes do not do, and its group cannot make
     /// them good.
     pub fn read_at(&self, kind: ChunkKind, id: &ChunkId, at: &Located, unsqueezer: &mut Unsqueezer) -> Result<Vec<u8>> {
-        let offset = u64::from(at.place.offset);
-        self.with_record(id, at, |record| {
+        self.with_record(id, at, |at, record| {
+            let (pack, offset) = (at.sealed.pack, u64::from(at.place.offset));
             let bases = &mut |base: &ChunkId| self.base(base);
-            read::open_record(&self.keys, unsqueezer, at.sealed.pack, offset, record, (kind, id), bases)
+            read::open_record(&self.keys, unsqueezer, pack, offset, record, (kind, id), bases)
         })
     }
 
@@ -573,10 +573,10 @@ impl Store {
         if let Some(held) = self.bases.lock().unwrap_or_else(PoisonError::into_inner).held.get(id) {
             return Ok(Arc::clone(held));
         }
-        let (pack, offset) = (at.sealed.pack, u64::from(at.place.offset));
         // Not the caller's: that one is in use for what this is the base of.
         let mut unsqueezer = Unsqueezer::default();
-        let plain = self.with_record(id, at, |record| {
+        let plain = self.with_record(id, at, |at, record| {
+            let (pack, offset) = (at.sealed.pack, u64::from(at.place.offset));
             let no_bases = &mut read::no_bases;
             read::open_record(&self.keys, &mut unsqueezer, pack, offset, record, (ChunkKind::Data, id), no_bases)
         })?;

@@ -129,9 +129,6 @@ fn plan_text(context: &Context, p: &Plan) -> Result<()> {
         said.push(("free", render::size(p.freed_bytes())));
     }
     said.push(("left as waste", render::size(p.dead_bytes_left)));
-    if p.dead_bytes_in_groups > 0 {
-        said.push(("held by parity groups", render::size(p.dead_bytes_in_groups)));
-    }
     if p.stuck > 0 {
         said.push((
             "unproven",
@@ -166,7 +163,6 @@ fn plan_document(p: &Plan) -> Value {
         "bytes_to_move": p.moved_bytes(),
         "bytes_to_free": p.freed_bytes(),
         "bytes_left_dead": p.dead_bytes_left,
-        "bytes_held_by_groups": p.dead_bytes_in_groups,
         "packs_unproven": p.stuck,
     })
 }

@@ -26,7 +26,6 @@ pub mod run;
 pub mod source;
 pub mod table;
 
-mod ask;
 mod backup;
 mod cat;
 mod check;

@@ -21,8 +21,6 @@ use crate::error::Result;
 use crate::format::event::Event;
 use crate::format::{ChunkId, WriterId};
 use crate::index::Place;
-use crate::pack::read;
-use crate::pool::PackStore;
 use crate::store::{Mode, Store};
 use std::collections::BTreeSet;
 use std::sync::atomic::Ordering;
@@ -251,9 +249,7 @@ fn show_index(store: &Store, control: &Control, plan: &mut Plan) -> Result<()> {
         if open.as_ref().is_none_or(|(s, _)| *s != serial) {
             control.proceed()?;
             let Some(sealed) = store.with_state(|s| s.pack(serial).map(|p| p.sealed)) else { continue };
-            let path = store.pool().place(&sealed);
-            let ends = store.pool().open(&sealed).and_then(|file| read::ends(&*file, &path, sealed.pack))?;
-            open = Some((serial, ends.footer.rows));
+            open = Some((serial, store.ends(&sealed)?.footer.rows));
         }
         let row = open.as_ref().and_then(|(_, rows)| rows.get(row)).filter(|r| r.header.id == id);
         if let Some(row) = row {

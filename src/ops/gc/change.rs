@@ -11,8 +11,6 @@ use crate::error::{Error, Result};
 use crate::format::{ChunkId, SnapshotId};
 use crate::ops::Control;
 use crate::ops::share::{facts, is_of_one_place};
-use crate::pack::read;
-use crate::pool::PackStore;
 use crate::pool::log::LogRead;
 use crate::store::Store;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -90,11 +88,11 @@ impl<'s> Change<'s> {
     fn read_new_bases(&mut self) -> Result<(), Stop> {
         let first = self.state.next_serial;
         let new: Vec<_> = self.store.with_state(|s| s.packs_from(first).map(|p| p.sealed).collect());
-        for sealed in new.into_iter().filter(|p| self.store.pool().holds(p)) {
+        for sealed in new.into_iter().filter(|p| self.store.reaches(p)) {
             self.control.proceed()?;
-            let path = self.store.pool().place(&sealed);
-            let ends = self.store.pool().open(&sealed).and_then(|file| read::ends(&*file, &path, sealed.pack));
-            let Ok(ends) = ends else { return Err(Stop::Full("a new pack's table cannot be read")) };
+            let Ok(ends) = self.store.ends(&sealed) else {
+                return Err(Stop::Full("a new pack's table cannot be read"));
+            };
             for row in ends.footer.rows {
                 if !row.header.bases.is_empty() {
                     let bases = self.new_bases.entry(row.header.id).or_default();

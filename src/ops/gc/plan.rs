@@ -4,7 +4,6 @@ use super::change::{Change, Stop};
 use super::counts::{Count, State, Tally};
 use super::elsewhere::Elsewhere;
 use super::exact::Judge;
-use super::groups::Members;
 use super::keep::{Census, Founding, Kept, Tables};
 use super::mark::Mark;
 use super::{GRACE_JUMP_NS, GcOptions};
@@ -50,7 +49,6 @@ pub struct Plan {
     pub missing: u64,
     /// Dead bytes in packs that stay as they are, by reason.
     pub dead_bytes_left: u64,
-    pub dead_bytes_in_groups: u64,
     /// Packs that stay since something in them cannot be proven or read.
     pub stuck: u64,
     pub(super) shown: Option<Sorter<40>>,
@@ -141,7 +139,6 @@ pub(super) fn make(
     let (given_up, in_grace) = given_up(store, options)?;
     let gone: BTreeSet<SnapshotId> = given_up.iter().map(|s| s.id).collect();
     let packs: Vec<SealedPack> = store.with_state(|s| s.packs().map(|p| p.sealed).collect());
-    let members = store.with_state(Members::of);
     let stays = |pack: &SealedPack| {
         unfinished.contains(&pack.pack.writer()) || adopted.contains(&pack.serial) || !store.pool().holds(pack)
     };
@@ -151,7 +148,7 @@ pub(super) fn make(
         Ok(change) => {
             let small = pack_bytes / SMALL_PART;
             let mut plan = incremental(store, &change, &packs, small, &mut |census| {
-                sort_out(census, packs.clone(), &stays, &members, options, pack_bytes)
+                sort_out(census, packs.clone(), &stays, options, pack_bytes)
             })?;
             let (changed, state) = change.into_parts();
             plan.pending = Pending::Changed(changed, state);
@@ -159,7 +156,7 @@ pub(super) fn make(
         }
         Err(why) => {
             let Found { census, pending } = by_mark(store, &gone, control)?;
-            let mut plan = sort_out(census, packs, &stays, &members, options, pack_bytes);
+            let mut plan = sort_out(census, packs, &stays, options, pack_bytes);
             (plan.full_because, plan.pending) = (Some(why), pending);
             plan
         }
@@ -312,7 +309,6 @@ fn sort_out(
     census: Census,
     packs: Vec<SealedPack>,
     stays: &dyn Fn(&SealedPack) -> bool,
-    members: &Members,
     options: &GcOptions,
     pack_bytes: u64,
 ) -> Plan {
@@ -329,7 +325,6 @@ fn sort_out(
         chunks_dead: 0,
         missing,
         dead_bytes_left: 0,
-        dead_bytes_in_groups: 0,
         stuck: 0,
         shown,
         shown_rows: Vec::new(),
@@ -341,7 +336,7 @@ fn sort_out(
     for sealed in packs {
         let Some(kept) = kept.remove(&sealed.serial) else {
             // Its table cannot be had. If every reached chunk has a proven copy, none of it is needed.
-            if whole && missing == 0 && !stays(&sealed) && members.may_drop(&sealed.pack) {
+            if whole && missing == 0 && !stays(&sealed) {
                 plan.dead.push(sealed);
             } else if !stays(&sealed) {
                 plan.stuck += 1;
@@ -352,8 +347,6 @@ fn sort_out(
         let dead = kept.bytes - kept.kept_bytes;
         if stays(&sealed) {
             plan.dead_bytes_left += dead;
-        } else if !members.may_drop(&sealed.pack) {
-            plan.dead_bytes_in_groups += dead;
         } else if kept.stuck {
             plan.stuck += 1;
             plan.dead_bytes_left += dead;

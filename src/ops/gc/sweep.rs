@@ -5,6 +5,7 @@
 //! are looked up between its beginning and the log's head. Nothing is removed because the log does not name it: a log
 //! that lacks its newest entries must not cost a pack.
 
+use super::groups;
 use crate::error::{Error, Result};
 use crate::format::event::{Event, SealedPack};
 use crate::format::{ChunkId, PackId};
@@ -27,6 +28,7 @@ const ROWS: usize = 4096;
 /// Those of the log. A file that cannot be removed is told and left.
 pub(super) fn drop_packs(store: &Store, control: &Control, packs: &[SealedPack]) -> Result<u64> {
     let mut freed = 0;
+    groups::leave(store, packs, control)?;
     for batch in packs.chunks(BATCH) {
         let events = batch.iter().map(|p| Event::PackDropped { pack: p.pack }).collect();
         for note in store.append(|_| events)? {

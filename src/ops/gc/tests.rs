@@ -74,7 +74,14 @@ fn is_sound(shelf: &Shelf) {
 /// The same store on a machine that has no index of it.
 fn without_index(shelf: &Shelf) -> Shelf {
     let (io, fs, keys) = (shelf.io.clone(), shelf.fs.clone(), shelf.keys.clone());
-    Shelf { index: Arc::new(MemoryIndex::new()), io, fs, world: Arc::clone(&shelf.world), keys }
+    Shelf {
+        index: Arc::new(MemoryIndex::new()),
+        io,
+        fs,
+        world: Arc::clone(&shelf.world),
+        keys,
+        memory_bytes: shelf.memory_bytes,
+    }
 }
 
 #[test]
@@ -372,4 +379,35 @@ fn features_and_counts_on_bases_outlive_a_move() {
     all.max_bytes = None;
     gc(&anew, &all).unwrap();
     assert_eq!(counts(&anew), counted, "moving a delta counts it once more");
+}
+
+/// Packs that gc drops leave their groups first: what stays may lose as many disks as before, all the time.
+#[test]
+fn a_gc_of_a_shelf_with_parity_gives_space_back_and_leaves_everything_redundant() {
+    let shelf = Shelf::with_parity(6, 2);
+    let kept = noise(1, 3_000_000);
+    shelf.stream("f", &[kept.clone(), noise(2, 5_000_000)].concat());
+    shelf.stream("f", &kept);
+    let first = ids(&shelf)[0];
+    forget(&shelf, &[first]);
+    let parity = |shelf: &Shelf| -> u64 {
+        shelf.read().with_state(|s| s.groups().flat_map(|g| s.members(g)).filter(|m| m.parity).map(|m| m.bytes).sum())
+    };
+    let before = (stored(&shelf), parity(&shelf));
+    for options in [NOW, FULL] {
+        gc(&shelf, &options).unwrap();
+    }
+    let after = (stored(&shelf), parity(&shelf));
+    assert!(after.0 < before.0 - 4_000_000, "{before:?} {after:?}");
+    assert!(after.1 < before.1, "parity of what is gone is gone: {before:?} {after:?}");
+    assert!(shelf.read().redundancy(|_, _| {}).is_full());
+    let options = CheckOptions { read_data: true, ..Default::default() };
+    let report = check::run(&shelf.read(), &options, &Control::default()).unwrap();
+    assert_eq!((report.lost, report.problems), (vec![], vec![]));
+    is_sound(&shelf);
+    for gone in [[0, 1], [2, 5], [3, 4]] {
+        gone.iter().for_each(|d| shelf.take_away(*d));
+        assert!(shelf.bytes_of(&shelf.read(), "/f").unwrap() == kept);
+        gone.iter().for_each(|d| shelf.bring_back(*d));
+    }
 }

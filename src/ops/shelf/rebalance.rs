@@ -8,6 +8,7 @@ use crate::format::{DiskId, PackId};
 use crate::ops::Control;
 use crate::pool::Shape;
 use crate::store::{Store, tolerance};
+use std::collections::BTreeSet;
 
 /// What would be done.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -98,5 +99,5 @@ pub fn plan(store: &Store) -> RebalancePlan {
 /// As [`regroup::of`].
 pub fn run(store: &Store, plan: &RebalancePlan, control: &Control) -> Result<regroup::Regrouped> {
     control.progress.set_phase("making parity");
-    regroup::of(store, &plan.groups, &plan.alone, &[], control)
+    regroup::of(store, &plan.groups, &plan.alone, &BTreeSet::new(), &[], control)
 }

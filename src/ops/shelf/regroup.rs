@@ -64,10 +64,18 @@ impl<'a> Writer<'a> {
 /// # Errors
 /// [`Error::Interrupted`], [`Error::NoSpace`], damage, and whatever keeps the log from being written.
 pub fn of_groups(store: &Store, groups: &[[u8; 16]], leave: &[DiskId], control: &Control) -> Result<Regrouped> {
-    of(store, groups, &[], leave, control)
+    of(store, groups, &[], &BTreeSet::new(), leave, control)
 }
 
-/// As [`of_groups`], and takes packs without a group in.
+/// Makes these groups anew without some of their packs, which have no group then.
+///
+/// # Errors
+/// As [`of_groups`].
+pub fn without(store: &Store, groups: &[[u8; 16]], leaving: &BTreeSet<PackId>, control: &Control) -> Result<Regrouped> {
+    of(store, groups, &[], leaving, &[], control)
+}
+
+/// As [`of_groups`], takes packs without a group in, and leaves some out.
 ///
 /// # Errors
 /// As [`of_groups`].
@@ -75,6 +83,7 @@ pub fn of(
     store: &Store,
     groups: &[[u8; 16]],
     alone: &[PackId],
+    leaving: &BTreeSet<PackId>,
     leave: &[DiskId],
     control: &Control,
 ) -> Result<Regrouped> {
@@ -92,13 +101,12 @@ pub fn of(
         Ok(())
     };
     for id in groups {
-        let data = store.with_state(|s| {
-            let members = s.group(id).map(|g| s.members(g)).unwrap_or_default();
-            members.into_iter().filter(|m| !m.parity).map(|m| m.pack).collect::<Vec<_>>()
-        });
-        if data.is_empty() {
+        let Some(data) = store.with_state(|s| {
+            let members = s.members(s.group(id)?).into_iter();
+            Some(members.filter(|m| !m.parity && !leaving.contains(&m.pack)).map(|m| m.pack).collect::<Vec<_>>())
+        }) else {
             continue; // retired since
-        }
+        };
         packs.extend(data);
         old.push(*id);
         if packs.len() >= AT_ONCE {
@@ -111,7 +119,7 @@ pub fn of(
             flush(&mut packs, &mut old, &mut writer)?;
         }
     }
-    if !packs.is_empty() {
+    if !packs.is_empty() || !old.is_empty() {
         flush(&mut packs, &mut old, &mut writer)?;
     }
     writer.end()?;

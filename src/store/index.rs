@@ -535,13 +535,20 @@ impl Store {
             let why = "too much was written since it was opened; start again".to_owned();
             return Err(Error::Index { action: "be followed", path: self.index_path(), why });
         }
-        for pack in since.iter().filter(|p| self.pool.holds(p)) {
+        let (here, away): (Vec<&SealedPack>, Vec<&SealedPack>) = since.iter().partition(|p| self.pool.holds(p));
+        for pack in here {
             // A pack that was dropped after our look at the log is met again by whoever misses its chunks.
             if let Ok(rows) = self.rows_of(pack, &mut Vec::new()) {
                 self.overlay.apply(&rows.chunks, None)?;
             }
         }
         *self.log() = Log::Reader(Box::new(read.state));
+        self.forget_files(); // packs may have moved, and groups been made anew
+        for pack in away.into_iter().filter(|p| self.reaches(p)) {
+            if let Ok(rows) = self.rows_of(pack, &mut Vec::new()) {
+                self.overlay.apply(&rows.chunks, None)?;
+            }
+        }
         Ok(true)
     }
 

@@ -18,6 +18,7 @@ use crate::format::text::{KnownDisk, MARKER_FILE, Marker};
 use crate::format::{ChunkId, ChunkKind, Keys, limits};
 use crate::index::memory::MemoryIndex;
 use crate::index::{Index, Place, Reflected};
+use crate::io::threads::{Mutex, MutexGuard};
 use crate::io::{Io, Lock};
 use crate::media::{self, SplitterId};
 use crate::pack::{ReadChunks, read};
@@ -26,7 +27,7 @@ use crate::pool::log::{LogRead, LogWriter};
 use crate::pool::{PackStore, Pool, bytes_of, read_known, read_marker, write_known};
 use std::collections::{HashMap, VecDeque};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, PoisonError};
 
 mod index;
 

@@ -6,6 +6,7 @@ mod damage;
 mod golden;
 mod model;
 mod roundtrip;
+mod sim;
 mod similar;
 mod support;
 mod tidy;

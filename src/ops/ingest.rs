@@ -22,16 +22,16 @@ use crate::format::event::{Event, Outcome, SealedPack};
 use crate::format::footer::{PackKind, Row};
 use crate::format::record::Codec;
 use crate::format::{ChunkId, ChunkKind, DiskId, PackId, SnapshotId, WriterId};
+use crate::io::threads::{self, Condvar, Mutex, MutexGuard, Receiver, Sender};
 use crate::pack::WriteChunks;
 use crate::pack::payload::Payload as Bytes;
 use crate::pack::write::{Abandoned, NewRecord, PackWriter, Sealed};
 use crate::pool::PackStore;
 use crate::store::{Located, Mode, PackRows, Store};
-use crossbeam_channel::{Receiver, Sender};
 use resemble::Hit;
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, PoisonError};
 
 pub(in crate::ops) mod adopt;
 pub(in crate::ops) mod resemble;
@@ -71,7 +71,7 @@ impl Room {
     fn take(&self, bytes: u64) -> bool {
         let mut used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
         // one batch always fits, however large
-        while *used > 0 && *used + bytes > LANE_QUEUE_BYTES {
+        while *used > 0 && *used + bytes > threads::simulated_or(100 << 10, LANE_QUEUE_BYTES) {
             if self.closed.load(Ordering::Relaxed) {
                 return false;
             }
@@ -251,7 +251,7 @@ where
     for i in 0..=data_lanes {
         let kind = if i == 0 { PackKind::Metadata } else { PackKind::Data };
         // The bound is in bytes, by the room; the channel's own length only has to be beyond it.
-        let (queue, end) = crossbeam_channel::unbounded();
+        let (queue, end) = threads::unbounded();
         let room = Arc::new(Room { used: Mutex::new(0), freed: Condvar::new(), closed: AtomicBool::new(false) });
         lanes.push(Lane { queue, room: Arc::clone(&room) });
         ends.push((kind, end, room));
@@ -283,12 +283,12 @@ where
     };
     let leftovers = if ingest.dry_run { Vec::new() } else { adopt::dead_writers(&mut ingest)? };
     let shared = &ingest;
-    let outcome = std::thread::scope(|scope| {
+    let outcome = threads::scope(|scope| {
         let handles: Vec<_> = ends
             .into_iter()
             .map(|(kind, end, room)| {
                 let name = if kind == PackKind::Data { "onefold-data" } else { "onefold-meta" };
-                std::thread::Builder::new().name(name.into()).spawn_scoped(scope, move || shared.lane(kind, end, room))
+                scope.spawn_named(name, move || shared.lane(kind, end, room))
             })
             .collect();
         let mut outcome = Ok(());
@@ -673,7 +673,7 @@ impl<'s> Ingest<'s> {
                     list.push(sealed);
                     list.len()
                 };
-                if waiting >= PUBLISH_PACKS { self.publish(Vec::new()) } else { Ok(()) }
+                if waiting >= threads::simulated_or(3, PUBLISH_PACKS) { self.publish(Vec::new()) } else { Ok(()) }
             }
             Err((writer, e)) => {
                 let mut left = self.abandon(*writer, e);

@@ -20,6 +20,7 @@ use crate::format::node::MapRoot;
 use crate::format::{ChunkId, ChunkKind, limits};
 use crate::io::source::{FileKind, Names};
 use crate::io::target::{OutFile, SetMetadata, Target};
+use crate::io::threads::{self, Mutex};
 use crate::pack::{ReadChunks, read};
 use crate::pool::PackStore;
 use crate::store::{Located, Store};
@@ -29,7 +30,7 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, PoisonError, RwLock};
 
 /// Pieces of a window: 16 Ki chunks of 256 KiB are 4 GiB, over which reads are sorted.
 const WINDOW_PIECES: usize = 16 << 10;
@@ -601,11 +602,11 @@ impl Restore<'_> {
         }
         found.sort_by_key(|(at, _)| (at.sealed.disk, at.sealed.serial, at.place.offset));
         let runs = Mutex::new(runs(found));
-        let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        let cores = threads::parallelism();
         let disks = self.store.pool().disks().count();
         let by_memory = (self.store.memory_bytes() / (32 << 20)).max(1) as usize; // a small number
         let threads = cores.max(disks).min(by_memory).min(16);
-        std::thread::scope(|scope| {
+        threads::scope(|scope| {
             let work = || self.read_runs(&runs).and_then(|()| self.rebuild(&mapped));
             let workers: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
             let mut outcome = Ok(());

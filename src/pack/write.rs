@@ -11,6 +11,7 @@ use crate::format::footer::{
 use crate::format::limits;
 use crate::format::record::{Codec, Header, PAYLOAD_CHECK_BYTES, payload_check};
 use crate::format::{ChunkId, ChunkKind, DiskId, PackId, StoreId};
+use crate::io::threads::simulated_or;
 use crate::io::{File, Io};
 use std::io::IoSlice;
 use std::path::{Path, PathBuf};
@@ -213,7 +214,7 @@ impl PackWriter {
 
     /// Whether the pack has reached its size, and is to be sealed.
     pub fn is_full(&self, pack_bytes: u64) -> bool {
-        self.at >= pack_bytes || self.rows.len() as u32 >= limits::PACK_RECORDS - 1024
+        self.at >= simulated_or(128 << 10, pack_bytes) || self.rows.len() as u32 >= limits::PACK_RECORDS - 1024
     }
 
     /// Appends records, one behind the other. Syncs when [`SYNC_BYTES`] have gathered.
@@ -262,7 +263,7 @@ impl PackWriter {
         self.at = at;
         self.unsynced.extend(records); // kept until synced, whatever happened
         written.map_err(|e| self.failed("write to the pack", e))?;
-        if self.unsynced_bytes >= SYNC_BYTES {
+        if self.unsynced_bytes >= simulated_or(48 << 10, SYNC_BYTES) {
             self.sync()?;
         }
         Ok(())

@@ -17,6 +17,7 @@ use crate::error::{Error, Result};
 use crate::format::event::SealedPack;
 use crate::format::text::{DISKS_FILE, DiskList, KnownDisk, MARKER_FILE, Marker};
 use crate::format::{DiskId, StoreId, limits};
+use crate::io::threads::Mutex;
 use crate::io::{File, Io, Lock};
 use crate::pack;
 use disk::Disk;
@@ -24,7 +25,7 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::ffi::OsStr;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, PoisonError};
 
 /// Open packs whose handles are kept.
 const HANDLES: usize = 128;

@@ -7,7 +7,7 @@ use crate::format::event::SealedPack;
 use crate::format::footer::Footer;
 use crate::index::memory::MemoryIndex;
 use crate::index::{BulkLoad, Index, NextEntry, Place, Reflected, Statistics, Visit};
-use crate::io::Io;
+use crate::io::{Io, threads};
 use crate::pack::read::{self, Found};
 use crate::pool::log::LogRead;
 use crate::pool::{PackStore, Pool};
@@ -300,7 +300,7 @@ impl Store {
         // A writer may have ended since: read the log again, under the lock.
         let read = LogRead::read(&self.io, &self.path, &self.pool)?;
         let opened = self.wanted(kind).open(true)?;
-        self.log = std::sync::Mutex::new(Log::Reader(Box::new(read.state.clone())));
+        self.log = threads::Mutex::new(Log::Reader(Box::new(read.state.clone())));
         let index = self.brought_forward(kind, opened, &read, notices)?;
         index.flush()?;
         if matches!(kind, IndexKind::Memory(_)) {
@@ -449,8 +449,8 @@ impl Store {
         let temporary = self.path.clone();
         let mut load = BulkLoad::new(&self.io, &temporary, (self.memory_bytes / 4) as usize)?;
         // One table of a pack of 256 MiB is some 50 KB; the queue holds 16.
-        let (send, receive) = crossbeam_channel::bounded::<(SealedPack, Result<PackRows>, Vec<String>)>(16);
-        std::thread::scope(|scope| -> Result<()> {
+        let (send, receive) = threads::bounded::<(SealedPack, Result<PackRows>, Vec<String>)>(16);
+        threads::scope(|scope| -> Result<()> {
             for packs in by_disk.values() {
                 let send = send.clone();
                 scope.spawn(move || {
@@ -464,7 +464,7 @@ impl Store {
                 });
             }
             drop(send);
-            for (pack, rows, noticed) in receive {
+            for (pack, rows, noticed) in receive.iter() {
                 notices.extend(noticed);
                 match rows {
                     Ok(rows) => {

@@ -14,6 +14,7 @@ use crate::format::footer::{PACK_HEADER_BYTES, Row};
 use crate::format::{ChunkId, DiskId, PackId};
 use crate::index::Place;
 use crate::io::File;
+use crate::io::threads::{self, Mutex, MutexGuard};
 use crate::ops::{Control, ingest};
 use crate::pack::read::{self, Ends, Found};
 use crate::pool::PackStore;
@@ -22,7 +23,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, PoisonError};
 
 mod conclude;
 mod index;
@@ -157,7 +158,7 @@ pub(super) fn read<'s>(
             done: AtomicBool::new(false),
         })
         .collect();
-    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let cores = threads::parallelism();
     let by_memory = (store.memory_bytes() / 4 / THREAD_MEMORY_BYTES).max(1) as usize; // a small number
     let threads = cores.max(lanes.len()).min(by_memory).min(THREADS_MAX);
     let check = Check {
@@ -170,13 +171,13 @@ pub(super) fn read<'s>(
         chunks: AtomicU64::new(0),
         stopped: AtomicBool::new(false),
     };
-    std::thread::scope(|scope| -> Result<()> {
+    threads::scope(|scope| -> Result<()> {
         let check = &check;
         let mut handles = Vec::new();
         for i in 1..threads {
             let name = format!("onefold-check-{i}");
             // What cannot be started is not needed: this thread works too.
-            handles.extend(std::thread::Builder::new().name(name).spawn_scoped(scope, move || check.work(i)));
+            handles.extend(scope.spawn_named(&name, move || check.work(i)));
         }
         let mut outcome = check.work(0);
         for handle in handles {
@@ -234,7 +235,7 @@ impl Check<'_> {
             let order = || (0..n).map(|k| (me + k) % n).filter(open);
             let free = order().find_map(|i| {
                 let lane = self.lanes.get(i)?;
-                Some((lane, lane.cursor.try_lock().ok()?))
+                Some((lane, lane.cursor.try_lock()?))
             });
             let (lane, mut cursor) = match free {
                 Some(taken) => taken,

@@ -8,6 +8,7 @@ use crate::error::{Error, Result};
 use crate::format::DiskId;
 use crate::format::event::SealedPack;
 use crate::format::footer::{PackKind, Row};
+use crate::io::threads;
 use crate::ops::{Control, Notice};
 use crate::pack::read;
 use crate::pool::PackStore;
@@ -61,13 +62,13 @@ pub fn each(
     let stop = AtomicBool::new(false);
     let queues: Vec<Vec<SealedPack>> = by_disk.into_values().collect();
     let threads = queues.len().min(THREADS_MAX);
-    let (jobs, of_disk) = crossbeam_channel::unbounded::<Vec<SealedPack>>();
+    let (jobs, of_disk) = threads::unbounded::<Vec<SealedPack>>();
     for queue in queues {
         let _ = jobs.send(queue); // its other end lives below
     }
     drop(jobs);
-    let (tell, told) = crossbeam_channel::bounded::<Told>(WAITING * threads.max(1));
-    std::thread::scope(|scope| {
+    let (tell, told) = threads::bounded::<Told>(WAITING * threads.max(1));
+    threads::scope(|scope| {
         for _ in 0..threads {
             let (of_disk, tell, stop) = (of_disk.clone(), tell.clone(), &stop);
             scope.spawn(move || {

@@ -26,7 +26,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 mod audit;
-pub use audit::{CopyFault, Fault, Head, audit};
+pub use audit::{CopyFault, Fault, Head, audit, mend};
 
 /// One copy of the log.
 struct Copy {
@@ -166,11 +166,34 @@ impl LogRead {
             let mut bad = Vec::new();
             let previous = state.hash;
             let found = self.entry(io, number, &mut bad, |e| number == checkpoint || e.previous == previous)?;
-            let Some((entry, hash, bytes)) = found else { return Err(self.damaged(number, &bad)) };
+            let Some((entry, hash, bytes)) = found else {
+                let fork = if bad.is_empty() { self.fork(io, checkpoint, number) } else { None };
+                return Err(fork.unwrap_or_else(|| self.damaged(number, &bad)));
+            };
             damaged.extend(bad.into_iter().map(|(i, _)| (i, number)));
             state.apply(&entry, hash, bytes)?;
         }
         Ok(state)
+    }
+
+    /// The first entry of these of which there are two. Where a chain breaks off although nothing is damaged, its copies
+    /// went separate ways before that.
+    fn fork(&self, io: &Io, from: u64, to: u64) -> Option<Error> {
+        for number in from..=to {
+            let mut first: Option<(&Copy, EntryHash)> = None;
+            for copy in &self.copies {
+                let Ok(Some((_, hash, _))) = read_entry(io, &copy.dir, self.state.store, number) else { continue };
+                match first {
+                    Some((other, theirs)) if theirs != hash => {
+                        let (one, other) = (other.dir.join(file_name(number)), copy.dir.join(file_name(number)));
+                        return Some(Error::LogFork { number, one, other });
+                    }
+                    Some(_) => {}
+                    None => first = Some((copy, hash)),
+                }
+            }
+        }
+        None
     }
 
     fn note_damage(&mut self, damaged: Vec<(usize, u64)>) {

@@ -51,6 +51,8 @@ fn live(seed: u64) -> (Tally, u64) {
             attempted: Vec::new(),
             lost: BTreeSet::new(),
             index_lies: false,
+            destroyed: false,
+            away: false,
             tight: room.is_some(),
             images: Vec::new(),
             tally: Tally::default(),

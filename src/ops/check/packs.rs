@@ -68,7 +68,7 @@ struct Findings {
     faults: BTreeMap<u32, Fault>,
     /// Units that do not fit their checks: serial, first byte, length.
     units: Vec<(u32, u64, u64)>,
-    others: HashMap<ChunkId, Place>,
+    others: HashMap<ChunkId, Vec<Place>>,
     /// By serial: rows that the index may have in that pack.
     indexed: HashMap<u32, u64>,
     /// By serial: rows that the index does not have.
@@ -214,7 +214,9 @@ impl Check<'_> {
                         self.prove(&window, &buffer, &mut unsqueezer, &mut scratch);
                     }
                     let rows = window.ends.footer.rows.get(window.rows.clone()).unwrap_or_default();
-                    self.compare_with_index(&window.sealed, rows);
+                    let places: Vec<_> =
+                        rows.iter().map(|r| (r.header.id, Place::of(window.sealed.serial, r))).collect();
+                    self.compare_with_index(&window.sealed, &places);
                     self.look_for_bases(rows);
                 }
                 Ok(None) => break Ok(()),
@@ -434,6 +436,7 @@ impl Check<'_> {
         use std::io::ErrorKind::{NotFound, PermissionDenied};
         let path = self.store.pool().place(sealed);
         let mut only = HashSet::new();
+        let mut rows = Vec::new();
         let mut sound: Vec<(u64, u64)> = Vec::new();
         let mut passing = false;
         match self.store.io().fs.open(&path) {
@@ -448,6 +451,9 @@ impl Check<'_> {
                         && let Ok(offset) = u32::try_from(at)
                     {
                         only.insert(offset);
+                        let stored = bytes as u32; // a record is at most RECORD_BYTES long
+                        let (pack, plain) = (sealed.serial, record.plain_bytes);
+                        rows.push((record.id, Place { pack, offset, stored, plain }));
                         match sound.last_mut() {
                             Some((_, end)) if *end == at => *end += bytes,
                             _ => sound.push((at, at + bytes)),
@@ -463,6 +469,7 @@ impl Check<'_> {
             Err(e) => passing = e.kind() == PermissionDenied || matches!(e.raw_os_error(), Some(23 | 24)), // ENFILE, EMFILE
         }
         self.chunks.fetch_add(only.len() as u64, Ordering::Relaxed);
+        self.compare_with_index(sealed, &rows);
         let mut ranges = Vec::new();
         if sound.is_empty() {
             ranges.push((0, 0));

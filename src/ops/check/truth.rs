@@ -40,7 +40,7 @@ pub(super) struct Truth<'s> {
     /// Serials of packs that the log calls damaged and that proved whole.
     pub healed: HashSet<u32>,
     /// Places that tables have and the index does not, or has elsewhere.
-    pub others: HashMap<ChunkId, Place>,
+    pub others: HashMap<ChunkId, Vec<Place>>,
     /// Chunks that were asked for and that the index could not have given.
     pub beside_index: AtomicU64,
 }
@@ -101,12 +101,13 @@ impl<'s> Truth<'s> {
                 },
             };
             let found = match (first, self.others.get(id)) {
-                (Err(lack), Some(other)) => self
-                    .judge(*other)
-                    .inspect(|_| {
+                (Err(lack), Some(others)) => match others.iter().find_map(|other| self.judge(*other).ok()) {
+                    Some(at) => {
                         self.beside_index.fetch_add(1, Ordering::Relaxed);
-                    })
-                    .map_err(|_| lack),
+                        Ok(at)
+                    }
+                    None => Err(lack),
+                },
                 (first, _) => first,
             };
             out.push(found);

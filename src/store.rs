@@ -22,7 +22,7 @@ use crate::io::threads::{Mutex, MutexGuard};
 use crate::io::{Io, Lock};
 use crate::media::{self, SplitterId};
 use crate::pack::{ReadChunks, read};
-use crate::pool::disk::{KEY_SLOT_FILE, KEYS_DIR, SUPERBLOCK_FILE};
+use crate::pool::disk::{Disk, KEY_SLOT_FILE, KEYS_DIR, SUPERBLOCK_FILE};
 use crate::pool::log::{LogRead, LogWriter};
 use crate::pool::{PackStore, Pool, bytes_of, read_known, read_marker, write_known};
 use std::collections::{HashMap, VecDeque};
@@ -285,6 +285,15 @@ impl Store {
         let read = LogRead::read(io, path, &pool)?;
         notices.extend(read.notices.iter().cloned());
         let stale = read.stale().map(|d| d.id).collect();
+        for disk in pool.disks() {
+            if read.state.settings.get(&Disk::suspect_key(&disk.id)).is_some_and(|since| !since.is_empty()) {
+                disk.note();
+                notices.push(format!(
+                    "disk {} failed an earlier run; look into the kernel's log, then run `onefold check --read-data`",
+                    disk.label
+                ));
+            }
+        }
         let blocked = read.blocked.as_ref().map(ToString::to_string);
         let log = match options.mode {
             Mode::Read => Log::Reader(Box::new(read.state)),

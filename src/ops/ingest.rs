@@ -445,6 +445,9 @@ impl<'s> Ingest<'s> {
 
     /// Whether the pack's own table has this chunk at this place, and all that it is coded against can be had.
     fn confirms(&self, at: &Located, id: &ChunkId) -> Result<bool> {
+        if cfg!(feature = "canary-check") {
+            return Ok(true); // the canary: the index is believed
+        }
         let Some(row) = self.row(at, id) else { return Ok(false) };
         for (base, at) in row.bases.iter().zip(self.store.locate(&row.bases)?) {
             let there = at.and_then(|at| self.row(&at, base)).is_some_and(|row| row.bases.is_empty());

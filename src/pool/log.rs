@@ -367,11 +367,32 @@ impl LogWriter {
     /// # Errors
     /// Whatever keeps it from being durable in `STORE` and on a disk. Nothing may be appended after that.
     pub fn append(&mut self, events: Vec<Event>) -> Result<Vec<String>> {
+        let mut events = events;
+        events.extend(self.new_suspects());
         let mut notices = self.write(events, false)?;
+        // A disk that failed this very entry. The entry stands; what cannot be told of the disk is told by the next run that
+        // meets it.
+        let failed = self.new_suspects();
+        if !failed.is_empty()
+            && let Err(e) = self.write(failed, false)
+        {
+            notices.push(format!("it could not be logged which disk failed: {e}"));
+            return Ok(notices);
+        }
         if self.state.wants_checkpoint() {
             notices.extend(self.write(self.state.checkpoint_events(), true)?);
         }
         Ok(notices)
+    }
+
+    /// Disks that failed this run and of which the log does not say so yet.
+    fn new_suspects(&self) -> Vec<Event> {
+        let failed = self.copies.iter().filter_map(|c| c.disk.as_ref()).filter(|d| d.is_suspect());
+        let keys = failed.map(|d| Disk::suspect_key(&d.id));
+        let value = self.io.world.now_ns().to_string();
+        keys.filter(|key| self.state.settings.get(key).is_none_or(String::is_empty))
+            .map(|key| Event::Setting { key, value: value.clone() })
+            .collect()
     }
 
     fn write(&mut self, events: Vec<Event>, checkpoint: bool) -> Result<Vec<String>> {

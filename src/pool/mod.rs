@@ -194,11 +194,16 @@ impl Pool {
     }
 
     /// The disk for a new pack: the one with the most usable bytes for each open pack that it would then
-    /// have, so that unequal disks fill evenly. `open_on` names the disk of every open pack of this run. `None`
+    /// have, so that unequal disks fill evenly; one that failed an earlier run only if no other has room. `open_on` names the disk of every open pack of this run. `None`
     /// where none has room for `pack_bytes` beyond its reserve.
     pub fn choose(&self, pack_bytes: u64, open_on: &[DiskId]) -> Option<Arc<Disk>> {
+        let trusted = self.best(pack_bytes, open_on, |d| !d.is_noted());
+        trusted.or_else(|| self.best(pack_bytes, open_on, |_| true)).map(Arc::clone)
+    }
+
+    fn best(&self, pack_bytes: u64, open_on: &[DiskId], may: impl Fn(&Disk) -> bool) -> Option<&Arc<Disk>> {
         let mut best: Option<(u64, &Arc<Disk>)> = None;
-        for disk in self.disks.values().filter(|d| d.takes_data()) {
+        for disk in self.disks.values().filter(|d| d.takes_data() && may(d)) {
             let Ok(room) = disk.room(&self.io, pack_bytes) else { continue };
             let open = open_on.iter().filter(|id| **id == disk.id).count() as u64;
             if room.usable < pack_bytes.saturating_mul(open + 1) {
@@ -209,7 +214,7 @@ impl Pool {
                 best = Some((share, disk));
             }
         }
-        best.map(|(_, disk)| Arc::clone(disk))
+        best.map(|(_, disk)| disk)
     }
 
     /// A line per disk on why it takes no data, for the error that says so.

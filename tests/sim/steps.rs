@@ -336,6 +336,9 @@ impl Story {
             };
             lying.apply(&[(id, place)], None).unwrap();
         }
+        if self.chance.one_in(2) && !rows.is_empty() {
+            self.phantoms(&lying, &rows);
+        }
         lying.apply(&[], reflected).unwrap();
         self.shelf.index = Index::Memory(Arc::new(lying));
         self.index_lies = true;
@@ -346,6 +349,28 @@ impl Story {
         }
         self.recover();
         self.look();
+    }
+
+    /// The index names chunks that no pack holds: those of a backup that never was, at places of others. The library has
+    /// them, so the next backup asks for them.
+    fn phantoms(&mut self, lying: &MemoryIndex, rows: &[(onefold::format::ChunkId, Place)]) {
+        let (before, acked, attempted) = (self.shelf.fs.snapshot(), self.acked.clone(), self.attempted.clone());
+        self.library.edit(&mut self.chance);
+        let kept = std::mem::replace(&mut self.shelf.index, Index::Memory(Arc::default()));
+        self.backup();
+        let future = self.shelf.memory_index().expect("it was put there just now");
+        future
+            .for_each(None, &mut |id, _| {
+                if rows.iter().all(|(known, _)| *known != id) {
+                    let place = rows[self.chance.below(rows.len() as u64) as usize].1;
+                    lying.apply(&[(id, place)], None)?;
+                }
+                Ok(true)
+            })
+            .unwrap();
+        self.shelf.index = kept;
+        (self.shelf.fs, self.acked, self.attempted) = (before, acked, attempted);
+        self.tally.add("indexes with phantoms", 1);
     }
 
     fn old_home(&mut self) {

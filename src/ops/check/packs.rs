@@ -45,6 +45,8 @@ pub(super) struct PacksRead<'s> {
     pub chunks: u64,
     pub damage: Vec<(PackId, u64, u64)>,
     pub healed: Vec<PackId>,
+    /// Disks with something amiss.
+    pub faulty: Vec<DiskId>,
 }
 
 /// What is wrong with one pack.
@@ -188,7 +190,15 @@ pub(super) fn read<'s>(
     check.index_holds_no_more()?;
     let (bytes_read, chunks) = (check.bytes_read.into_inner(), check.chunks.into_inner());
     let findings = check.findings.into_inner().unwrap_or_else(PoisonError::into_inner);
-    let mut read = PacksRead { truth: Truth::new(store), packs, bytes_read, chunks, damage: vec![], healed: vec![] };
+    let mut read = PacksRead {
+        truth: Truth::new(store),
+        packs,
+        bytes_read,
+        chunks,
+        damage: vec![],
+        healed: vec![],
+        faulty: vec![],
+    };
     let baseless = findings.baseless;
     conclude::conclude(store, findings, read_data, &mut read, problems);
     if baseless || !read.truth.harm.is_empty() {

@@ -197,6 +197,29 @@ fn a_disk_that_fails_in_the_middle_of_a_backup_is_left_out_and_the_backup_goes_o
     }
 }
 
+/// Found by the simulation: where the other history was longer, the log was called damaged, and no place was named.
+#[test]
+fn a_fork_is_called_one_whichever_side_is_longer() {
+    for longer in [false, true] {
+        let (disk, first) = begun();
+        let other = disk.snapshot();
+        let backup_at = |fs: &MemFs, seed| {
+            backup(&io_of(Arc::new(fs.clone()), seed), &Arc::default(), noise(seed, 300_000)).unwrap();
+        };
+        (0..if longer { 3 } else { 1 }).for_each(|i| backup_at(&other, 20 + i));
+        backup_at(&disk, 30);
+        for path in other.paths().iter().filter(|p| p.starts_with("/disks/c/log")) {
+            disk.write(path, &other.read(path).unwrap()).unwrap();
+        }
+        let io = io_of(Arc::new(disk.clone()), 40);
+        let refused = open(&io, &Arc::default(), Mode::Write { verb: "backup" }).map(|_| ()).unwrap_err();
+        let Error::LogFork { one, other, .. } = &refused else { panic!("longer {longer}: {refused}") };
+        assert!(one != other);
+        let found = contents(&open(&io, &Arc::default(), Mode::Read).unwrap());
+        assert!(found[0] == first, "what both sides have can be read");
+    }
+}
+
 /// The log keeps which disk failed until every byte of it was read and proven.
 #[test]
 fn a_disk_that_failed_is_named_by_later_runs_until_it_was_looked_at() {

@@ -4,7 +4,8 @@
 //! under temporary names, and their chunks gathered into a window. A window is located in one go, sorted
 //! by disk, pack and offset, read in long runs, proven, decoded and written in place by several threads. A
 //! file gets its name when its last byte is written. What could not be had is named, and not left under
-//! its name.
+//! its name; only with `partial` a file of which something could be had is, with zeros for the rest, and a list in the
+//! target tells the holes.
 //!
 //! Memory: the window's pieces (bounded in number), the runs that are being read (bounded in bytes), and
 //! open files (bounded in number).
@@ -25,12 +26,20 @@ use crate::pack::{ReadChunks, read};
 use crate::pool::PackStore;
 use crate::store::{Located, Store};
 use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
+use holes::Holes;
 use std::collections::HashMap;
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
+
+mod holes;
+
+/// Where `partial` lists the holes, below the target; with a number behind it where that name is taken.
+pub const HOLES_FILE: &str = "onefold-holes.txt";
+/// Bytes of that list at most; what comes after is named and not listed.
+const LIST_BYTES: usize = 64 << 20;
 
 /// Pieces of a window: 16 Ki chunks of 256 KiB are 4 GiB, over which reads are sorted.
 const WINDOW_PIECES: usize = 16 << 10;
@@ -62,6 +71,8 @@ pub struct RestoreOptions {
     pub overwrite: bool,
     /// Bring back owners and setuid bits. Needs root.
     pub owner: bool,
+    /// Leave a file that lost a part under its name, zeros where it is lost, and list the holes in [`HOLES_FILE`].
+    pub partial: bool,
 }
 
 /// What was restored.
@@ -73,7 +84,11 @@ pub struct RestoreReport {
     pub hard_links: u64,
     pub bytes: u64,
     pub files_lost: u64,
+    /// Of those, how many stand in the target with holes.
+    pub files_partial: u64,
     pub bytes_lost: u64,
+    /// The list of holes, below the target, where one was written.
+    pub holes: Option<String>,
     /// Attributes, owners or times that could not be set.
     pub metadata_failures: u64,
     /// Names that could not be written.
@@ -90,8 +105,8 @@ struct Open {
     /// Pieces that are not written yet.
     left: AtomicUsize,
     bytes: u64,
-    bytes_lost: AtomicU64,
-    reason: Mutex<Option<String>>,
+    /// Why something of it is lost, first, and what.
+    lack: Mutex<Option<(String, Holes)>>,
 }
 
 /// One chunk's part in one file.
@@ -127,6 +142,9 @@ struct Restore<'a> {
     users: Names,
     report: Mutex<RestoreReport>,
     lost: Mutex<Vec<FileLost>>,
+    /// Lines of the list of holes, and link ids of files that stand there with some, with their lost bytes.
+    list: Mutex<String>,
+    partial_links: Mutex<HashMap<u64, (u64, String)>>,
     /// First name of each link id, and whether it came out whole.
     links: Mutex<HashMap<u64, Vec<Vec<u8>>>>,
 }
@@ -162,9 +180,12 @@ pub fn run(store: &Store, options: &RestoreOptions, control: &Control) -> Result
         users: Names::new(),
         report: Mutex::default(),
         lost: Mutex::default(),
+        list: Mutex::default(),
+        partial_links: Mutex::default(),
         links: Mutex::default(),
     };
     restore.walk(&root, includes.as_ref())?;
+    restore.write_list()?;
     let mut lost = restore.lost.into_inner().unwrap_or_else(PoisonError::into_inner);
     lost.sort_by(|a, b| a.path.cmp(&b.path));
     for file in lost {
@@ -403,6 +424,12 @@ impl Restore<'_> {
                             self.flush(window)?;
                         }
                         if self.target.hard_link(&refs(&first), &refs(&path)).is_ok() {
+                            let lacks =
+                                self.partial_links.lock().unwrap_or_else(PoisonError::into_inner).get(&link).cloned();
+                            if let Some((bytes_lost, reason)) = lacks {
+                                self.count(|r| r.files_partial += 1);
+                                self.lose(&shown, bytes_lost, reason);
+                            }
                             self.count(|r| r.hard_links += 1);
                             self.control.progress.files_done.fetch_add(1, Ordering::Relaxed);
                             self.control.progress.bytes_done.fetch_add(*bytes, Ordering::Relaxed);
@@ -455,8 +482,7 @@ impl Restore<'_> {
             out: RwLock::new(Some(out)),
             left: AtomicUsize::new(1), // the walk's own share, given back below
             bytes,
-            bytes_lost: AtomicU64::new(0),
-            reason: Mutex::default(),
+            lack: Mutex::default(),
         });
         if let Err(e) = prepared {
             self.give_up(&open, &e);
@@ -469,7 +495,7 @@ impl Restore<'_> {
                 let piece = match piece {
                     Ok(piece) => piece,
                     Err(e) => {
-                        self.lose_part(&open, bytes - at, e.to_string());
+                        self.lose_part(&open, at, bytes - at, e.to_string());
                         at = bytes;
                         break;
                     }
@@ -499,7 +525,7 @@ impl Restore<'_> {
                 }
             }
             if at < bytes {
-                self.lose_part(&open, bytes - at, "its recipe covers less than the file".into());
+                self.lose_part(&open, at, bytes - at, "its recipe covers less than the file".into());
             }
         } else {
             self.control.progress.bytes_done.fetch_add(bytes, Ordering::Relaxed);
@@ -535,9 +561,9 @@ impl Restore<'_> {
         }
     }
 
-    fn lose_part(&self, open: &Open, bytes: u64, reason: String) {
-        open.bytes_lost.fetch_add(bytes, Ordering::Relaxed);
-        open.reason.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(reason);
+    fn lose_part(&self, open: &Open, at: u64, bytes: u64, reason: String) {
+        let mut lack = open.lack.lock().unwrap_or_else(PoisonError::into_inner);
+        lack.get_or_insert_with(|| (reason, Holes::default())).1.add(at, bytes);
     }
 
     /// The target did not take the file.
@@ -554,10 +580,15 @@ impl Restore<'_> {
             return;
         }
         let Some(out) = open.out.write().unwrap_or_else(PoisonError::into_inner).take() else { return };
-        let reason = open.reason.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(reason) = reason {
-            let _ = self.target.abandon(out); // a leftover is under a temporary name
-            self.lose(&open.shown, open.bytes_lost.load(Ordering::Relaxed), reason);
+        let lack = open.lack.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some((reason, holes)) = lack {
+            let lost = holes.bytes();
+            if self.options.partial && lost < open.bytes {
+                self.finish_partial(open, out, &holes, &reason);
+            } else {
+                let _ = self.target.abandon(out); // a leftover is under a temporary name
+            }
+            self.lose(&open.shown, lost, reason);
             return;
         }
         let attributes = self.attributes(&open.shown, &open.entry);
@@ -572,6 +603,59 @@ impl Restore<'_> {
             }
             Err(e) => self.fail(&open.shown, &e),
         }
+    }
+
+    /// Gives a file with holes its name, and lists them.
+    fn finish_partial(&self, open: &Open, out: OutFile, holes: &Holes, reason: &str) {
+        let attributes = self.attributes(&open.shown, &open.entry);
+        match self.target.finish(out, &self.metadata(&open.entry, &attributes), self.options.overwrite) {
+            Ok(warnings) => {
+                self.count(|r| {
+                    r.files_partial += 1;
+                    r.bytes += open.bytes.saturating_sub(holes.bytes());
+                });
+                warnings.iter().for_each(|w| self.metadata_failed(&open.shown, format!("{w:?}")));
+                if let Some(link) = open.entry.link {
+                    let mut links = self.partial_links.lock().unwrap_or_else(PoisonError::into_inner);
+                    links.insert(link, (holes.bytes(), reason.to_owned()));
+                }
+                let mut list = self.list.lock().unwrap_or_else(PoisonError::into_inner);
+                if list.len() < LIST_BYTES {
+                    holes::lines(&open.shown, holes, &mut list);
+                }
+            }
+            Err(e) => self.fail(&open.shown, &e),
+        }
+    }
+
+    /// Writes the list of holes, sorted, into the target.
+    fn write_list(&self) -> Result<()> {
+        let list = std::mem::take(&mut *self.list.lock().unwrap_or_else(PoisonError::into_inner));
+        if list.is_empty() {
+            return Ok(());
+        }
+        let mut lines: Vec<&str> = list.lines().collect();
+        lines.sort_by_key(|line| line.split_once('\t').map_or(*line, |(path, _)| path)); // stable: holes stay in order
+        let text = format!("# path, first and last byte of what could not be had\n{}\n", lines.join("\n"));
+        let failed = |e| Error::io("write the list of holes into", &self.options.target)(e);
+        for n in 0..1000u32 {
+            let name = if n == 0 { HOLES_FILE.to_owned() } else { format!("{HOLES_FILE}.{n}") };
+            let out = self.target.create_file(&[name.as_bytes()]).map_err(failed)?;
+            out.write_at(text.as_bytes(), 0).map_err(failed)?;
+            let now = self.store.io().world.now_ns();
+            let nanos = now.rem_euclid(1_000_000_000) as u32; // below 10^9
+            let mtime = (now.div_euclid(1_000_000_000), nanos);
+            let metadata = SetMetadata { mode: 0o644, mtime, owner: None, attributes: &[] };
+            match self.target.finish(out, &metadata, false) {
+                Ok(_) => {
+                    self.count(|r| r.holes = Some(name));
+                    return Ok(());
+                }
+                Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => {}
+                Err(e) => return Err(failed(e)),
+            }
+        }
+        Err(failed(std::io::ErrorKind::AlreadyExists.into()))
     }
 
     // ---- a window -------------------------------------------------------------------------------
@@ -623,7 +707,7 @@ impl Restore<'_> {
 
     fn lose_wants(&self, wants: Vec<Want>, reason: &str) {
         for want in wants {
-            self.lose_part(&want.file, u64::from(want.bytes), reason.to_owned());
+            self.lose_part(&want.file, want.at, u64::from(want.bytes), reason.to_owned());
             self.done(&want.file);
         }
     }
@@ -648,11 +732,12 @@ impl Restore<'_> {
                 Ok(bytes) => match bytes.get(skip..skip + piece.bytes as usize) {
                     Some(bytes) => self.write(&piece.file, bytes, piece.at),
                     None => {
-                        self.lose_part(&piece.file, piece.bytes, "a segment is shorter than its recipe says".into())
+                        let why = "a segment is shorter than its recipe says";
+                        self.lose_part(&piece.file, piece.at, piece.bytes, why.into())
                     }
                 },
                 Err(e @ Error::Index { .. }) => return Err(e),
-                Err(e) => self.lose_part(&piece.file, piece.bytes, e.to_string()),
+                Err(e) => self.lose_part(&piece.file, piece.at, piece.bytes, e.to_string()),
             }
             self.done(&piece.file);
         }
@@ -692,6 +777,7 @@ impl Restore<'_> {
                             Some(part) => self.write(&want.file, part, want.at),
                             None => self.lose_part(
                                 &want.file,
+                                want.at,
                                 u64::from(want.bytes),
                                 "a chunk of it is shorter than its recipe says".into(),
                             ),

@@ -133,3 +133,21 @@ fn a_seed_repeats_exactly() {
         assert_eq!(a.1, b.1, "seed {seed} did the same things in another order");
     }
 }
+
+/// Seeds that failed once, by what they found. (Steps that were added since may make other lives of them.)
+macro_rules! found {
+    ($($name:ident: $seed:expr;)*) => {$(
+        #[test]
+        fn $name() {
+            live($seed);
+        }
+    )*};
+}
+
+found! {
+    a_rotten_copy_of_the_log_behind_a_good_one_is_mended: 893;
+    a_copy_in_a_pack_without_an_end_counts: 1056;
+    one_of_three_copies_is_enough: 963;
+    a_disk_away_takes_only_what_lies_on_it_alone: 921;
+    a_longer_history_on_one_disk_is_a_fork: 2165;
+}

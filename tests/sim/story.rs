@@ -384,6 +384,7 @@ impl Story {
             includes: vec![],
             overwrite: false,
             owner: false,
+            partial: false,
         };
         let outcome = restore::run(&opened.store, &options, &control);
         drop(opened);

@@ -104,6 +104,8 @@ pub enum Action {
     /// Writes, syncs, renames, removals: it says that all is well and does nothing, as a disk whose
     /// cache lies.
     Lose,
+    /// The thread that asks for it panics, as a mistake of ours would make it.
+    Panic,
     /// Writes: the bytes land so many bytes behind their place, and it says that all is well.
     Misplace(u64),
 }
@@ -112,7 +114,7 @@ impl Action {
     /// Whether it means something for a class.
     fn suits(self, op: Op) -> bool {
         match self {
-            Action::Fail(_) | Action::PowerCut | Action::PowerCutAfter => true,
+            Action::Fail(_) | Action::PowerCut | Action::PowerCutAfter | Action::Panic => true,
             Action::ShortRead | Action::FlipBit(_) => op == Op::Read,
             Action::Misplace(_) => op == Op::Write,
             Action::Lose => matches!(op, Op::Write | Op::Sync | Op::SyncDir | Op::Rename | Op::Remove),
@@ -222,6 +224,7 @@ impl Faults {
                 self.cut.store(true, Ordering::SeqCst);
                 Err(no_power())
             }
+            Some(Action::Panic) => panic!("a panic by plan"),
             other => Ok(other),
         }
     }

@@ -68,6 +68,12 @@ pub fn power_cut(chance: &mut Chance) -> FaultPlan {
     FaultPlan::new().with(op, When::Nth(chance.some(6)), action)
 }
 
+/// Some thread panics.
+pub fn panics(chance: &mut Chance) -> FaultPlan {
+    let ops = [Op::Sync, Op::Write, Op::Read, Op::Rename, Op::SyncDir, Op::Create, Op::List];
+    FaultPlan::new().with(*chance.pick(&ops), When::Nth(chance.some(6)), Action::Panic)
+}
+
 /// One place lies: it loses or misplaces what it says that it wrote, or says that it is durable when it is not.
 pub fn lies(chance: &mut Chance, place: &str) -> FaultPlan {
     let (op, action) = match chance.below(5) {

@@ -35,8 +35,14 @@ const ROCKS_EVERY: u64 = 50;
 
 /// Lives through a seed. Returns what was done, and a number that depends on every operation on the disks.
 fn live(seed: u64) -> (Tally, u64) {
+    let mut chance = Chance::new(!seed);
+    let pauses = *chance.pick(&[0, 4, 16, 64]);
+    live_through(seed, Schedule { seed, parallelism: 1 + chance.below(3) as usize, pauses }, None)
+}
+
+/// Lives through the steps that are given, or through steps that are drawn.
+fn live_through(seed: u64, schedule: Schedule, given: Option<&[steps::Step]>) -> (Tally, u64) {
     let mut chance = Chance::new(seed);
-    let schedule = Schedule { seed, parallelism: 1 + chance.below(3) as usize, pauses: *chance.pick(&[0, 4, 16, 64]) };
     simulate(schedule, || {
         let rocks = cfg!(feature = "rocksdb") && seed.is_multiple_of(ROCKS_EVERY);
         let disks = *chance.pick(&[0, 1, 2, 2, 3, 3, 4]);
@@ -60,9 +66,14 @@ fn live(seed: u64) -> (Tally, u64) {
         };
         let outcome = catch_unwind(AssertUnwindSafe(|| {
             story.step(steps::Step::Backup);
-            for _ in 0..3 + story.chance.below(5) {
-                let step = steps::draw(&mut story);
-                story.step(step);
+            match given {
+                Some(steps) => steps.iter().for_each(|step| story.step(*step)),
+                None => {
+                    for _ in 0..3 + story.chance.below(5) {
+                        let step = steps::draw(&mut story);
+                        story.step(step);
+                    }
+                }
             }
             story.look_at_all();
             // The last word has a backup: nothing that was left blocks it, and all is whole behind it.
@@ -131,6 +142,21 @@ fn a_seed_repeats_exactly() {
         let (a, b) = (live(seed), live(seed));
         assert_eq!(a.0.0, b.0.0, "seed {seed} did other things");
         assert_eq!(a.1, b.1, "seed {seed} did the same things in another order");
+    }
+}
+
+/// Queues and their ends, in many orders: a writer that ends well, is stopped, fails or panics ends its threads, whoever is
+/// next; threads that wait for each other would be found. Nothing is acknowledged that is not there.
+#[test]
+fn a_writer_ends_in_any_order_of_its_threads() {
+    use steps::Step::*;
+    for seed in 1_000_000..1_000_150 {
+        let schedule = Schedule { seed, parallelism: 2 + seed as usize % 3, pauses: 2 };
+        live_through(
+            seed,
+            schedule,
+            Some(&[BackupPanics, BackupCancelled, BackupUnderFaults, BackupInCompany, BackupPanics]),
+        );
     }
 }
 

@@ -22,6 +22,8 @@ pub enum Step {
     BackupUnderFaults,
     BackupCut,
     BackupCancelled,
+    /// A thread of it panics.
+    BackupPanics,
     /// A disk or `STORE` says that it wrote what it did not.
     BackupOnALiar,
     /// A reader and a second writer beside a writer.
@@ -69,6 +71,8 @@ const STEPS: &[Step] = &[
     BackupCut,
     BackupCancelled,
     BackupCancelled,
+    BackupPanics,
+    BackupPanics,
     BackupOnALiar,
     BackupInCompany,
     BackupInCompany,
@@ -152,6 +156,16 @@ impl Story {
                 }
                 self.look();
             }
+            BackupPanics => {
+                self.library.edit(&mut self.chance);
+                let plan = faults::panics(&mut self.chance);
+                self.tell(format!("  {plan:?}"));
+                self.backup_panics(plan);
+                self.look();
+                if self.chance.one_in(2) {
+                    self.backup();
+                }
+            }
             BackupOnALiar => self.backup_on_a_liar(),
             BackupInCompany => self.backup_in_company(),
             PowerCut => {
@@ -200,6 +214,35 @@ impl Story {
             Remember => self.keep_image(),
             LoseHome | HarmSmallFile => {}
         }
+    }
+
+    /// A mistake of ours, in whichever thread: the run ends, with an error or with the panic, and what it did not acknowledge
+    /// is no loss.
+    fn backup_panics(&mut self, plan: FaultPlan) {
+        let files = self.library.files.clone();
+        let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| self.backup_that_panics(plan)));
+        self.tally.add("panics", u64::from(!matches!(outcome, Ok(Ok(())))));
+        match outcome {
+            Ok(Ok(())) => {}
+            Ok(Err(_)) | Err(_) => self.attempted.push(files),
+        }
+    }
+
+    fn backup_that_panics(&mut self, plan: FaultPlan) -> Result<(), Error> {
+        let run = self.shelf.run(plan);
+        let opened = self.shelf.open(&run.io, Mode::Write { verb: "backup" })?;
+        let source = onefold::ops::backup::Source::Paths(vec![self.library.root().to_owned()]);
+        let report =
+            onefold::ops::backup::run(&opened.store, crate::support::options(source, false), &Control::default())?;
+        // The plan was not met: a backup like any other.
+        let files = self.library.files.clone();
+        let id = report.snapshot.expect("no dry run");
+        if self.acked.iter().all(|a| a.id != id) {
+            self.acked.push(super::oracle::Acked { id, files });
+        }
+        drop(opened);
+        self.shelf.ran(&run);
+        Ok(())
     }
 
     /// What check names is what cannot be had.

@@ -109,7 +109,7 @@ power() {
         mnt "$LOOP" "$WORK/$PART/$x"
     done
     local m=$WORK/$PART
-    fresh "$m/store/s" "$m/d0/d" "$m/d1/d" || return
+    fresh "$m/store/s" "$m/d0/one" "$m/d1/two" || return
     local cuts=0 cut_while=0 end=$((SECONDS + SECONDS_EACH))
     while [ $SECONDS -lt $end ] && [ $FAILED -eq 0 ]; do
         edit
@@ -125,7 +125,7 @@ power() {
             umount "$m/$x" || { sleep 1; umount "$m/$x"; }
             mount "${dev[$x]}" "$m/$x" || { bad "$PART: the filesystem does not come back"; return; }
         done
-        if [ $((cuts % 7)) -eq 0 ]; then rm -rf "$m/store/s"; of recover --disk "$m/d0/d" --disk "$m/d1/d" > /dev/null 2> "$WORK/err" || bad "$PART: recover: $(cat "$WORK/err")"; fi
+        if [ $((cuts % 7)) -eq 0 ]; then rm -rf "$m/store/s"; of recover --disk "$m/d0/one" --disk "$m/d1/two" > /dev/null 2> "$WORK/err" || bad "$PART: recover: $(cat "$WORK/err")"; fi
         [ ${#ACKED[@]} -gt 0 ] && prove "$(some)"
         if [ "$(df --output=pcent "$m/d0" | tail -1 | tr -dc 0-9)" -gt 70 ]; then break; fi
     done
@@ -160,7 +160,7 @@ eio() {
     mkfs.ext4 -q "$dev" || { bad "$PART: mkfs"; return; }
     mnt "$dev" "$m/d1"
     mkdir -p "$m/d0"
-    fresh "$m/store" "$m/d0/d" "$m/d1/d" || return
+    fresh "$m/store" "$m/d0/one" "$m/d1/two" || return
     edit
     begin_backup
     end_backup || bad "$PART: the first backup: $(cat "$WORK/err")"
@@ -200,12 +200,12 @@ kills() {
     PART=kill
     local m=$WORK/$PART
     mkdir -p "$m/d0" "$m/d1"
-    fresh "$m/store" "$m/d0/d" "$m/d1/d" || return
+    fresh "$m/store" "$m/d0/one" "$m/d1/two" || return
     local kills=0 hit=0 end=$((SECONDS + SECONDS_EACH))
     while [ $SECONDS -lt $end ] && [ $FAILED -eq 0 ]; do
         edit
         case $(rnd 5) in
-            0) of recover --disk "$m/d0/d" --disk "$m/d1/d" > /dev/null 2>&1 & JOB=$!; nap 0.15; kill -9 $JOB 2> /dev/null && hit=$((hit + 1)); wait $JOB 2> /dev/null ;;
+            0) of recover --disk "$m/d0/one" --disk "$m/d1/two" > /dev/null 2>&1 & JOB=$!; nap 0.15; kill -9 $JOB 2> /dev/null && hit=$((hit + 1)); wait $JOB 2> /dev/null ;;
             1) of check --read-data > /dev/null 2>&1 & JOB=$!; nap 0.3; kill -9 $JOB 2> /dev/null && hit=$((hit + 1)); wait $JOB 2> /dev/null ;;
             *) begin_backup; nap 0.4; kill -9 $JOB 2> /dev/null && hit=$((hit + 1)); end_backup ;;
         esac
@@ -251,7 +251,7 @@ tight() {
     begin_backup
     end_backup
     chmod 700 "$m/p/d1"
-    chmod -R a+rX "$WORK" && chmod 0700 "$m/p/d1"
+    chmod a+rx "$WORK" "$m" "$m/p"
     setpriv --reuid 65534 --clear-groups "$BIN" --store "$STORE" check > "$WORK/out" 2> "$WORK/err"
     status=$?
     [ $status -ge 1 ] && [ $status -le 4 ] || bad "$PART: a folder that may not be read: check ends with $status"
@@ -269,7 +269,7 @@ tight() {
     local name=${LOOP#/dev/}
     head -c 60000000 /dev/urandom > "$LIB/long"
     begin_backup
-    nap 0.4
+    sleep 0.15
     echo 1 > "/sys/fs/ext4/$name/trigger_fs_error" 2> /dev/null || mount -o remount,ro "$m/ro"
     end_backup
     status=$?

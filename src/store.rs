@@ -30,6 +30,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError};
 
 mod index;
+mod spares;
 
 pub use index::{INDEX_DIR, IndexKind, PackRows};
 
@@ -94,6 +95,8 @@ pub struct Store {
     nodes: Mutex<NodeCache>,
     /// Plain bytes of bases of deltas.
     bases: Mutex<NodeCache>,
+    /// Second copies, once they were asked for.
+    spares: Mutex<Option<Arc<spares::Spares>>>,
     /// Held as long as the store is open for writing.
     _locks: Vec<Box<dyn Lock>>,
 }
@@ -330,6 +333,7 @@ impl Store {
             memory_bytes: options.memory_bytes.max(MEMORY_MIN),
             nodes: Mutex::default(),
             bases: Mutex::default(),
+            spares: Mutex::default(),
             _locks: locks,
         };
         store.open_index(&options.index, &mut notices)?;
@@ -460,11 +464,34 @@ impl Store {
     }
 
     /// Where chunks lie, in the order asked. Only places in live packs on disks that are here and outside
-    /// known damage count; whether the bytes there are the chunk's is proven when they are read.
+    /// known damage count; whether the bytes there are the chunk's is proven when they are read. A reader is given another
+    /// copy where the index's place is of no use.
     ///
     /// # Errors
     /// [`Error::Index`].
     pub fn locate(&self, ids: &[ChunkId]) -> Result<Vec<Option<Located>>> {
+        let places = self.indexed(ids)?;
+        let mut located: Vec<Option<Located>> =
+            self.with_state(|state| places.iter().map(|p| p.and_then(|p| self.usable(state, p))).collect());
+        for ((id, place), found) in ids.iter().zip(&places).zip(&mut located) {
+            if let (Some(place), None) = (place, &found) {
+                *found = self.elsewhere(id, Some(*place))?.into_iter().next();
+            }
+        }
+        Ok(located)
+    }
+
+    /// As [`Store::locate`], by the index's places alone: for those who judge the index.
+    ///
+    /// # Errors
+    /// [`Error::Index`].
+    pub fn locate_indexed(&self, ids: &[ChunkId]) -> Result<Vec<Option<Located>>> {
+        let places = self.indexed(ids)?;
+        Ok(self.with_state(|state| places.iter().map(|p| p.and_then(|p| self.usable(state, p))).collect()))
+    }
+
+    /// What the index, and what is kept beside it, say.
+    fn indexed(&self, ids: &[ChunkId]) -> Result<Vec<Option<Place>>> {
         let mut places = self.overlay.get_many(ids)?;
         let rest: Vec<usize> = (0..ids.len()).filter(|&i| places[i].is_none()).collect(); // one place an id
         if !rest.is_empty() {
@@ -473,24 +500,28 @@ impl Store {
                 places[i] = place;
             }
         }
-        Ok(self.with_state(|state| {
-            let live = |place: Place| {
-                let sealed = state.pack(place.pack)?.sealed;
-                if place.stored as usize > limits::RECORD_BYTES {
-                    return None; // the index lies
-                }
-                let whole = !state.is_damaged(&sealed.pack, u64::from(place.offset), u64::from(place.stored));
-                (self.pool.holds(&sealed) && whole).then_some(Located { sealed, place })
-            };
-            places.into_iter().map(|p| p.and_then(live)).collect()
-        }))
+        Ok(places)
     }
 
-    /// Reads and proves one chunk at its place.
+    /// A place, if it can be read by what is known.
+    fn usable(&self, state: &LogState, place: Place) -> Option<Located> {
+        let sealed = state.pack(place.pack)?.sealed;
+        if place.stored as usize > limits::RECORD_BYTES {
+            return None; // the index lies
+        }
+        let whole = !state.is_damaged(&sealed.pack, u64::from(place.offset), u64::from(place.stored));
+        (self.pool.holds(&sealed) && whole).then_some(Located { sealed, place })
+    }
+
+    /// Reads and proves one chunk at its place; a reader whose place fails it takes another copy, if there is one.
     ///
     /// # Errors
     /// [`Error::ChunkDamaged`], [`Error::Io`], [`Error::DiskMissing`].
     pub fn read_at(&self, kind: ChunkKind, id: &ChunkId, at: &Located, unsqueezer: &mut Unsqueezer) -> Result<Vec<u8>> {
+        self.read_there(kind, id, at, unsqueezer).or_else(|e| self.read_elsewhere(kind, id, at, unsqueezer, e))
+    }
+
+    fn read_there(&self, kind: ChunkKind, id: &ChunkId, at: &Located, unsqueezer: &mut Unsqueezer) -> Result<Vec<u8>> {
         let file = self.pool.open(&at.sealed)?;
         let mut record = vec![0; self.record_bytes(at)?];
         let offset = u64::from(at.place.offset);
@@ -511,7 +542,10 @@ impl Store {
         }
         let missing = || Error::ChunkMissing { chunk: id.to_string() };
         let at = self.locate(std::slice::from_ref(id))?.pop().flatten().ok_or_else(missing)?;
-        self.base_at(id, &at)
+        self.base_at(id, &at).or_else(|e| {
+            let others = self.elsewhere(id, Some(at.place))?;
+            others.iter().find_map(|other| self.base_at(id, other).ok()).ok_or(e)
+        })
     }
 
     /// As [`Store::base`], for a base whose place is known.

@@ -756,7 +756,7 @@ impl Restore<'_> {
                     let offset = u64::from(at.place.offset);
                     let start = (offset - run.from) as usize; // the run begins at its first record
                     let record = buffer.get(start..start + at.place.stored as usize).unwrap_or_default();
-                    read::open_record(
+                    let opened = read::open_record(
                         self.store.keys(),
                         unsqueezer,
                         at.sealed.pack,
@@ -764,7 +764,9 @@ impl Restore<'_> {
                         record,
                         (ChunkKind::Data, &id),
                         &mut |base| self.store.base(base),
-                    )
+                    );
+                    // once more by itself: there may be another copy
+                    opened.or_else(|_| self.store.read_at(ChunkKind::Data, &id, &at, unsqueezer))
                 }
                 // one bad sector must not take the run's other records with it
                 Err(_) => self.store.read_at(ChunkKind::Data, &id, &at, unsqueezer),

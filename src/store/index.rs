@@ -186,7 +186,7 @@ impl PackRows {
 }
 
 /// The chunks of a pack, as its footer has them; of a pack whose end is damaged, as its records have them.
-fn rows_of(io: &Io, pool: &Pool, pack: &SealedPack, notices: &mut Vec<String>) -> Result<PackRows> {
+pub(super) fn rows_of(io: &Io, pool: &Pool, pack: &SealedPack, notices: &mut Vec<String>) -> Result<PackRows> {
     let path = pool.place(pack);
     let file = io.fs.open(&path).map_err(Error::io("open the pack", &path))?;
     match read::ends(&*file, &path, pack.pack) {
@@ -209,9 +209,23 @@ fn rows_of(io: &Io, pool: &Pool, pack: &SealedPack, notices: &mut Vec<String>) -
     }
 }
 
-fn unindexed(io: &Io, home: &Path) -> Vec<u32> {
-    let text = io.read_small(&home.join(UNINDEXED_FILE), 64 << 20).unwrap_or_default();
-    String::from_utf8_lossy(&text).lines().filter_map(|l| l.parse().ok()).collect()
+/// The packs that wait to be indexed. A list that is there and cannot be read must not pass for an empty one: what it
+/// names would stay out of the index, which would say that it has all.
+fn unindexed(io: &Io, home: &Path) -> Result<Vec<u32>> {
+    let path = home.join(UNINDEXED_FILE);
+    let text = match io.read_small(&path, 64 << 20) {
+        Ok(text) => text,
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(e) => return Err(Error::io("read the list of packs that wait for the index", path)(e)),
+    };
+    let serials = String::from_utf8_lossy(&text).lines().map(str::parse).collect::<std::result::Result<_, _>>();
+    let why = || "a line of it is no number; `onefold recover` makes the index anew".to_owned();
+    serials.map_err(|_| Error::Damaged {
+        what: "the list of packs that wait for the index",
+        path,
+        offset: 0,
+        why: why(),
+    })
 }
 
 fn write_unindexed(io: &Io, home: &Path, serials: &[u32]) -> Result<()> {
@@ -249,6 +263,13 @@ impl Store {
     pub(super) fn open_index(&mut self, kind: &IndexKind, notices: &mut Vec<String>) -> Result<()> {
         if self.mode != Mode::Read {
             let read = LogRead::read(&self.io, &self.path, &self.pool)?;
+            let head = Reflected { number: read.state.number, hash: read.state.hash };
+            if head != self.reflected() {
+                // Nobody else writes: it could not be read as it was a moment ago. An index that was brought to an earlier
+                // entry now would stand for the next one without what lies between.
+                let damaged = Error::LogDamaged { number: self.reflected().number, places: vec![self.path.clone()] };
+                return Err(read.blocked.unwrap_or(damaged));
+            }
             let opened = self.wanted(kind).open(true)?;
             self.index = self.brought_forward(kind, opened, &read, notices)?;
             return Ok(());
@@ -258,7 +279,7 @@ impl Store {
         let (base, lacking) = match opened {
             Ok(Tried::Ready(index)) => {
                 let stands_for = index.reflected()?.unwrap_or(Reflected { number: 0, hash: here.hash });
-                let packs_wait = unindexed(&self.io, &self.path).iter().any(|s| self.is_held(*s));
+                let packs_wait = unindexed(&self.io, &self.path)?.iter().any(|s| self.is_held(*s));
                 if stands_for == here && !packs_wait {
                     self.index = index;
                     return Ok(());
@@ -299,6 +320,9 @@ impl Store {
         let Ok(held) = lock(&self.io, &self.path, "bringing the index up to date") else { return Ok(false) };
         // A writer may have ended since: read the log again, under the lock.
         let read = LogRead::read(&self.io, &self.path, &self.pool)?;
+        if read.state.number < self.reflected().number {
+            return Ok(false); // it can be read worse than a moment ago
+        }
         let opened = self.wanted(kind).open(true)?;
         self.log = threads::Mutex::new(Log::Reader(Box::new(read.state.clone())));
         let index = self.brought_forward(kind, opened, &read, notices)?;
@@ -363,7 +387,7 @@ impl Store {
                 match since {
                     Some(mut sealed) => {
                         let behind = head.number - stands_for.map_or(0, |r| r.number);
-                        let waiting = unindexed(&self.io, &self.path);
+                        let waiting = unindexed(&self.io, &self.path)?;
                         sealed.extend(waiting.iter().filter_map(|s| read.state.pack(*s)).map(|p| p.sealed));
                         if behind > 0 || waiting.iter().any(|s| self.is_held(*s)) {
                             self.feed_forward(&*index, &sealed, head, notices)?;

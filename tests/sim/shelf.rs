@@ -181,7 +181,9 @@ impl Shelf {
         for (path, bytes) in &kept.files {
             self.fs.write(folder.join(path.strip_prefix(&kept.folder).unwrap()), bytes).unwrap();
         }
-        self.fs.create_dir_all(&folder.join("packs")).unwrap();
+        if folder != self.home {
+            self.fs.create_dir_all(&folder.join("packs")).unwrap();
+        }
     }
 
     /// Sealed packs on the disks.

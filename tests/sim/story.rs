@@ -150,11 +150,10 @@ impl Story {
     /// Opens, and reads a file here and there.
     pub fn look(&mut self) {
         let run = self.shelf.run(FaultPlan::new());
-        let store = self
-            .shelf
-            .open(&run.io, Mode::Read)
-            .unwrap_or_else(|e| panic!("it cannot be opened: {}", line_of(&e)))
-            .store;
+        let opened =
+            self.shelf.open(&run.io, Mode::Read).unwrap_or_else(|e| panic!("it cannot be opened: {}", line_of(&e)));
+        self.told.extend(opened.notices.iter().map(|n| format!("    look: {n}")));
+        let store = opened.store;
         let listed = self.listed(&store);
         if !self.acked.is_empty() {
             let nth = self.chance.below(self.acked.len() as u64) as usize;
@@ -172,7 +171,17 @@ impl Story {
                 match self.cat(&store, info, name, range) {
                     Ok(got) => assert!(got == wanted, "{name} of {} came back wrong", info.id.short()),
                     Err(e) if self.index_lies || self.lost.contains(&(acked.id, name.clone())) => allowed(&e),
-                    Err(e) => panic!("{name} of {} is lost: {}", info.id.short(), line_of(&e)),
+                    Err(e) => {
+                        let (name, id, why) = (name.clone(), info.id, line_of(&e));
+                        let nth = self.acked.iter().position(|a| a.id == id);
+                        drop(store);
+                        self.recover();
+                        let run = self.shelf.run(FaultPlan::new());
+                        let store = self.shelf.open(&run.io, Mode::Read).unwrap().store;
+                        let info = self.listed(&store).into_iter().find(|i| i.id == id).unwrap();
+                        let then = self.cat(&store, &info, &name, None).is_ok();
+                        panic!("{name} of {} (snapshot {nth:?}) is lost: {why}; after recover: {then}", id.short());
+                    }
                 }
             }
         }
@@ -256,9 +265,12 @@ impl Story {
     fn backup_in(&mut self, io: &onefold::io::Io, cancel_after: Option<u64>) -> Result<(), Error> {
         let files = self.library.files.clone();
         let force = self.chance.one_in(8);
+        let noticed = Arc::new(Mutex::new(Vec::new()));
         let outcome = self.shelf.open(io, Mode::Write { verb: "backup" }).and_then(|opened| {
+            noticed.lock().unwrap().extend(opened.notices.iter().map(|n| format!("    open: {n}")));
             let source = Source::Paths(vec![self.library.root().to_owned()]);
-            let control = Control::default();
+            let sink = Arc::clone(&noticed);
+            let control = Control::with_sink(move |n| sink.lock().unwrap().push(format!("    {n:?}")));
             onefold::io::threads::scope(|scope| {
                 if let Some(n) = cancel_after {
                     let control = &control;
@@ -270,6 +282,7 @@ impl Story {
                 backup::run(&opened.store, options(source, force), &control)
             })
         });
+        self.told.append(&mut noticed.lock().unwrap());
         match outcome {
             Ok(report) => {
                 assert!(report.complete, "sources were unreadable: {report:?}");

@@ -82,6 +82,8 @@ struct Findings {
     index_error: Option<String>,
     /// A delta's base was not found.
     baseless: bool,
+    /// Deltas in packs without a table, and what they are coded against.
+    salvaged: Vec<(Place, Vec<ChunkId>)>,
 }
 
 struct Reading {
@@ -200,9 +202,11 @@ pub(super) fn read<'s>(
         faulty: vec![],
     };
     let baseless = findings.baseless;
+    let mut findings = findings;
+    let salvaged = std::mem::take(&mut findings.salvaged);
     conclude::conclude(store, findings, read_data, &mut read, problems);
     if baseless || !read.truth.harm.is_empty() {
-        orphans::find(&mut read.truth, control)?;
+        orphans::find(&mut read.truth, &salvaged, control)?;
     }
     Ok(read)
 }
@@ -423,7 +427,7 @@ impl Check<'_> {
         let bases: Vec<ChunkId> = rows.iter().flat_map(|r| r.header.bases.iter().copied()).collect();
         for part in bases.chunks(4096) {
             // An index that fails is reported by its comparison.
-            if !self.store.locate(part).is_ok_and(|found| found.iter().all(Option::is_some)) {
+            if !self.store.locate_indexed(part).is_ok_and(|found| found.iter().all(Option::is_some)) {
                 unpoisoned(&self.findings).baseless = true;
             }
         }
@@ -457,13 +461,23 @@ impl Check<'_> {
                     let Found::Record(record, at) = found else { return Ok(()) };
                     let bytes = record.record_bytes();
                     self.count(bytes);
-                    if ingest::adopt::proven(self.store.keys(), &mut unsqueezer, &record, &mut |id| self.store.base(id))
+                    let mut baseless = false;
+                    let bases = &mut |id: &ChunkId| self.store.base(id).inspect_err(|_| baseless = true);
+                    let proven = ingest::adopt::proven(self.store.keys(), &mut unsqueezer, &record, bases);
+                    // The record's own checks fit. What its base has is found where that lies.
+                    if (proven || baseless)
                         && let Ok(offset) = u32::try_from(at)
                     {
                         only.insert(offset);
                         let stored = bytes as u32; // a record is at most RECORD_BYTES long
                         let (pack, plain) = (sealed.serial, record.plain_bytes);
-                        rows.push((record.id, Place { pack, offset, stored, plain }));
+                        let place = Place { pack, offset, stored, plain };
+                        rows.push((record.id, place));
+                        if !record.bases.is_empty() {
+                            let mut findings = unpoisoned(&self.findings);
+                            findings.baseless |= baseless;
+                            findings.salvaged.push((place, record.bases.clone()));
+                        }
                         match sound.last_mut() {
                             Some((_, end)) if *end == at => *end += bytes,
                             _ => sound.push((at, at + bytes)),

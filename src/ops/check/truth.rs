@@ -90,7 +90,7 @@ impl<'s> Truth<'s> {
     /// [`Error::Index`].
     pub fn find(&self, ids: &[ChunkId]) -> Result<Vec<std::result::Result<Located, Lack>>> {
         let mut out = Vec::with_capacity(ids.len());
-        for (id, located) in ids.iter().zip(self.store.locate(ids)?) {
+        for (id, located) in ids.iter().zip(self.store.locate_indexed(ids)?) {
             let first = match located {
                 Some(at) if !self.is_harmed(&at.place) => Ok(at),
                 Some(at) => Err(Lack::Damaged(at.place)),

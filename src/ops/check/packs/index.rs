@@ -32,7 +32,7 @@ impl Check<'_> {
     fn compare_batch(&self, sealed: &SealedPack, rows: &[(ChunkId, Place)]) -> Result<()> {
         let ids: Vec<ChunkId> = rows.iter().map(|(id, _)| *id).collect();
         let (mut here, mut lacking, mut others) = (0, 0, Vec::new());
-        for (&(id, own), at) in rows.iter().zip(self.store.locate(&ids)?) {
+        for (&(id, own), at) in rows.iter().zip(self.store.locate_indexed(&ids)?) {
             match at {
                 Some(at) if at.place == own => here += 1,
                 Some(at) => {

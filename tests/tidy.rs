@@ -28,6 +28,7 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("tokio", &["remote", "ops", "serve", "mount", "cli"]),
     ("uzers", &["io"]),
     ("rustix", &["io"]),
+    ("crossbeam_channel", &["io"]),
 ];
 
 fn root() -> PathBuf {

@@ -40,6 +40,18 @@ pub enum Error {
     #[error("there is no snapshot {name:?}")]
     NoSnapshot { name: String },
 
+    /// A snapshot was named that is not among the forgotten ones that can be brought back.
+    #[error("there is no forgotten snapshot {name:?} that can be brought back")]
+    NoForgotten { name: String },
+
+    /// The clock ran ahead of the log by so much that nothing is given up on its word.
+    #[error("the clock stands {days} days after the log's last entry")]
+    ClockJumped { days: u64 },
+
+    /// What a snapshot needs cannot be read, so what may be given up is not known.
+    #[error("nothing is dropped, since a part of snapshot {snapshot} cannot be read")]
+    UnreadableTree { snapshot: String, source: Box<Error> },
+
     /// A snapshot's name or id prefix fits more than one.
     #[error("{name:?} fits {} snapshots: {}", matches.len(), matches.join(", "))]
     AmbiguousSnapshot { name: String, matches: Vec<String> },
@@ -142,6 +154,9 @@ impl Error {
             Error::NotEmpty { .. } => "give an empty folder, or one that does not exist yet".into(),
             Error::TargetNotEmpty { .. } => "give an empty or new folder, or add --overwrite to replace what is there".into(),
             Error::NoSnapshot { .. } => "`onefold snapshots` lists them; an id prefix, a name or `latest` will do".into(),
+            Error::NoForgotten { .. } => "`onefold snapshots --forgotten` lists them; what gc has given up is gone".into(),
+            Error::ClockJumped { .. } => "see that the clock is right; then add --trust-clock, or write anything to the store (a backup, a tag)".into(),
+            Error::UnreadableTree { .. } => "`onefold check` names what is lost; attach missing disks, back the sources up again, or forget that snapshot".into(),
             Error::AmbiguousSnapshot { .. } => "give more digits of the id".into(),
             Error::Locked { .. } => "wait for it to end, or stop it; the lock dies with its process".into(),
             Error::DiskMissing { .. } => "attach the disk and mount it; if it is mounted elsewhere, name it with `onefold recover --disk PATH`".into(),

@@ -17,7 +17,7 @@
 //! | [`pack`] | append, seal, read and prove, salvage | |
 //! | [`index`] | chunk id to place: a cache; external sort | rocksdb |
 //! | [`catalog`] | recipes, trees, snapshots, what the log means | |
-//! | [`pool`] | disks: join, place; the copies of the log | |
+//! | [`pool`] | disks: join, place; parity; the copies of the log | reed-solomon-simd |
 //! | [`store`] | open, lock, bring the index up to date; hands out the parts | |
 //! | [`ops`] | the verbs: plan, run, report | globset, crossbeam-channel |
 //! | [`cli`] | one file a command; text and JSON; progress; exit status | clap, indicatif, serde_json, jiff, tokio |
@@ -49,15 +49,21 @@
 //! | `DISK/superblock`, `keys/`, `FORMAT.txt` | [`pool::disk`] |
 //! | `DISK/log/`, `STORE/log/` | [`pool::log`] |
 //! | `DISK/packs/xx/` | [`pack`] |
+//! | `DISK/parity/xx/` | [`pool::parity`] |
+//! | `DISK/bad/` | [`ops::repair`] |
 //! | `STORE/index/` | [`index::rocks`] |
 //! | `STORE/lock`, `STORE/unindexed` | [`store`] |
 //!
 //! # Flows
 //!
 //! - **backup** ([`ops::backup`]): walk → unchanged? reuse → read once → splitter → mapped segments proven → cut →
-//!   name → claim → bases, codec → lane → seal → log → index ([`ops::ingest`] from claim on).
+//!   name → claim → bases, codec → lane → seal → parity → log → index ([`ops::ingest`] from claim on).
 //! - **restore** ([`ops::restore`]): tree → recipes → a window of pieces → located at once → sorted by disk, pack
 //!   and offset → read, prove, decode → mapped segments put together and proven → written in place → named.
+//! - **a pack that is away or damaged** ([`store`], [`pool::parity`]): its group's other members → units proven →
+//!   rebuilt → proven by the pack's own root → the reader; written back by [`ops::repair`].
+//! - **gc** ([`ops::gc`]): what changed since the counts, or all trees → links → chunks that nothing leads to → packs → what
+//!   stays moved, logged, indexed → packs dropped (`docs/design/0004-reclaim.md`).
 //! - **open** ([`store`]): disks by their markers → constants → the longest valid log → the index brought
 //!   forward, or rebuilt from footers.
 

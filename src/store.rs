@@ -6,6 +6,11 @@
 //! superblock and the keys, all of them together the log. The index is a cache: one that is missing,
 //! stale, of another history or unusable is brought up to date from log and packs. A reader does that
 //! only if it can have the writer's lock for a moment; else it keeps what the index lacks in memory.
+//!
+//! # Beside a gc
+//!
+//! A reader holds no lock, so a gc may drop a pack that it was about to read. It then reads the log again
+//! ([`Store::follow`]) and looks up once more.
 
 use crate::catalog::recipe::MappedSegment;
 use crate::catalog::state::LogState;
@@ -30,9 +35,12 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError};
 
 mod index;
+mod rebuilt;
+mod redundancy;
 mod spares;
 
 pub use index::{INDEX_DIR, IndexKind, PackRows};
+pub use redundancy::{IsThere, Redundancy, tolerance};
 
 /// The lock file of a store.
 pub const LOCK_FILE: &str = "lock";
@@ -97,6 +105,9 @@ pub struct Store {
     bases: Mutex<NodeCache>,
     /// Second copies, once they were asked for.
     spares: Mutex<Option<Arc<spares::Spares>>>,
+    /// One thread at a time follows the log.
+    following: Mutex<()>,
+    rebuilding: rebuilt::Rebuilding,
     /// Held as long as the store is open for writing.
     _locks: Vec<Box<dyn Lock>>,
 }
@@ -265,8 +276,24 @@ impl Store {
             locks.push(lock(io, path, verb)?);
         }
         let store_id = Self::identity(io, path, &known)?;
-        let (pool, noticed) = Pool::join(io, store_id, &known)?;
-        notices.extend(noticed);
+        let mut counted = known.clone();
+        let (mut pool, held, read) = loop {
+            let (pool, noticed) = Pool::join(io, store_id, &counted)?;
+            if pool.disks().next().is_none() {
+                return Err(Error::NoDisks { known: known.len() });
+            }
+            // Before the log is read: another STORE of these disks may be writing it.
+            let held = if options.mode == Mode::Read { Vec::new() } else { pool.lock()? };
+            let read = LogRead::read(io, path, &pool)?;
+            let is_retired = |id: &crate::format::DiskId| read.state.disks.get(id).is_some_and(|d| d.retired);
+            if !counted.iter().any(|d| is_retired(&d.disk)) {
+                notices.extend(noticed);
+                break (pool, held, read);
+            }
+            // A run was cut short between the log and the list: nothing of it counts, its copy of the log neither.
+            counted.retain(|d| !is_retired(&d.disk));
+        };
+        locks.extend(held);
         for d in pool.missing() {
             notices.push(format!(
                 "disk {} ({}) is missing; it was last seen at {}",
@@ -275,18 +302,12 @@ impl Store {
                 crate::pool::path_of(&d.path).display()
             ));
         }
-        if pool.disks().next().is_none() {
-            return Err(Error::NoDisks { known: known.len() });
-        }
-        if options.mode != Mode::Read {
-            locks.extend(pool.lock()?); // before the log is read: another STORE of these disks may be writing it
-        }
         let mut folders = vec![path.to_owned()];
         folders.extend(pool.disks().map(|d| d.path.clone()));
         let (superblock, keys) = read_constants(io, &folders, Some(store_id), &mut notices)?;
         let cutter = Cutter::new(superblock.chunker, &keys)?;
-        let read = LogRead::read(io, path, &pool)?;
         notices.extend(read.notices.iter().cloned());
+        pool.set_domains(read.state.disks.iter().map(|(id, d)| (*id, d.domain.clone())));
         let stale = read.stale().map(|d| d.id).collect();
         for disk in pool.disks() {
             if read.state.settings.get(&Disk::suspect_key(&disk.id)).is_some_and(|since| !since.is_empty()) {
@@ -334,6 +355,8 @@ impl Store {
             nodes: Mutex::default(),
             bases: Mutex::default(),
             spares: Mutex::default(),
+            following: Mutex::default(),
+            rebuilding: rebuilt::Rebuilding::default(),
             _locks: locks,
         };
         store.open_index(&options.index, &mut notices)?;
@@ -458,14 +481,24 @@ impl Store {
         }
     }
 
+    /// As [`Store::append`], and the index stands for that entry then: for events that concern no chunk.
+    ///
+    /// # Errors
+    /// As [`Store::append`].
+    pub fn append_indexed(&self, events: Vec<crate::format::event::Event>) -> Result<Vec<String>> {
+        let mut notes = self.append(|_| events)?;
+        notes.extend(self.index_apply(&PackRows::default(), true));
+        Ok(notes)
+    }
+
     /// The log entry that the state stands for.
     pub fn reflected(&self) -> Reflected {
         self.with_state(|s| Reflected { number: s.number, hash: s.hash })
     }
 
     /// Where chunks lie, in the order asked. Only places in live packs on disks that are here and outside
-    /// known damage count; whether the bytes there are the chunk's is proven when they are read. A reader is given another
-    /// copy where the index's place is of no use.
+    /// known damage count, and such as can be rebuilt; whether the bytes there are the chunk's is proven when they are read.
+    /// A reader is given another copy where the index's place is of no use.
     ///
     /// # Errors
     /// [`Error::Index`].
@@ -503,31 +536,68 @@ impl Store {
         Ok(places)
     }
 
-    /// A place, if it can be read by what is known.
+    /// A place, if it can be read or rebuilt by what is known.
     fn usable(&self, state: &LogState, place: Place) -> Option<Located> {
         let sealed = state.pack(place.pack)?.sealed;
         if place.stored as usize > limits::RECORD_BYTES {
             return None; // the index lies
         }
-        let whole = !state.is_damaged(&sealed.pack, u64::from(place.offset), u64::from(place.stored));
-        (self.pool.holds(&sealed) && whole).then_some(Located { sealed, place })
+        let (offset, bytes) = (u64::from(place.offset), u64::from(place.stored));
+        self.reaches_place(state, &sealed, offset, bytes).then_some(Located { sealed, place })
+    }
+
+    /// As [`Store::locate`], for reading: where a chunk is nowhere and the log has gone on, it is followed first.
+    ///
+    /// # Errors
+    /// [`Error::Index`].
+    pub fn find(&self, ids: &[ChunkId]) -> Result<Vec<Option<Located>>> {
+        let seen = self.reflected().number;
+        let found = self.locate(ids)?;
+        if found.iter().all(Option::is_some) || !self.follow(seen)? { Ok(found) } else { self.locate(ids) }
+    }
+
+    /// As [`Store::find`], by the index's places alone.
+    ///
+    /// # Errors
+    /// [`Error::Index`].
+    pub fn find_indexed(&self, ids: &[ChunkId]) -> Result<Vec<Option<Located>>> {
+        let seen = self.reflected().number;
+        let found = self.locate_indexed(ids)?;
+        if found.iter().all(Option::is_some) || !self.follow(seen)? { Ok(found) } else { self.locate_indexed(ids) }
+    }
+
+    /// Where a chunk is now: its place, unless a gc dropped that pack meanwhile; then the log is followed and the chunk
+    /// looked up again.
+    fn current(&self, id: &ChunkId, at: &Located) -> Result<Located> {
+        let seen = self.reflected().number;
+        match self.pool.open(&at.sealed) {
+            Err(Error::Io { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => {
+                let still = self.with_state(|s| s.pack(at.place.pack).is_some());
+                if still && !self.follow(seen)? {
+                    return Ok(*at); // the file is lost; its group may stand in for it
+                }
+                let missing = || Error::ChunkMissing { chunk: id.to_string() };
+                self.locate(std::slice::from_ref(id))?.pop().flatten().ok_or_else(missing)
+            }
+            _ => Ok(*at),
+        }
     }
 
     /// Reads and proves one chunk at its place; a reader whose place fails it takes another copy, if there is one.
     ///
     /// # Errors
-    /// [`Error::ChunkDamaged`], [`Error::Io`], [`Error::DiskMissing`].
+    /// [`Error::ChunkDamaged`], [`Error::Io`], [`Error::DiskMissing`]: its own bytes do not do, and its group cannot make
+    /// them good.
     pub fn read_at(&self, kind: ChunkKind, id: &ChunkId, at: &Located, unsqueezer: &mut Unsqueezer) -> Result<Vec<u8>> {
         self.read_there(kind, id, at, unsqueezer).or_else(|e| self.read_elsewhere(kind, id, at, unsqueezer, e))
     }
 
     fn read_there(&self, kind: ChunkKind, id: &ChunkId, at: &Located, unsqueezer: &mut Unsqueezer) -> Result<Vec<u8>> {
-        let file = self.pool.open(&at.sealed)?;
-        let mut record = vec![0; self.record_bytes(at)?];
+        let at = &self.current(id, at)?;
         let offset = u64::from(at.place.offset);
-        file.read_exact_at(&mut record, offset).map_err(|e| self.read_failed(id, at, e))?;
-        read::open_record(&self.keys, unsqueezer, at.sealed.pack, offset, &record, (kind, id), &mut |base| {
-            self.base(base)
+        self.with_record(id, at, |record| {
+            let bases = &mut |base: &ChunkId| self.base(base);
+            read::open_record(&self.keys, unsqueezer, at.sealed.pack, offset, record, (kind, id), bases)
         })
     }
 
@@ -541,7 +611,7 @@ impl Store {
             return Ok(Arc::clone(held));
         }
         let missing = || Error::ChunkMissing { chunk: id.to_string() };
-        let at = self.locate(std::slice::from_ref(id))?.pop().flatten().ok_or_else(missing)?;
+        let at = self.find(std::slice::from_ref(id))?.pop().flatten().ok_or_else(missing)?;
         self.base_at(id, &at).or_else(|e| {
             let others = self.elsewhere(id, Some(at.place))?;
             others.iter().find_map(|other| self.base_at(id, other).ok()).ok_or(e)
@@ -556,16 +626,14 @@ impl Store {
         if let Some(held) = self.bases.lock().unwrap_or_else(PoisonError::into_inner).held.get(id) {
             return Ok(Arc::clone(held));
         }
-        let file = self.pool.open(&at.sealed)?;
-        let mut record = vec![0; self.record_bytes(at)?];
-        let offset = u64::from(at.place.offset);
-        file.read_exact_at(&mut record, offset).map_err(|e| self.read_failed(id, at, e))?;
-        let pack = at.sealed.pack;
+        let at = &self.current(id, at)?;
+        let (pack, offset) = (at.sealed.pack, u64::from(at.place.offset));
         // Not the caller's: that one is in use for what this is the base of.
         let mut unsqueezer = Unsqueezer::default();
-        let no_bases = &mut read::no_bases;
-        let plain =
-            read::open_record(&self.keys, &mut unsqueezer, pack, offset, &record, (ChunkKind::Data, id), no_bases)?;
+        let plain = self.with_record(id, at, |record| {
+            let no_bases = &mut read::no_bases;
+            read::open_record(&self.keys, &mut unsqueezer, pack, offset, record, (ChunkKind::Data, id), no_bases)
+        })?;
         let plain = Arc::new(plain);
         let mut bases = self.bases.lock().unwrap_or_else(PoisonError::into_inner);
         bases.insert(*id, Arc::clone(&plain), self.memory_bytes / 16);
@@ -574,7 +642,7 @@ impl Store {
 
     /// What its record tells of a chunk of sound. `None` for any other, and where it cannot be read.
     pub fn pcm_form(&self, at: &Located) -> Option<Pcm> {
-        let file = self.pool.open(&at.sealed).ok()?;
+        let file = self.open_pack(&at.sealed).ok()?;
         let most = (at.place.stored as usize).min(HEADER_BYTES_MAX + pcm::FORM_BYTES);
         let mut bytes = vec![0; most];
         file.read_exact_at(&mut bytes, u64::from(at.place.offset)).ok()?;
@@ -694,7 +762,7 @@ impl ReadChunks for Store {
             return Ok(node.as_ref().clone());
         }
         let missing = || Error::ChunkMissing { chunk: id.to_string() };
-        let at = self.locate(std::slice::from_ref(id))?.pop().flatten().ok_or_else(missing)?;
+        let at = self.find(std::slice::from_ref(id))?.pop().flatten().ok_or_else(missing)?;
         let plain = UNSQUEEZER.with_borrow_mut(|u| self.read_at(kind, id, &at, u))?;
         if cached {
             let mut nodes = self.nodes.lock().unwrap_or_else(PoisonError::into_inner);

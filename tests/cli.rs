@@ -292,3 +292,48 @@ fn every_command_tells_its_exit_status() {
         assert!(p.expect(0, &args).contains("xit status"), "{command}");
     }
 }
+
+#[test]
+fn snapshots_are_forgotten_brought_back_pinned_and_reclaimed() {
+    let p = Program::new();
+    p.init();
+    let lib = p.path("lib");
+    fs::create_dir(&lib).unwrap();
+    for i in 0..4u64 {
+        fs::write(lib.join("kept.bin"), noise(1, 3_000_000)).unwrap();
+        fs::write(lib.join("churn.bin"), noise(10 + i, 3_000_000)).unwrap();
+        p.expect(0, &["backup", "--name", &format!("n{i}"), "--tag", "t", "lib"]);
+    }
+    let stored = |p: &Program| p.packs().iter().map(|f| fs::metadata(f).unwrap().len()).sum::<u64>();
+    let before = stored(&p);
+    p.complains(2, &["forget"], &["no policy"]);
+    p.complains(2, &["forget", "--keep-last", "1"], &["--yes"]);
+    let plan = p.expect(0, &["forget", "--keep-last", "2", "--dry-run", "--json", "--would-free"]);
+    assert!(plan.contains("\"snapshots_forgotten\":2") && plan.contains("\"reasons\""), "{plan}");
+    assert!(plan.contains("\"message_type\":\"freed\""), "{plan}");
+    p.expect(0, &["pin", "n0"]);
+    p.complains(2, &["forget", "n0", "--yes"], &["pinned"]);
+    p.expect(0, &["forget", "--keep-last", "1", "--yes"]);
+    assert_eq!(p.expect(0, &["snapshots"]).matches(" t ").count(), 2, "the pinned one and the newest");
+    assert_eq!(p.expect(0, &["snapshots", "--forgotten"]).matches("forgotten 2").count(), 2);
+    p.expect(0, &["undelete", "n1"]);
+    p.complains(1, &["undelete", "n3"], &["n3"]);
+    p.expect(0, &["rename", "n1", "first"]);
+    p.complains(2, &["rename", "n3", "first"], &["called so"]);
+    p.expect(0, &["tag", "first", "--add", "gold", "--remove", "t"]);
+    assert_eq!(p.expect(0, &["snapshots", "--tag", "gold"]).matches("first").count(), 1);
+    let free = p.expect(0, &["stats", "--json", "--without", "first"]);
+    let bytes: u64 = free.split("\"bytes_freed\":").nth(1).unwrap().split(',').next().unwrap().parse().unwrap();
+    assert!((3_000_000..3_100_000).contains(&bytes), "{free}");
+    // n2 is still in its grace
+    p.expect(0, &["gc", "--yes"]);
+    assert_eq!(stored(&p), before);
+    p.expect(0, &["gc", "--dry-run", "--grace", "0s"]);
+    p.complains(2, &["gc", "--grace", "0s"], &["--yes"]);
+    assert_eq!(stored(&p), before);
+    p.expect(0, &["prune", "--grace", "0s", "--yes", "--json"]);
+    assert!(stored(&p) + 2_900_000 < before, "{} of {before}", stored(&p));
+    p.complains(1, &["undelete", "n2"], &["gc"]);
+    p.expect(0, &["check", "--read-data"]);
+    p.expect(0, &["restore", "first:", "--target", "out"]);
+}

@@ -5,6 +5,7 @@ mod crash;
 mod damage;
 mod golden;
 mod model;
+mod reclaim;
 mod roundtrip;
 mod sim;
 mod similar;

@@ -16,6 +16,9 @@ const FLOORS: &[&str] = &[
 const OWNERS: &[(&str, &[&str])] = &[
     ("blake3", &["format"]),
     ("twox_hash", &["format"]),
+    ("sha2", &["format"]),
+    ("md5", &["format"]),
+    ("tar", &["ops"]),
     ("fastcdc", &["chunk"]),
     ("zstd", &["chunk"]),
     ("rocksdb", &["index"]),
@@ -27,6 +30,7 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("jiff", &["cli"]),
     ("tokio", &["remote", "ops", "serve", "mount", "cli"]),
     ("uzers", &["io"]),
+    ("reed_solomon_simd", &["pool"]),
     ("rustix", &["io"]),
     ("crossbeam_channel", &["io"]),
 ];

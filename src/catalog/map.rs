@@ -145,7 +145,7 @@ impl MapBuilder {
     }
 }
 
-/// Goes through a map in order.
+/// Goes through a map in order. What a node that cannot be read would have given is one error; the rest follows.
 pub struct MapIter<'c> {
     chunks: &'c dyn ReadChunks,
     /// Children still to visit, per level on the way down; each in reverse order.
@@ -154,12 +154,11 @@ pub struct MapIter<'c> {
     /// Where in `leaf` the next item begins.
     at: usize,
     last: Vec<u8>,
-    failed: bool,
 }
 
 impl<'c> MapIter<'c> {
     pub fn new(chunks: &'c dyn ReadChunks, root: &MapRoot) -> Self {
-        let mut iter = MapIter { chunks, stack: Vec::new(), leaf: Vec::new(), at: 0, last: Vec::new(), failed: false };
+        let mut iter = MapIter { chunks, stack: Vec::new(), leaf: Vec::new(), at: 0, last: Vec::new() };
         match root {
             MapRoot::Inline(items) => iter.leaf = items.clone(),
             MapRoot::Node { level, id, entries } => {
@@ -216,11 +215,11 @@ impl<'c> MapIter<'c> {
 impl Iterator for MapIter<'_> {
     type Item = Result<(Vec<u8>, Vec<u8>)>;
     fn next(&mut self) -> Option<Self::Item> {
-        if self.failed {
-            return None;
-        }
         let step = self.step().transpose();
-        self.failed = matches!(step, Some(Err(_)));
+        if matches!(step, Some(Err(_))) {
+            // A node that cannot be read was taken from the stack; of a leaf that does not decode the rest is passed over.
+            self.at = self.leaf.len();
+        }
         step
     }
 }
@@ -350,13 +349,18 @@ mod tests {
     }
 
     #[test]
-    fn a_missing_node_is_an_error_and_ends_the_walk() {
+    fn a_missing_node_is_one_error_and_the_rest_follows() {
         let mut chunks = Chunks::default();
         let root = build(&mut chunks, &numbered(5_000, 150));
-        let MapRoot::Node { id, .. } = root else { panic!("so many items have nodes") };
+        let MapRoot::Node { id, level, .. } = root else { panic!("so many items have nodes") };
+        let Node::Inner(children) = read_node(&chunks, level, &id).unwrap() else { panic!("and more than one") };
+        let gone = children[children.len() / 2].clone();
+        chunks.held.remove(&gone.id);
+        let (had, failed): (Vec<_>, Vec<_>) = MapIter::new(&chunks, &root).partition(Result::is_ok);
+        assert_eq!((had.len() as u64, failed.len()), (5_000 - gone.entries, 1));
         chunks.held.retain(|held, _| *held == id);
         let mut iter = MapIter::new(&chunks, &root);
-        assert!(iter.next().unwrap().is_err());
+        assert!(iter.by_ref().all(|item| item.is_err()));
         assert!(iter.next().is_none());
     }
 }

@@ -7,13 +7,16 @@
 
 use crate::error::{Error, Result};
 use crate::format::event::{Event, Forgotten, Outcome, SealedPack, Tagged};
-use crate::format::group::Group;
 use crate::format::log::LogEntry;
 use crate::format::snapshot::Snapshot;
 use crate::format::superblock::KNOWN_READ_ONLY;
 use crate::format::{DiskId, EntryHash, PackId, SnapshotId, StoreId, WriterId};
 use crate::io::threads::simulated_or;
 use std::collections::{BTreeMap, HashMap};
+
+mod groups;
+
+pub use groups::{GROUP_WIDTH, GROUP_WIDTH_MAX, GroupMember, GroupState, PARITY_MAX, SETTING_GROUP, SETTING_PARITY};
 
 /// A pack that the log knows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,8 +31,8 @@ pub struct SnapshotState {
     /// As it is now: with the name and tags that it was given since.
     pub snapshot: Snapshot,
     /// As it was added, fields of later versions included: its hash is the id.
-    record: Vec<u8>,
-    tagged: Option<Tagged>,
+    pub record: Vec<u8>,
+    pub tagged: Option<Tagged>,
     /// The log's number of the entry that added it: the order of snapshots.
     pub number: u64,
     pub forgotten: Option<Forgotten>,
@@ -93,7 +96,9 @@ pub struct LogState {
     pub disks: BTreeMap<DiskId, DiskState>,
     pub writers: BTreeMap<WriterId, WriterState>,
     pub settings: BTreeMap<String, String>,
-    pub groups: BTreeMap<[u8; 16], Group>,
+    groups: BTreeMap<[u8; 16], GroupState>,
+    /// The newest group of each pack that is in one, parity packs included.
+    in_group: HashMap<PackId, [u8; 16]>,
     pub damage: BTreeMap<PackId, Vec<Damage>>,
     pub scrubbed: BTreeMap<PackId, (i64, String)>,
     /// Facts of later versions that may be passed over; checkpoints keep them.
@@ -124,6 +129,7 @@ impl LogState {
             writers: BTreeMap::new(),
             settings: BTreeMap::new(),
             groups: BTreeMap::new(),
+            in_group: HashMap::new(),
             damage: BTreeMap::new(),
             scrubbed: BTreeMap::new(),
             unknown: Vec::new(),
@@ -192,27 +198,30 @@ impl LogState {
                 self.packs.insert(sealed.serial, PackState { sealed: *sealed, condemned: false });
             }
             Event::PackMoved { pack, from, to } => {
-                let state = self.pack_mut(pack).ok_or_else(|| no("a pack is moved that there is not"))?;
-                if state.sealed.disk != *from {
+                let place = match self.pack_mut(pack) {
+                    Some(state) => Some(&mut state.sealed.disk),
+                    None => self.parity_disk_mut(pack),
+                };
+                let disk = place.ok_or_else(|| no("a pack is moved that there is not"))?;
+                if disk != from {
                     return Err(no("a pack is moved from where it is not"));
                 }
-                state.sealed.disk = *to;
+                *disk = *to;
             }
             Event::PackCondemned { pack } => {
                 self.pack_mut(pack).ok_or_else(|| no("a pack is condemned that there is not"))?.condemned = true;
             }
             Event::PackDropped { pack } => {
+                if self.in_group.contains_key(pack) {
+                    return Err(no("a pack is dropped that its group counts on"));
+                }
                 let serial = self.serials.remove(pack).ok_or_else(|| no("a pack is dropped that there is not"))?;
                 self.packs.remove(&serial);
                 self.damage.remove(pack);
                 self.scrubbed.remove(pack);
             }
-            Event::GroupMade(group) => {
-                self.groups.insert(group.id, group.clone());
-            }
-            Event::GroupRetired { group } => {
-                self.groups.remove(group).ok_or_else(|| no("a group is retired that there is not"))?;
-            }
+            Event::GroupMade { group, disks } => self.group_made(group, disks).map_err(no)?,
+            Event::GroupRetired { group } => self.group_retired(group).map_err(no)?,
             Event::SnapshotAdded { record } => {
                 let id = Snapshot::id_of(record);
                 let snapshot = Snapshot::decode(record)?;
@@ -225,6 +234,12 @@ impl LogState {
                 self.snapshot_mut(id, number)?.forgotten = Some(forgotten);
             }
             Event::SnapshotUndeleted { id, .. } => self.snapshot_mut(id, number)?.forgotten = None,
+            Event::SnapshotDropped { id } => {
+                if self.snapshot_mut(id, number)?.forgotten.is_none() {
+                    return Err(no("a snapshot is dropped that is not forgotten"));
+                }
+                self.snapshots.remove(id);
+            }
             Event::SnapshotTagged { id, tagged } => self.snapshot_mut(id, number)?.tag(tagged),
             Event::SnapshotPinned { id, pinned } => self.snapshot_mut(id, number)?.pinned = *pinned,
             Event::SnapshotKept { number, pinned, forgotten, tagged, record } => {
@@ -304,7 +319,8 @@ impl LogState {
                 record: s.record.clone(),
             });
         }
-        out.extend(self.groups.values().cloned().map(Event::GroupMade));
+        let groups = self.groups.values();
+        out.extend(groups.map(|g| Event::GroupMade { group: g.group.clone(), disks: g.parity_disks.clone() }));
         for (writer, w) in &self.writers {
             out.push(Event::WriterBegan {
                 writer: *writer,
@@ -379,6 +395,14 @@ impl LogState {
         list
     }
 
+    /// Snapshots that are forgotten and not given up yet, oldest first by the log's order.
+    pub fn forgotten_snapshots(&self) -> Vec<(SnapshotId, &SnapshotState)> {
+        let mut list: Vec<_> =
+            self.snapshots.iter().filter(|(_, s)| s.forgotten.is_some()).map(|(id, s)| (*id, s)).collect();
+        list.sort_by_key(|(id, s)| (s.number, *id));
+        list
+    }
+
     pub fn snapshot(&self, id: &SnapshotId) -> Option<&SnapshotState> {
         self.snapshots.get(id)
     }
@@ -414,7 +438,7 @@ mod tests {
         }
     }
 
-    fn apply(state: &mut LogState, events: Vec<Event>) -> Result<()> {
+    pub(super) fn apply(state: &mut LogState, events: Vec<Event>) -> Result<()> {
         let mut e = entry(state, events);
         if state.number == 0 {
             e.checkpoint = 1;
@@ -423,7 +447,7 @@ mod tests {
         state.apply(&e, hash, bytes.len() as u64)
     }
 
-    fn sealed(serial: u32) -> Event {
+    pub(super) fn sealed(serial: u32) -> Event {
         Event::PackSealed(SealedPack {
             serial,
             pack: PackId::new(WriterId([9; 8]), serial),
@@ -437,7 +461,7 @@ mod tests {
         })
     }
 
-    fn lively() -> LogState {
+    pub(super) fn lively() -> LogState {
         let mut s = LogState::empty(STORE);
         let writer = WriterId([5; 8]);
         let record = crate::format::snapshot::sample().encode();
@@ -499,6 +523,7 @@ mod tests {
                 parent: None,
             },
             Event::SnapshotForgotten { id: SnapshotId([0; 32]), who: String::new(), why: String::new() },
+            Event::SnapshotDropped { id: SnapshotId([0; 32]) },
             Event::DiskRetired { disk: DiskId([7; 16]) },
             Event::GroupRetired { group: [0; 16] },
         ];

@@ -1,10 +1,11 @@
 //! Walking a snapshot's tree: one path, or everything below one.
 
+use super::list::References;
 use super::map::{self, MapIter};
 use crate::error::{Error, Result};
-use crate::format::entry::{Entry, EntryKind};
-use crate::format::limits;
+use crate::format::entry::{Attributes, Entry, EntryKind, decode_attributes};
 use crate::format::node::MapRoot;
+use crate::format::{ChunkKind, limits};
 use crate::pack::ReadChunks;
 
 /// Splits an absolute or relative path into its names; `.` and empty ones fall away.
@@ -37,6 +38,29 @@ pub fn lookup(chunks: &dyn ReadChunks, root: &MapRoot, path: &[u8]) -> Result<Op
     Ok(map::get(chunks, &at, last)?.map(|v| Entry::decode(&v)).transpose()?.map(|e| Found::Entry(Box::new(e))))
 }
 
+/// An entry's extended attributes, `(name, value)`, names ascending.
+///
+/// # Errors
+/// Whatever the chunks return; [`Error::Limit`], [`Error::Malformed`] for a stream that holds something else.
+pub fn attributes(chunks: &dyn ReadChunks, entry: &Entry) -> Result<Vec<(Vec<u8>, Vec<u8>)>> {
+    let stream = match &entry.attributes {
+        Attributes::None => return Ok(Vec::new()),
+        Attributes::Inline(list) => return Ok(list.clone()),
+        Attributes::Stream(stream) => stream,
+    };
+    let mut bytes = Vec::new();
+    for reference in References::new(chunks, stream, 0)? {
+        let chunk = chunks.chunk(ChunkKind::Data, &reference?.1.id)?;
+        let got = bytes.len() + chunk.len();
+        if got > limits::ATTRIBUTE_BYTES {
+            let max = limits::ATTRIBUTE_BYTES as u64;
+            return Err(Error::Limit { what: "the length of attributes", got: got as u64, max });
+        }
+        bytes.extend(chunk);
+    }
+    decode_attributes(&bytes)
+}
+
 /// One step of a [`Walk`].
 #[derive(Debug)]
 pub enum Step {
@@ -44,7 +68,7 @@ pub enum Step {
     Entry(Vec<u8>, Entry),
     /// The folder of this path is done.
     Leave(Vec<u8>),
-    /// What lies at or below this path cannot be read; the walk goes on behind it.
+    /// Some of what lies at or below this path cannot be read; the walk goes on behind it.
     Unreadable(Vec<u8>, Error),
 }
 
@@ -86,7 +110,7 @@ impl<'c> Walk<'c> {
                 self.path.truncate(parent);
                 if self.stack.is_empty() { None } else { Some(Step::Leave(path)) }
             }
-            Some(Err(e)) => Some(Step::Unreadable(self.path.clone(), e)), // the iterator ends after an error
+            Some(Err(e)) => Some(Step::Unreadable(self.path.clone(), e)), // one node of it: the others follow
             Some(Ok((name, value))) => {
                 let before = self.path.len();
                 self.path.push(b'/');

@@ -14,6 +14,7 @@
 pub mod cut;
 pub mod form;
 pub mod landmark;
+mod log2;
 pub mod pcm;
 pub mod predict;
 pub mod raster;

@@ -6,6 +6,7 @@ use crate::store::Store;
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Component, Path, PathBuf};
+use std::time::Duration;
 
 /// Parses a size in bytes: `256M`, `1.5GiB`, `1G`, `4096`. `K M G T` and `KiB MiB GiB TiB` are powers of 1024, `KB MB GB TB`
 /// powers of 1000; capitals do not matter.
@@ -42,6 +43,36 @@ pub fn size(text: &str) -> std::result::Result<u64, String> {
         Some(bytes) => Ok(bytes),
         None => Err("that is more bytes than there can be".into()),
     }
+}
+
+/// Parses a span of time: `90s`, `30m`, `12h`, `7d`, `4w`, or several of them in a row.
+///
+/// # Errors
+/// A sentence for clap to print.
+pub fn span(text: &str) -> std::result::Result<Duration, String> {
+    let bad = || "a span is numbers with s, m, h, d or w behind them, as in 90s, 12h or 7d".to_owned();
+    let mut seconds = 0u64;
+    let mut rest = text.trim();
+    if rest.is_empty() {
+        return Err(bad());
+    }
+    while !rest.is_empty() {
+        let (number, behind) = rest.split_at(rest.find(|c: char| !c.is_ascii_digit()).ok_or_else(bad)?);
+        let number: u64 = number.parse().map_err(|_| bad())?;
+        let unit = behind.chars().next().ok_or_else(bad)?;
+        let each = match unit {
+            's' => 1,
+            'm' => 60,
+            'h' => 3600,
+            'd' => 86_400,
+            'w' => 604_800,
+            _ => return Err(bad()),
+        };
+        let more = number.checked_mul(each).ok_or_else(bad)?;
+        seconds = seconds.checked_add(more).ok_or_else(bad)?;
+        rest = behind.get(unit.len_utf8()..).unwrap_or_default(); // behind its first character
+    }
+    Ok(Duration::from_secs(seconds))
 }
 
 /// Parses `A-B`, the first and the last byte, both inclusive.

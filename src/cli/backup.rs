@@ -95,10 +95,20 @@ pub struct BackupArgs {
 
 /// What `--codec` takes.
 #[derive(clap::ValueEnum, Clone, Copy, Debug)]
-enum CodecTier {
+pub(super) enum CodecTier {
     None,
     Fast,
     Dense,
+}
+
+impl CodecTier {
+    pub(super) fn coding(self) -> Coding {
+        Coding::from(match self {
+            CodecTier::None => Tier::None,
+            CodecTier::Fast => Tier::Fast,
+            CodecTier::Dense => Tier::Dense,
+        })
+    }
 }
 
 /// What `--without` takes.
@@ -154,14 +164,10 @@ impl BackupArgs {
             one_file_system: self.one_file_system,
             force: self.force,
             dry_run,
-            coding: self.without.into_iter().fold(
-                Coding::from(match self.codec {
-                    CodecTier::None => Tier::None,
-                    CodecTier::Fast => Tier::Fast,
-                    CodecTier::Dense => Tier::Dense,
-                }),
-                |coding, left_out| coding.without(left_out.into()),
-            ),
+            coding: self
+                .without
+                .into_iter()
+                .fold(self.codec.coding(), |coding, left_out| coding.without(left_out.into())),
             host: self.host,
             program: concat!("onefold ", env!("CARGO_PKG_VERSION")).into(),
             user: source::user(),
@@ -211,7 +217,8 @@ impl BackupArgs {
     }
 }
 
-fn print(context: &Context, report: &BackupReport, dry_run: bool, took: Duration) -> Result<()> {
+/// Prints what a backup or an import did.
+pub(super) fn print(context: &Context, report: &BackupReport, dry_run: bool, took: Duration) -> Result<()> {
     let c = &report.counts;
     let out = &context.out;
     let errors = report.unreadable;

@@ -3,6 +3,7 @@
 use super::args;
 use super::context::Context;
 use super::exit::Exit;
+use super::heal;
 use super::out::Raw;
 use crate::error::{Error, Result};
 use crate::ops::cat;
@@ -13,7 +14,8 @@ use std::ffi::OsString;
 /// Writes the file's bytes to stdout as they are. Each chunk is proven before it is printed; where that fails, the output
 /// ends before it. A range is found without reading what lies before it.
 ///
-/// Exit status: 0 printed whole; 1 no such snapshot or file, or failed; 2 wrong usage; 4 damage that cannot be repaired,
+/// Exit status: 0 printed whole; 1 no such snapshot or file, or failed; 2 wrong usage; 3 printed whole, and damage that was met
+/// was repaired; 4 damage that cannot be repaired,
 /// the output ends early; 10 there is no store; 130 stopped by a signal.
 #[derive(clap::Args, Debug)]
 #[command(after_long_help = EXAMPLES)]
@@ -44,6 +46,6 @@ impl CatArgs {
             why: "give SNAPSHOT PATH or SNAPSHOT:PATH".into(),
         })?;
         cat::run(&store, &info, &path, self.range, &mut Raw(&context.out), &context.control)?;
-        Ok(Exit::Done)
+        Ok(if heal::harmed(context, store)? { Exit::Losses } else { Exit::Done })
     }
 }

@@ -3,7 +3,7 @@
 use super::context::Context;
 use super::exit::Exit;
 use super::table;
-use super::{json, render};
+use super::{heal, json, render};
 use crate::error::Result;
 use crate::ops::check::{self, CheckOptions, CheckReport};
 use crate::store::{Mode, OpenOptions, Store};
@@ -43,14 +43,17 @@ impl CheckArgs {
         let store = context.open()?;
         let report =
             check::run(&store, &CheckOptions { read_data: self.read_data, rebuild: self.rebuild }, &context.control)?;
-        drop(store);
+        let healed = heal::harmed(context, store)?;
         remember(context, &report);
         if context.json {
             documents(context, &report, begun.elapsed())?;
         } else {
             text(context, &report, self.read_data, begun.elapsed())?;
         }
-        Ok(verdict(&report))
+        Ok(match verdict(&report) {
+            Exit::Done if healed => Exit::Losses,
+            exit => exit,
+        })
     }
 }
 
@@ -97,13 +100,7 @@ fn text(context: &Context, r: &CheckReport, read_data: bool, took: Duration) -> 
         out.stream_line(&format!("{kind}: {}", render::printable(&p.what)))?;
     }
     for lost in &r.lost {
-        out.stream_line(&format!(
-            "lost: {}:{}: {} ({})",
-            render::printable(lost.snapshot.get(..8).unwrap_or(&lost.snapshot)),
-            render::name(&lost.path),
-            render::size(lost.bytes_lost),
-            render::printable(&lost.reason)
-        ))?;
+        out.stream_line(&render::lost(lost))?;
     }
     let unnamed = r.files_lost.saturating_sub(r.lost.len() as u64);
     if unnamed > 0 && !r.lost.is_empty() {

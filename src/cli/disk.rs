@@ -1,13 +1,21 @@
-//! `disk list`: the shelf. Also how a disk is printed by `status`.
+//! `disk`: the shelf, its disks and what is done with them. Also how a disk is printed by `status`.
 
 use super::context::Context;
 use super::exit::Exit;
 use super::table::{Side, Table};
-use super::{json, render};
+use super::{args, json, render};
 use crate::error::Result;
 use crate::ops::disks::{self, DiskInfo, DiskState, Health};
+use crate::ops::shelf::{self, Named};
+use crate::store::Store;
 use clap::Subcommand;
 use serde_json::{Value, json};
+use std::ffi::OsStr;
+
+mod add;
+mod locate;
+mod moves;
+mod parity;
 
 /// Manage the store's disks
 ///
@@ -22,22 +30,37 @@ pub struct DiskArgs {
 #[derive(Subcommand, Debug)]
 enum DiskCommand {
     List(ListArgs),
+    Add(add::AddArgs),
+    Replace(moves::ReplaceArgs),
+    Drain(moves::DrainArgs),
+    Remove(moves::RemoveArgs),
+    Locate(locate::LocateArgs),
+    Parity(parity::ParityArgs),
+}
+
+/// The disk of the store that an argument names: by path, label, or the beginning of its id.
+pub(super) fn named(store: &Store, argument: &OsStr) -> Result<Named> {
+    shelf::find(store, &argument.to_string_lossy(), &args::absolute(argument)?)
 }
 
 /// List the disks, their state and their room
 ///
 /// A disk that is missing is named with its label and the place where it was last seen; what can still be read is read.
-/// `usable` is what new data may take: free space less the reserve that repairs need. Only reads.
+/// `usable` is what new data may take: free space less the reserve that repairs need. `onefold status` tells how much data still
+/// fits, parity taken off. Only reads.
 ///
-/// Exit status: 0 every disk is healthy; 1 failed; 2 wrong usage; 3 a disk is missing, suspect or stale; 4 so much is
-/// missing that data cannot be read; 10 there is no store.
+/// Exit status: 0 every disk is healthy and every pack as redundant as the store is set to; 1 failed; 2 wrong usage; 3 a disk
+/// is missing, suspect or stale, or packs may lose fewer disks than they should; 4 so much is missing that data cannot be read;
+/// 10 there is no store.
 #[derive(clap::Args, Debug)]
 #[command(after_long_help = LIST_EXAMPLES)]
 struct ListArgs {}
 
 const EXAMPLES: &str = "\
 Examples:
-  onefold disk list";
+  onefold disk list
+  onefold disk add /mnt/new --domain 'upper enclosure'
+  onefold disk replace 'bay 3' /mnt/new";
 
 const LIST_EXAMPLES: &str = "\
 Examples:
@@ -48,6 +71,12 @@ impl DiskArgs {
     pub(super) fn run(self, context: &Context) -> Result<Exit> {
         match self.command {
             DiskCommand::List(_) => list(context),
+            DiskCommand::Add(args) => args.run(context),
+            DiskCommand::Replace(args) => args.run(context),
+            DiskCommand::Drain(args) => args.run(context),
+            DiskCommand::Remove(args) => args.run(context),
+            DiskCommand::Locate(args) => args.run(context),
+            DiskCommand::Parity(args) => args.run(context),
         }
     }
 }
@@ -60,7 +89,11 @@ fn list(context: &Context) -> Result<Exit> {
     } else {
         table(&list).lines().iter().try_for_each(|line| context.out.line(line))?;
     }
-    let whole = list.iter().all(|d| matches!(d.state, DiskState::Healthy | DiskState::Full));
+    let redundancy = store.redundancy(|_, _| {});
+    let whole = list.iter().all(|d| matches!(d.state, DiskState::Healthy | DiskState::Full)) && redundancy.is_full();
+    if store.with_state(|s| s.parity()) > 0 && redundancy.lost > 0 {
+        return Ok(Exit::Damage);
+    }
     Ok(match (whole, disks::status(&store)?.health) {
         (true, _) => Exit::Done,
         (false, Health::Lost) => Exit::Damage,

@@ -16,6 +16,11 @@ use std::ffi::OsString;
 /// made. A folder that belongs to a store already, or holds other files, is refused and left as it is. Without --disk
 /// the store's folder holds the data too.
 ///
+/// With --parity any M disks may be lost at once without losing a byte: packs are grouped over distinct disks, and each
+/// group has M parity packs on other disks. Parity takes M parts of K + M of the room, where K is --group or what the
+/// number of disks allows. Where neither is given, 4 to 7 disks get --parity 1 and 8 or more --parity 2. It can be
+/// changed later with `onefold disk parity`.
+///
 /// Chunk sizes and keys are drawn here and hold for as long as the store lives. The store's folder belongs on an SSD;
 /// it can be made anew from the disks at any time.
 ///
@@ -32,6 +37,14 @@ pub struct InitArgs {
     #[arg(long = "label", value_name = "LABEL", value_parser = args::label)]
     labels: Vec<String>,
 
+    /// How many disks may be lost at once, 0 to 4
+    #[arg(long, value_name = "M")]
+    parity: Option<usize>,
+
+    /// Packs of data in a parity group at most: wider takes less room, narrower is rebuilt faster [default: 8]
+    #[arg(long, value_name = "K")]
+    group: Option<usize>,
+
     /// Take keys and chunk sizes of another store, so that both can exchange data untouched
     #[arg(long, value_name = "STORE")]
     like: Option<OsString>,
@@ -44,7 +57,8 @@ pub struct InitArgs {
 const EXAMPLES: &str = "\
 Examples:
   onefold --store /srv/store init
-  onefold --store /srv/store init --disk /mnt/a --disk /mnt/b --label 'bay 1' --label 'bay 2'";
+  onefold --store /srv/store init --disk /mnt/a --disk /mnt/b --label 'bay 1' --label 'bay 2'
+  onefold --store /srv/store init --parity 2 $(printf -- '--disk %s ' /mnt/disk*)";
 
 impl InitArgs {
     pub(super) fn run(self, context: &Context) -> Result<Exit> {
@@ -54,6 +68,8 @@ impl InitArgs {
             labels: self.labels,
             like: self.like.as_deref().map(args::absolute).transpose()?,
             pack_bytes: self.pack_size,
+            parity: self.parity,
+            group: self.group,
         };
         let report = init::run(&context.io, &options)?;
         report.warnings.iter().for_each(|w| context.warn(w.clone()));
@@ -83,6 +99,8 @@ fn print(context: &Context, options: &InitOptions, report: &InitReport) -> Resul
             "message_type": "initialized",
             "id": report.store.to_string(),
             "pack_bytes": report.pack_bytes,
+            "parity": report.parity,
+            "group": report.width,
             "disks": disks,
             "warnings": report.warnings,
         });
@@ -110,7 +128,17 @@ fn print(context: &Context, options: &InitOptions, report: &InitReport) -> Resul
     for line in t.lines() {
         out.line(line)?;
     }
-    for line in table::pairs([("packs of", render::size(report.pack_bytes))]) {
+    let parity = match (report.parity, report.disks.len()) {
+        (0, 1) => "none: a disk that is lost takes its data along".to_owned(),
+        (0, n) => format!("none: any of the {n} disks that is lost takes its data along (--parity 1 prevents it)"),
+        (m, _) => format!(
+            "any {} may be lost; groups of {} and {m}: {} % of the room holds data",
+            render::counted(m as u64, "disk"),
+            report.width,
+            100 * report.width / (report.width + m)
+        ),
+    };
+    for line in table::pairs([("packs of", render::size(report.pack_bytes)), ("parity", parity)]) {
         out.line(line)?;
     }
     out.line(format!("next: onefold --store '{store}' backup PATH"))

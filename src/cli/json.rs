@@ -92,6 +92,10 @@ pub fn snapshot(info: &SnapshotInfo) -> Value {
             "errors": c.unreadable.iter().map(|(_, n)| n).sum::<u64>(),
         },
     });
+    if let Some(f) = &info.forgotten {
+        let time = render::rfc3339(render::split_ns(f.time_ns));
+        d["forgotten"] = json!({"time": time, "by": f.who, "why": f.why, "log_number": f.number});
+    }
     if s.roots.iter().any(|p| std::str::from_utf8(p).is_err()) {
         d["paths_bytes"] = s.roots.iter().map(|p| base64(p)).collect::<Vec<_>>().into();
     }

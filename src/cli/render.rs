@@ -3,6 +3,7 @@
 //! Owns how a value looks; not where it goes.
 
 use crate::format::entry::{Entry, EntryKind, Time};
+use crate::ops::FileLost;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use std::time::Duration;
@@ -174,6 +175,17 @@ fn push_printable(out: &mut String, c: char) {
 /// Line breaks of Unicode, marks of direction, and characters without a width that hide in names.
 fn is_hidden(c: char) -> bool {
     matches!(c, '\u{200b}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
+}
+
+/// A line on a file that is lost, in whole or in part.
+pub fn lost(lost: &FileLost) -> String {
+    format!(
+        "lost: {}:{}: {} ({})",
+        printable(lost.snapshot.get(..8).unwrap_or(&lost.snapshot)),
+        name(&lost.path),
+        size(lost.bytes_lost),
+        printable(&lost.reason)
+    )
 }
 
 #[cfg(test)]

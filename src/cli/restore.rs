@@ -4,7 +4,7 @@ use super::args;
 use super::context::Context;
 use super::exit::Exit;
 use super::table;
-use super::{json, render};
+use super::{heal, json, render};
 use crate::error::Result;
 use crate::ops::restore::{self, RestoreOptions, RestoreReport};
 use serde_json::json;
@@ -24,7 +24,7 @@ use std::time::{Duration, Instant};
 /// come back with --owner only.
 ///
 /// Exit status: 0 everything was restored; 1 no such snapshot or path, the target is refused, or failed; 2 wrong usage;
-/// 3 every byte was restored, but some metadata was not, or a file could not be written; 4 files are lost in whole or in
+/// 3 every byte was restored, but some metadata was not, a file could not be written, or damage was met and repaired; 4 files are lost in whole or in
 /// part, each is named; 10 there is no store; 130 stopped by a signal, what was restored stays.
 #[derive(clap::Args, Debug)]
 #[command(after_long_help = EXAMPLES)]
@@ -78,9 +78,10 @@ impl RestoreArgs {
         };
         let report = restore::run(&store, &options, &context.control)?;
         print(context, &options, &report, begun.elapsed())?;
+        let healed = heal::harmed(context, store)?;
         Ok(match &report {
             r if r.files_lost > 0 => Exit::Damage,
-            r if r.failed > 0 || r.metadata_failures > 0 => Exit::Losses,
+            r if r.failed > 0 || r.metadata_failures > 0 || healed => Exit::Losses,
             _ => Exit::Done,
         })
     }

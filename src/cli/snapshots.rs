@@ -19,21 +19,30 @@ pub struct SnapshotsArgs {
     /// Only those with this tag; repeated, with all of them
     #[arg(long = "tag", value_name = "TAG")]
     tags: Vec<String>,
+
+    /// Those that are forgotten and can still be brought back
+    #[arg(long)]
+    forgotten: bool,
 }
 
 const EXAMPLES: &str = "\
 Examples:
   onefold snapshots
-  onefold snapshots --tag nightly --json";
+  onefold snapshots --tag nightly --json
+  onefold snapshots --forgotten";
 
 impl SnapshotsArgs {
     pub(super) fn run(self, context: &Context) -> Result<Exit> {
         let store = context.open()?;
-        let list = snapshots::list(&store, &self.tags);
+        let mut list = snapshots::list(&store, &self.tags);
+        if self.forgotten {
+            list = snapshots::forgotten(&store);
+            list.retain(|s| self.tags.iter().all(|t| s.snapshot.tags.contains(t)));
+        }
         if context.json {
             list.iter().try_for_each(|info| context.out.stream_document(&json::snapshot(info)))?;
         } else if list.is_empty() {
-            context.out.line("no snapshots")?;
+            context.out.line(if self.forgotten { "no forgotten snapshots" } else { "no snapshots" })?;
         } else {
             table(&list).lines().iter().try_for_each(|line| context.out.stream_line(line))?;
             context.out.line(render::counted(list.len() as u64, "snapshot"))?;
@@ -73,7 +82,9 @@ fn table(list: &[SnapshotInfo]) -> Table {
 
 fn notes(info: &SnapshotInfo) -> String {
     let notes = [(!info.snapshot.complete, "incomplete"), (info.pinned, "pinned")];
-    notes.iter().filter(|(is, _)| *is).map(|(_, word)| *word).collect::<Vec<_>>().join(", ")
+    let mut notes: Vec<String> = notes.iter().filter(|(is, _)| *is).map(|(_, word)| (*word).to_owned()).collect();
+    notes.extend(info.forgotten.as_ref().map(|f| format!("forgotten {}", render::time_of_ns(f.time_ns))));
+    notes.join(", ")
 }
 
 /// The paths that a snapshot was made of, for people.

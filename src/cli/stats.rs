@@ -4,11 +4,13 @@ use super::context::Context;
 use super::exit::Exit;
 use super::explain::codec_row;
 use super::table::{Side, Table};
-use super::{json, render, snapshots};
+use super::{args, json, render, snapshots};
 use crate::error::Result;
 use crate::ops::names;
-use crate::ops::stats::{self, DiskStats, FormatStats, StatsReport};
+use crate::ops::stats::{self, DiskStats, FormatStats, Freed, StatsReport, Wanted};
+use crate::store::Store;
 use serde_json::json;
+use std::ffi::OsString;
 
 /// Tell what the store holds and what it saves
 ///
@@ -16,7 +18,8 @@ use serde_json::json;
 /// much: equal files, holes, bytes that splitters compute, equal chunks, compression (deltas included). Then each disk,
 /// and each snapshot with the bytes that it alone holds: what a full gc would free if it were forgotten. --by-means
 /// splits compression by codec and tells how many chunks hang on one base; --by-format tells what files of each format
-/// cost: a chunk counts for the format that had it first. Reads the folders of all snapshots and the tables of all
+/// cost: a chunk counts for the format that had it first. With --without or --without-pattern tells only what a full gc would
+/// free if that were not there, to the byte, before anything is forgotten. Reads the folders of all snapshots and the tables of all
 /// packs, no file's contents, and needs room beside the store for about 150 bytes a chunk while it runs.
 ///
 /// Exit status: 0 counted; 1 failed; 2 wrong usage; 4 damage that cannot be repaired; 10 there is no store; 130 stopped
@@ -31,23 +34,50 @@ pub struct StatsArgs {
     /// Tell what each codec saved, and what hangs on bases
     #[arg(long)]
     by_means: bool,
+
+    /// Tell what would be free without this: SNAPSHOT, or SNAPSHOT:PATH; repeated, without all of it together
+    #[arg(long, value_name = "SNAPSHOT[:PATH]")]
+    without: Vec<OsString>,
+
+    /// Tell what would be free without the files and folders that fit, in all snapshots; repeated, and with --without,
+    /// together
+    #[arg(long, value_name = "GLOB")]
+    without_pattern: Vec<String>,
 }
 
 const EXAMPLES: &str = "\
 Examples:
   onefold stats
   onefold stats --by-format --by-means
+  onefold stats --without 4f2a91c0 --without latest:/library/raw
+  onefold stats --without-pattern '*.wav'
   onefold stats --json | jq 'select(.message_type == \"summary\")'";
 
 impl StatsArgs {
     pub(super) fn run(self, context: &Context) -> Result<Exit> {
         let store = context.open()?;
+        if !self.without.is_empty() || !self.without_pattern.is_empty() {
+            return self.freed(context, &store);
+        }
         let report = stats::run(&store, &context.control)?;
         if context.json {
             self.documents(context, &report)?
         } else {
             self.text(context, &report)?
         }
+        Ok(Exit::Done)
+    }
+
+    fn freed(self, context: &Context, store: &Store) -> Result<Exit> {
+        let mut wanted = Wanted { patterns: self.without_pattern, ..Default::default() };
+        for spec in &self.without {
+            match args::snapshot(store, spec, None)? {
+                (info, None) => wanted.snapshots.push(info),
+                (info, Some(path)) => wanted.paths.push((info, path)),
+            }
+        }
+        let freed = stats::freed(store, &wanted, &context.control)?;
+        tell_freed(context, &freed)?;
         Ok(Exit::Done)
     }
 
@@ -92,6 +122,24 @@ impl StatsArgs {
         }
         documents(context, r)
     }
+}
+
+/// What would be free, as `stats --without` and `forget --would-free` print it.
+pub(super) fn tell_freed(context: &Context, freed: &Freed) -> Result<()> {
+    if context.json {
+        return context.out.document(&json!({
+            "message_type": "freed",
+            "bytes_freed": freed.bytes,
+            "snapshots": freed.snapshots,
+            "entries": freed.entries,
+        }));
+    }
+    let of = render::counted(freed.snapshots, "snapshot");
+    let entries = match freed.entries {
+        0 => String::new(),
+        n => format!(", {n} folders or files"),
+    };
+    context.out.line(format!("{} would be free ({of}{entries})", render::size(freed.bytes)))
 }
 
 /// Bytes of data that are left of the logical ones when all that was saved is taken away.

@@ -76,7 +76,7 @@ pub struct Entry {
     pub group: Option<String>,
     pub attributes: Attributes,
     pub link: Option<u64>,
-    /// Optional digests of the file's bytes: 1 sha256, 2 md5, 3 blake3.
+    /// Optional digests of the file's bytes, by [`super::digest::Algorithm`]'s number.
     pub digests: Vec<(u8, Vec<u8>)>,
 }
 

@@ -5,7 +5,7 @@
 //!    1 writer began       writer:8 time:i64 verb:text host:text pid:u32 program:text parent:option(32)
 //!    2 writer ended       writer:8 outcome:u8            0 done, 1 stopped, 2 ended by a later writer
 //!    3 pack sealed        serial:u32 pack:12 kind:u8 disk:16 bytes:u64 records:u32 plain:u64 stored:u64 root:32
-//!    4 group made         group
+//!    4 group made         group disk:16{m}     where each parity pack lies
 //!    5 group retired      group id:16
 //!    6 pack moved         pack:12 from:16 to:16
 //!    7 pack condemned     pack:12
@@ -23,13 +23,15 @@
 //!   19 snapshot kept      number:u64 pinned:u8 forgotten:option(number:u64 time:i64 who:text why:text)
 //!                         tagged:option(name:option(text) tags:varint text*) record:var
 //!   20 next serial        serial:u32
+//!   21 snapshot dropped   id:32
 //! 32768 scrub ledger      pack:12 time:i64 by:text
 //! ```
 //! `text` is `var` UTF-8; `option` is 0, or 1 and the value. A kind below 32768 that a reader does not
 //! know changes what lives: it is refused. One at or above is passed over. A pack's serial is its number
 //! in order of sealing, from 1 on and never used again; the index names packs by it. Kinds 19 and 20 stand
 //! in checkpoints only: 19 is a snapshot's record as it was added, with the number of that entry and what was
-//! said of it since.
+//! said of it since. Kind 21 stands before the first pack is dropped that the snapshot may need: from then on it is
+//! not there.
 
 use super::footer::PackKind;
 use super::group::Group;
@@ -112,7 +114,11 @@ pub enum Event {
         outcome: Outcome,
     },
     PackSealed(SealedPack),
-    GroupMade(Group),
+    /// `disks` holds where each of its parity packs lies, in order of slot.
+    GroupMade {
+        group: Group,
+        disks: Vec<DiskId>,
+    },
     GroupRetired {
         group: [u8; 16],
     },
@@ -181,6 +187,10 @@ pub enum Event {
     NextSerial {
         serial: u32,
     },
+    /// A forgotten snapshot is given up: its chunks may go.
+    SnapshotDropped {
+        id: SnapshotId,
+    },
     ScrubLedger {
         pack: PackId,
         time_ns: i64,
@@ -209,7 +219,7 @@ impl Event {
             Event::WriterBegan { .. } => 1,
             Event::WriterEnded { .. } => 2,
             Event::PackSealed(_) => 3,
-            Event::GroupMade(_) => 4,
+            Event::GroupMade { .. } => 4,
             Event::GroupRetired { .. } => 5,
             Event::PackMoved { .. } => 6,
             Event::PackCondemned { .. } => 7,
@@ -226,6 +236,7 @@ impl Event {
             Event::DamageHealed { .. } => 18,
             Event::SnapshotKept { .. } => 19,
             Event::NextSerial { .. } => 20,
+            Event::SnapshotDropped { .. } => 21,
             Event::ScrubLedger { .. } => 0x8000,
             Event::Unknown { kind, .. } => *kind,
         }
@@ -259,7 +270,11 @@ impl Event {
                 p.put_u64(s.stored_bytes);
                 p.put(&s.root);
             }
-            Event::GroupMade(group) => group.encode_into(&mut p),
+            Event::GroupMade { group, disks } => {
+                debug_assert_eq!(group.members.iter().filter(|m| m.parity).count(), disks.len());
+                group.encode_into(&mut p);
+                disks.iter().for_each(|d| p.put(&d.0));
+            }
             Event::GroupRetired { group } => p.put(group),
             Event::PackMoved { pack, from, to } => {
                 p.put(&pack.0);
@@ -317,6 +332,7 @@ impl Event {
                 p.put_var(record);
             }
             Event::NextSerial { serial } => p.put_u32(*serial),
+            Event::SnapshotDropped { id } => p.put(&id.0),
             Event::ScrubLedger { pack, time_ns, by } => {
                 p.put(&pack.0);
                 p.put_i64(*time_ns);
@@ -374,7 +390,12 @@ impl Event {
                 }
                 Event::PackSealed(sealed)
             }
-            4 => Event::GroupMade(Group::decode(&mut p)?),
+            4 => {
+                let group = Group::decode(&mut p)?;
+                let parity = group.members.iter().filter(|m| m.parity).count();
+                let disks = (0..parity).map(|_| Ok(DiskId(p.array()?))).collect::<Result<_>>()?;
+                Event::GroupMade { group, disks }
+            }
             5 => Event::GroupRetired { group: p.array()? },
             6 => Event::PackMoved { pack: PackId(p.array()?), from: DiskId(p.array()?), to: DiskId(p.array()?) },
             7 => Event::PackCondemned { pack: PackId(p.array()?) },
@@ -420,6 +441,7 @@ impl Event {
                 record: p.var_bytes(usize::MAX)?.to_vec(),
             },
             20 => Event::NextSerial { serial: p.u32()? },
+            21 => Event::SnapshotDropped { id: SnapshotId(p.array()?) },
             0x8000 => Event::ScrubLedger { pack: PackId(p.array()?), time_ns: p.i64()?, by: p.text(TEXT_BYTES)? },
             0x8001.. => Event::Unknown { kind, payload: p.take(p.left())?.to_vec() },
             _ => return Err(future(format!("event {kind}"))),
@@ -464,7 +486,7 @@ pub(crate) fn samples() -> Vec<Event> {
             stored_bytes: 800,
             root: [6; 32],
         }),
-        Event::GroupMade(super::group::sample()),
+        Event::GroupMade { group: super::group::sample(), disks: vec![DiskId([4; 16])] },
         Event::GroupRetired { group: [7; 16] },
         Event::PackMoved { pack, from: disk, to: DiskId([9; 16]) },
         Event::PackCondemned { pack },
@@ -488,6 +510,7 @@ pub(crate) fn samples() -> Vec<Event> {
         },
         Event::SnapshotKept { number: 9, pinned: false, forgotten: None, tagged: None, record: vec![] },
         Event::NextSerial { serial: 77 },
+        Event::SnapshotDropped { id: snap },
         Event::ScrubLedger { pack, time_ns: -5, by: text() },
         Event::Unknown { kind: 0x9000, payload: vec![1, 2, 3] },
     ]

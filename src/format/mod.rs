@@ -15,6 +15,7 @@
 //! Integers are little-endian; `varint` is LEB128 of at most 64 bits in its shortest form.
 
 pub mod check;
+pub mod digest;
 pub mod entry;
 pub mod envelope;
 pub mod event;
@@ -25,6 +26,7 @@ pub mod keys;
 pub mod limits;
 pub mod log;
 pub mod node;
+pub mod parity;
 pub mod recipe;
 pub mod record;
 pub mod snapshot;

@@ -10,7 +10,7 @@ use std::ops::Bound;
 use std::path::PathBuf;
 use std::sync::{Arc, PoisonError, RwLock};
 
-use super::{Index, NextEntry, Place, Reflected, Statistics, Visit};
+use super::{Index, NextEntry, Place, Reflected, Statistics, Visit, VisitCount};
 use crate::error::{Error, Result};
 use crate::format::id::ChunkId;
 
@@ -19,6 +19,8 @@ struct State {
     chunks: BTreeMap<ChunkId, Place>,
     features: BTreeMap<u64, Place>,
     deltas: BTreeMap<ChunkId, u32>,
+    counts: BTreeMap<ChunkId, Vec<u8>>,
+    counts_state: Option<Vec<u8>>,
     reflected: Option<Reflected>,
 }
 
@@ -132,6 +134,48 @@ impl Index for MemoryIndex {
                 *count = count.saturating_add(1);
             }
         });
+        Ok(())
+    }
+
+    fn counts(&self, ids: &[ChunkId]) -> Result<Vec<Option<Vec<u8>>>> {
+        let state = self.read();
+        Ok(ids.iter().map(|id| state.counts.get(id).cloned()).collect())
+    }
+
+    fn put_counts(&self, counts: &[(ChunkId, Vec<u8>)], stands_for: Option<&[u8]>) -> Result<()> {
+        self.change(|state| {
+            for (id, value) in counts {
+                if value.is_empty() {
+                    state.counts.remove(id);
+                } else {
+                    state.counts.insert(*id, value.clone());
+                }
+            }
+            state.counts_state = stands_for.map(<[u8]>::to_vec).or(state.counts_state.take());
+        });
+        Ok(())
+    }
+
+    fn counts_state(&self) -> Result<Option<Vec<u8>>> {
+        Ok(self.read().counts_state.clone())
+    }
+
+    fn clear_counts(&self, all: bool) -> Result<()> {
+        self.change(|state| {
+            state.counts_state = None;
+            if all {
+                state.counts.clear();
+            }
+        });
+        Ok(())
+    }
+
+    fn for_each_count(&self, visit: VisitCount<'_>) -> Result<()> {
+        for (id, value) in &self.read().counts {
+            if !visit(*id, value)? {
+                break;
+            }
+        }
         Ok(())
     }
 

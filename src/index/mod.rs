@@ -131,6 +131,9 @@ pub type NextEntry<'a> = &'a mut dyn FnMut() -> Result<Option<(ChunkId, Place)>>
 /// What [`Index::for_each`] hands each entry to; `false` ends the walk.
 pub type Visit<'a> = &'a mut dyn FnMut(ChunkId, Place) -> Result<bool>;
 
+/// What [`Index::for_each_count`] hands each value to; `false` ends the walk.
+pub type VisitCount<'a> = &'a mut dyn FnMut(ChunkId, &[u8]) -> Result<bool>;
+
 /// Chunk id -> place, and the log entry this stands for.
 ///
 /// Every call may fail with [`crate::error::Error::Index`]; then the index is to be left alone or made
@@ -186,6 +189,26 @@ pub trait Index: Send + Sync {
 
     /// Counts one more delta on each base; one that comes twice gets two.
     fn count_deltas(&self, bases: &[ChunkId]) -> Result<()>;
+
+    /// What gc keeps of each of these chunks, in the order asked: [`Index::put_counts`] wrote it. What it means is gc's
+    /// affair.
+    fn counts(&self, ids: &[ChunkId]) -> Result<Vec<Option<Vec<u8>>>>;
+
+    /// Keeps a value for each of these chunks, or none where it is empty, and what they all stand for if `state` is
+    /// given, as one atomic batch.
+    fn put_counts(&self, counts: &[(ChunkId, Vec<u8>)], state: Option<&[u8]>) -> Result<()>;
+
+    /// What the counts stand for; `None` where there are none that can be used.
+    fn counts_state(&self) -> Result<Option<Vec<u8>>>;
+
+    /// Forgets what the counts stand for, and with `all` the counts too.
+    fn clear_counts(&self, all: bool) -> Result<()>;
+
+    /// Visits every count in ascending order of ids.
+    ///
+    /// # Errors
+    /// Those of `visit`, which end the walk, besides the index's own.
+    fn for_each_count(&self, visit: VisitCount<'_>) -> Result<()>;
 
     /// How large the index is.
     fn statistics(&self) -> Result<Statistics>;

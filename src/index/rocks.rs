@@ -9,8 +9,10 @@
 //! chunk          chunk id, 32 bytes   Place, 16 bytes
 //! feature        feature, 8 bytes     Place of the chunk that had it last, 16 bytes
 //! deltas         chunk id, 32 bytes   deltas that were coded against it, 4 bytes little-endian
+//! count          chunk id, 32 bytes   what gc keeps of it (`ops::gc`)
 //! meta           "schema"             version, 4 bytes little-endian
 //!                "store"              store id, 16 bytes
+//!                "counts"             what `count` stands for (`ops::gc`); absent where it cannot be used
 //!                "reflected"          Reflected, 40 bytes; absent until the index was filled
 //! ```
 //!
@@ -36,7 +38,7 @@ use rocksdb::{
     FlushOptions, ReadOptions, SingleThreaded, WriteBatch, WriteOptions, properties,
 };
 
-use super::{Index, NextEntry, Place, Reflected, Statistics, Visit};
+use super::{Index, NextEntry, Place, Reflected, Statistics, Visit, VisitCount};
 use crate::error::{Error, Result};
 use crate::format::id::{ChunkId, StoreId};
 use crate::io::real::RealFs;
@@ -48,15 +50,17 @@ type Db = DBWithThreadMode<SingleThreaded>;
 type RawIterator<'a> = DBRawIteratorWithThreadMode<'a, Db>;
 
 /// Changes when an older index cannot be read any more; it is then made anew.
-const SCHEMA: u32 = 3;
+const SCHEMA: u32 = 4;
 const CHUNK: &str = "chunk";
 const FEATURE: &str = "feature";
 /// Features beyond so many bytes of sorted files are not kept: at 30 bytes each those of half a billion chunks.
 const FEATURE_BYTES_MAX: u64 = 64 << 30;
 const DELTAS: &str = "deltas";
+const COUNT: &str = "count";
 const META: &str = "meta";
 const KEY_SCHEMA: &str = "schema";
 const KEY_STORE: &str = "store";
+const KEY_COUNTS: &str = "counts";
 const KEY_REFLECTED: &str = "reflected";
 
 /// The file that makes a folder a database.
@@ -221,6 +225,7 @@ impl RocksIndex {
             ColumnFamilyDescriptor::new(CHUNK, settings::chunks(&budget, &cache)),
             ColumnFamilyDescriptor::new(FEATURE, settings::chunks(&budget, &cache)),
             ColumnFamilyDescriptor::new(DELTAS, settings::chunks(&budget, &cache)),
+            ColumnFamilyDescriptor::new(COUNT, settings::chunks(&budget, &cache)),
             ColumnFamilyDescriptor::new(META, settings::meta(&cache)),
             // RocksDB insists on it; nothing is written to it.
             ColumnFamilyDescriptor::new(rocksdb::DEFAULT_COLUMN_FAMILY_NAME, settings::meta(&cache)),
@@ -413,9 +418,70 @@ impl Index for RocksIndex {
         self.write("count deltas", batch)
     }
 
+    fn counts(&self, ids: &[ChunkId]) -> Result<Vec<Option<Vec<u8>>>> {
+        let family = self.family(COUNT)?;
+        let mut order: Vec<(ChunkId, usize)> = ids.iter().enumerate().map(|(i, id)| (*id, i)).collect();
+        order.sort_unstable();
+        let mut answers = vec![None; ids.len()];
+        for asked in order.chunks(LOOKUPS_MAX) {
+            let found = self.db.batched_multi_get_cf(family, asked.iter().map(|(id, _)| &id.0), true);
+            for ((_, i), value) in asked.iter().zip(found) {
+                // a position in `ids`, which is as long
+                answers[*i] = value.map_err(failed(&self.path, "look up counts"))?.map(|v| v.to_vec());
+            }
+        }
+        Ok(answers)
+    }
+
+    fn put_counts(&self, counts: &[(ChunkId, Vec<u8>)], state: Option<&[u8]>) -> Result<()> {
+        let family = self.family(COUNT)?;
+        let mut batch = WriteBatch::default();
+        for (id, value) in counts {
+            if value.is_empty() {
+                batch.delete_cf(family, id.0);
+            } else {
+                batch.put_cf(family, id.0, value);
+            }
+        }
+        if let Some(state) = state {
+            batch.put_cf(self.family(META)?, KEY_COUNTS, state);
+        }
+        self.write("put counts", batch)
+    }
+
+    fn counts_state(&self) -> Result<Option<Vec<u8>>> {
+        self.meta(KEY_COUNTS)
+    }
+
+    fn clear_counts(&self, all: bool) -> Result<()> {
+        let mut batch = WriteBatch::default();
+        batch.delete_cf(self.family(META)?, KEY_COUNTS);
+        if all {
+            batch.delete_range_cf(self.family(COUNT)?, [0; 32].as_slice(), [0xff; 33].as_slice()); // behind every id
+        }
+        self.write("clear counts", batch)
+    }
+
+    fn for_each_count(&self, visit: VisitCount<'_>) -> Result<()> {
+        let mut read = ReadOptions::default();
+        read.fill_cache(false);
+        let mut walk = self.db.raw_iterator_cf_opt(self.family(COUNT)?, read);
+        walk.seek_to_first();
+        while let Some((key, value)) = walk.item() {
+            let Ok(id) = key.try_into() else {
+                return Err(refused(&self.path, "walk over counts", &format!("an id has {} bytes", key.len())));
+            };
+            if !visit(ChunkId(id), value)? {
+                return Ok(());
+            }
+            walk.next();
+        }
+        walk.status().map_err(failed(&self.path, "walk over counts"))
+    }
+
     fn statistics(&self) -> Result<Statistics> {
         let chunk = self.family(CHUNK)?;
-        let all = [chunk, self.family(FEATURE)?, self.family(DELTAS)?, self.family(META)?];
+        let all = [chunk, self.family(FEATURE)?, self.family(DELTAS)?, self.family(COUNT)?, self.family(META)?];
         let sum = |property| all.iter().map(|family| self.number(family, property)).sum::<Result<u64>>();
         let cache_bytes = self.cache.get_usage() as u64;
         let buffer_bytes = sum(properties::SIZE_ALL_MEM_TABLES)?;
@@ -443,7 +509,8 @@ impl Index for RocksIndex {
         if self.mode == Mode::ReadOnly {
             return Err(refused(&self.path, "flush it", READ_ONLY));
         }
-        let families = [self.family(CHUNK)?, self.family(FEATURE)?, self.family(DELTAS)?, self.family(META)?];
+        let families = [CHUNK, FEATURE, DELTAS, COUNT, META].map(|name| self.family(name));
+        let families = families.into_iter().collect::<Result<Vec<_>>>()?;
         self.db.flush_cfs_opt(&families, &FlushOptions::default()).map_err(failed(&self.path, "flush it"))
     }
 }

@@ -15,10 +15,14 @@ use crate::store::Store;
 use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 
+mod anew;
+mod archive;
 mod cut;
 pub(crate) mod read;
 mod tree;
 mod walk;
+
+pub(in crate::ops) use anew::{Anew, copy_anew};
 
 /// Entries by which the walk may be ahead of the tree.
 const AHEAD: usize = 4096;
@@ -29,6 +33,8 @@ pub enum Source {
     Paths(Vec<PathBuf>),
     /// One file's bytes, which will lie at `/name`.
     Stream { name: Vec<u8>, input: Box<dyn std::io::Read + Send> },
+    /// The members of a tar archive.
+    Archive { input: Box<dyn std::io::Read + Send> },
 }
 
 /// How to back up.
@@ -93,9 +99,12 @@ pub fn run(store: &Store, mut options: BackupOptions, control: &Control) -> Resu
     let roots: Vec<Vec<u8>> = match &options.source {
         Source::Paths(paths) => paths.iter().map(|p| crate::pool::bytes_of(p)).collect(),
         Source::Stream { name, .. } => vec![[b"/", name.as_slice()].concat()],
+        Source::Archive { .. } => vec![b"/".to_vec()],
     };
     let input = match &mut options.source {
-        Source::Stream { input, .. } => Some(std::mem::replace(input, Box::new(std::io::empty()))),
+        Source::Stream { input, .. } | Source::Archive { input } => {
+            Some(std::mem::replace(input, Box::new(std::io::empty())))
+        }
         Source::Paths(_) => None,
     };
     let parent = find_parent(store, &host, &roots);
@@ -104,8 +113,10 @@ pub fn run(store: &Store, mut options: BackupOptions, control: &Control) -> Resu
         program: options.program.clone(),
         dry_run: options.dry_run,
         coding: options.coding,
+        moves: false,
     };
     let parent_id = purpose.parent;
+    let dry_run = purpose.dry_run;
     let began_ns = store.io().world.now_ns();
     let mut report = ingest::run(store, control, purpose, |ingest| {
         let parent_snapshot = parent.as_ref().map(|(_, s)| s).filter(|_| !options.force);
@@ -140,6 +151,7 @@ pub fn run(store: &Store, mut options: BackupOptions, control: &Control) -> Resu
             report.chunks_new = counters.chunks_new.load(Ordering::Relaxed);
             report.chunks_seen = counters.chunks_seen.load(Ordering::Relaxed);
             report.packs_sealed = counters.packs_sealed.load(Ordering::Relaxed);
+            report.data_added_redundancy = counters.redundancy_written.load(Ordering::Relaxed);
             report.counts = snapshot.counts.clone();
             if dry_run {
                 return Vec::new();
@@ -150,7 +162,9 @@ pub fn run(store: &Store, mut options: BackupOptions, control: &Control) -> Resu
         };
         Ok((report, finish))
     })?;
-    report.degraded = degraded(store);
+    if !dry_run {
+        report.degraded = degraded(store);
+    }
     Ok(report)
 }
 
@@ -170,6 +184,17 @@ fn degraded(store: &Store) -> Vec<String> {
     let mut why = Vec::new();
     for disk in store.pool().disks().filter(|d| d.is_suspect()) {
         why.push(format!("disk {} failed during this run", disk.label));
+    }
+    let parity = store.with_state(|s| s.parity());
+    let r = store.redundancy(|_, _| {});
+    if parity > 0 && !r.is_full() {
+        let away: Vec<&str> = store.missing_disks().iter().map(|d| d.label.as_str()).collect();
+        let away = if away.is_empty() { String::new() } else { format!(" (missing: {})", away.join(", ")) };
+        why.push(format!(
+            "{} packs cannot lose any {parity} of the disks that are here{away}: `onefold disk list` tells more, \
+             `onefold disk replace` and `onefold rebalance` make it good",
+            r.degraded + r.at_risk + r.lost
+        ));
     }
     why
 }

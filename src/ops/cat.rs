@@ -80,13 +80,23 @@ pub fn run(
     Ok(writer.written)
 }
 
-/// Rebuilds a file's bytes as [`run`] does, and lets go of them.
+/// Writes all of a file's bytes to `out`, in order, each proven before it is written.
 ///
 /// # Errors
-/// Damage; [`Error::Interrupted`]; [`Error::Malformed`] where the recipe makes another number of bytes.
-pub(super) fn rebuild(store: &Store, recipe: &Recipe, bytes: u64, control: &Control) -> Result<()> {
-    let mut writer = Writer { out: &mut std::io::sink(), control, written: 0 };
-    stream(store, recipe, 0, bytes, &mut writer)?;
+/// Damage; [`Error::Io`] of `out`; [`Error::Interrupted`]; [`Error::Malformed`] where the recipe makes another number of
+/// bytes.
+pub(super) fn whole(
+    store: &Store,
+    content: &Content,
+    bytes: u64,
+    out: &mut dyn Write,
+    control: &Control,
+) -> Result<()> {
+    let mut writer = Writer { out, control, written: 0 };
+    match content {
+        Content::Inline(all) => writer.bytes(all)?,
+        Content::Recipe(recipe) => stream(store, recipe, 0, bytes, &mut writer)?,
+    }
     if writer.written == bytes {
         Ok(())
     } else {
@@ -248,7 +258,7 @@ impl<'s> Windows<'s> {
         self.held.retain(|id, _| wanted.contains(id));
         let lacking: Vec<ChunkId> = wanted.iter().filter(|id| !self.held.contains_key(*id)).copied().collect();
         let mut places = Vec::with_capacity(lacking.len());
-        for (id, at) in lacking.iter().zip(self.store.locate(&lacking)?) {
+        for (id, at) in lacking.iter().zip(self.store.find(&lacking)?) {
             places.push((at.ok_or_else(|| Error::ChunkMissing { chunk: id.to_string() })?, *id));
         }
         places.sort_unstable_by_key(|(at, _)| (at.place.pack, at.place.offset));

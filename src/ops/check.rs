@@ -1,7 +1,7 @@
 //! check: is everything there that the snapshots need, and is every copy of everything as it should be?
 //!
 //! A check reads and changes nothing. It needs no lock and may run beside a writer: it speaks of the log as
-//! it was when the store was opened. `folders` looks at what stands on every disk alike, `packs` at the
+//! it was when the store was opened. `folders` looks at what stands on every disk alike, `groups` at parity, `packs` at the
 //! packs and whether the index agrees with them, `trees` at what the snapshots reach. `truth` is what the
 //! packs turned out to hold; the trees are judged by it, not by the index.
 //!
@@ -24,11 +24,12 @@ use crate::pool::disk::Disk;
 use crate::store::Store;
 
 mod folders;
+mod groups;
 mod packs;
 #[cfg(test)]
 mod tests;
-mod trees;
-mod truth;
+pub(super) mod trees;
+pub(super) mod truth;
 
 /// Lost files that are named in a report; further ones are counted.
 pub const LOST_FILES_MAX: usize = 100_000;
@@ -82,7 +83,7 @@ pub struct CheckReport {
 
 /// Problems as they are found, bounded in number.
 #[derive(Debug, Default)]
-struct Problems {
+pub(super) struct Problems {
     list: Vec<Problem>,
     more: u64,
     more_for_good: bool,
@@ -106,7 +107,7 @@ impl Problems {
         }
     }
 
-    fn finish(mut self) -> Vec<Problem> {
+    pub(super) fn finish(mut self) -> Vec<Problem> {
         if self.more > 0 {
             let what = format!("another {} problems are not listed; mend these and check again", self.more);
             self.list.push(Problem { what, repairable: !self.more_for_good });
@@ -126,6 +127,7 @@ pub fn run(store: &Store, options: &CheckOptions, control: &Control) -> Result<C
     folders::constants(store, control, &mut problems);
     folders::log(store, control, &mut problems)?;
     folders::strays(store, control, &mut problems)?;
+    groups::parity(store, control, &mut problems)?;
     control.progress.set_phase(if options.read_data { "reading packs" } else { "checking packs" });
     let read = packs::read(store, options.read_data, control, &mut problems)?;
     control.progress.set_phase("checking snapshots");
@@ -139,6 +141,12 @@ pub fn run(store: &Store, options: &CheckOptions, control: &Control) -> Result<C
         ..Default::default()
     };
     trees::check(store, &read.truth, options.rebuild, control, &mut report, &mut problems)?;
+    let beside = read.truth.beside_index.load(std::sync::atomic::Ordering::Relaxed);
+    if beside > 0 {
+        problems.repairable(format!(
+            "{beside} look-ups of chunks found them only in the packs' own tables; `onefold recover` makes the index anew"
+        ));
+    }
     report.problems = problems.finish();
     Ok(report)
 }

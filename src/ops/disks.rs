@@ -9,7 +9,6 @@ use crate::format::event::SealedPack;
 use crate::format::text::KnownDisk;
 use crate::format::{ChunkId, DiskId, PackId};
 use crate::io::source;
-use crate::pack::read;
 use crate::pool::disk::Disk;
 use crate::pool::{PackStore, path_of};
 use crate::store::Store;
@@ -181,6 +180,9 @@ fn look_at(store: &Store, disk: &Disk, (packs, pack_bytes): (u64, u64), rooms: &
 /// [`crate::Error::Index`] where it cannot be asked whether damaged chunks are stored elsewhere.
 pub fn status(store: &Store) -> Result<StatusReport> {
     let (disks, rooms) = survey(store);
+    let space = |d: &std::sync::Arc<Disk>| store.io().fs.space(&d.path).ok().map(|s| (d.id, s.filesystem));
+    let filesystems: BTreeMap<DiskId, u64> = store.pool().disks().filter_map(space).collect();
+    let width = store.with_state(|s| s.group_width());
     let mut all = snapshots::list(store, &[]);
     let count = all.len() as u64;
     let newest = all.pop();
@@ -194,7 +196,7 @@ pub fn status(store: &Store) -> Result<StatusReport> {
     let usable = rooms.values().fold(0u64, |sum, room| sum.saturating_add(*room));
     let lost = without_copy(store, &damaged)?;
     let mut report = StatusReport {
-        fits_bytes: less_parity(usable, disks.iter().filter(|d| takes_data(d)).count() as u64, u64::from(parity)),
+        fits_bytes: placeable(&shares(&disks, &filesystems), width, parity as usize), // a small number
         disks,
         newest,
         snapshots: count,
@@ -228,10 +230,35 @@ fn takes_data(disk: &DiskInfo) -> bool {
     matches!(disk.state, DiskState::Healthy | DiskState::Stale)
 }
 
-/// Of `usable` bytes on `disks` disks what is left for data where any `parity` disks may fail.
-fn less_parity(usable: u64, disks: u64, parity: u64) -> u64 {
-    let share = u128::from(usable) * u128::from(disks.saturating_sub(parity)) / u128::from(disks.max(1));
-    share.min(u128::from(usable)) as u64 // at most `usable`
+/// The room of each disk that takes data; disks on one filesystem share its room evenly.
+fn shares(disks: &[DiskInfo], filesystems: &BTreeMap<DiskId, u64>) -> Vec<u64> {
+    let takes: Vec<&DiskInfo> = disks.iter().filter(|d| takes_data(d)).collect();
+    let of = |d: &DiskInfo| filesystems.get(&d.id).copied();
+    let sharing = |d: &DiskInfo| takes.iter().filter(|o| of(o) == of(d)).count().max(1) as u64;
+    takes.iter().map(|d| d.usable_bytes / sharing(d)).collect()
+}
+
+/// Bytes of data that fit disks with these rooms, in groups of at most `width` packs of data and `parity` of parity, each
+/// member on another disk. What one disk has beyond its share of the groups cannot be used: of t bytes in
+/// all, no disk holds more than one part in k + m.
+fn placeable(rooms: &[u64], width: usize, parity: usize) -> u64 {
+    let width = width.min(rooms.len().saturating_sub(parity));
+    if width == 0 {
+        return 0;
+    }
+    if parity == 0 {
+        return rooms.iter().fold(0, |sum, room| sum.saturating_add(*room));
+    }
+    let members = (width + parity) as u128;
+    // The most bytes a disk that suffice to fill all members: found by halving, since more a disk never fits fewer.
+    let all: u128 = rooms.iter().map(|room| u128::from(*room)).sum();
+    let (mut low, mut high) = (0u64, u64::try_from(all / members).unwrap_or(u64::MAX));
+    while low < high {
+        let each = low + (high - low).div_ceil(2);
+        let total: u128 = rooms.iter().map(|room| u128::from(each.min(*room))).sum();
+        if total >= u128::from(each) * members { low = each } else { high = each - 1 }
+    }
+    u64::try_from(u128::from(low) * width as u128).unwrap_or(u64::MAX)
 }
 
 /// Damaged packs with a chunk that no other place holds, as far as that can be seen.
@@ -239,7 +266,7 @@ fn without_copy(store: &Store, damaged: &[PackId]) -> Result<u64> {
     let mut lost = 0;
     for (i, pack) in damaged.iter().enumerate() {
         let known = store.with_state(|s| {
-            let in_group = s.groups.values().any(|g| g.members.iter().any(|m| m.pack == *pack));
+            let in_group = s.group_of(pack).is_some();
             s.pack_by_id(pack).filter(|_| !in_group).map(|p| p.sealed)
         });
         let Some(sealed) = known else { continue }; // parity can rebuild it, or it is gone
@@ -255,9 +282,7 @@ fn without_copy(store: &Store, damaged: &[PackId]) -> Result<u64> {
 /// Whether every chunk that lies on a pack's damage is stored in another place by now: a backup that met its
 /// bytes again healed it.
 fn is_stored_elsewhere(store: &Store, sealed: &SealedPack) -> Result<bool> {
-    let path = store.pool().place(sealed);
-    let Ok(file) = store.pool().open(sealed) else { return Ok(false) };
-    let Ok(ends) = read::ends(&*file, &path, sealed.pack) else { return Ok(false) };
+    let Ok(ends) = store.ends(sealed) else { return Ok(false) };
     let hit: Vec<ChunkId> = store.with_state(|s| {
         let rows = ends.footer.rows.iter();
         rows.filter(|r| s.is_damaged(&sealed.pack, u64::from(r.offset), r.header.record_bytes()))
@@ -330,7 +355,7 @@ fn next_steps(store: &Store, r: &StatusReport, usable: u64, lost: u64, dead: boo
             "{lost} damaged packs hold chunks without another copy: `onefold check --read-data` names the files, and `onefold backup --force` of their sources stores them anew."
         ));
     } else if r.damage > 0 {
-        next.push(format!("{} packs are damaged: run `onefold check --read-data`.", r.damage));
+        next.push(format!("{} packs are damaged: run `onefold scrub`, which rebuilds what has parity, or `onefold check --read-data`.", r.damage));
     }
     if dead {
         next.push("A writer died: the next `onefold backup` takes over what it stored.".into());
@@ -482,10 +507,14 @@ mod tests {
 
     #[test]
     fn parity_takes_its_share_of_the_room() {
-        assert_eq!(less_parity(800, 8, 2), 600);
-        assert_eq!(less_parity(800, 2, 2), 0);
-        assert_eq!(less_parity(0, 0, 0), 0);
-        assert_eq!(less_parity(u64::MAX, 4096, 0), u64::MAX);
+        assert_eq!(placeable(&[100; 8], 8, 2), 600);
+        assert_eq!(placeable(&[100; 8], 4, 2), 532, "133 a member: 800 in groups of six");
+        assert_eq!(placeable(&[100; 2], 8, 2), 0);
+        assert_eq!(placeable(&[], 8, 0), 0);
+        assert_eq!(placeable(&[u64::MAX; 3], 8, 0), u64::MAX);
+        // of an odd big disk only what the others can stand in for
+        assert_eq!(placeable(&[10_000, 100, 100], 8, 1), 200);
+        assert_eq!(placeable(&[400, 300, 200, 100], 1, 1), 500);
         assert_eq!((span(119_000_000_000), span(120_000_000_000)), ("119 seconds".into(), "2 minutes".into()));
     }
 }

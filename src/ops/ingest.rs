@@ -26,14 +26,15 @@ use crate::io::threads::{self, Condvar, Mutex, MutexGuard, Receiver, Sender};
 use crate::pack::WriteChunks;
 use crate::pack::payload::Payload as Bytes;
 use crate::pack::write::{Abandoned, NewRecord, PackWriter, Sealed};
-use crate::pool::PackStore;
 use crate::store::{Located, Mode, PackRows, Store};
+use groups::Unprotected;
 use resemble::Hit;
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError};
 
 pub(in crate::ops) mod adopt;
+mod groups;
 pub(in crate::ops) mod resemble;
 
 /// Sealed packs are published when so many have gathered.
@@ -58,6 +59,8 @@ pub struct Counters {
     /// Bytes of the packs that were sealed.
     pub bytes_written: AtomicU64,
     pub packs_sealed: AtomicU64,
+    /// Bytes of parity packs.
+    pub redundancy_written: AtomicU64,
 }
 
 /// A queue's bound in bytes.
@@ -96,6 +99,8 @@ impl Room {
 struct Batch {
     records: Vec<NewRecord>,
     bytes: u64,
+    /// Without records: seal the open pack and drop this. Neither: the lane ends.
+    settled: Option<Sender<()>>,
 }
 
 struct Lane {
@@ -110,7 +115,7 @@ struct EndLanes<'a>(&'a [Lane]);
 impl Drop for EndLanes<'_> {
     fn drop(&mut self) {
         for lane in self.0 {
-            let _ = lane.queue.send(Batch { records: Vec::new(), bytes: 0 }); // an empty batch ends the lane
+            let _ = lane.queue.send(Batch { records: Vec::new(), bytes: 0, settled: None }); // an empty batch ends the lane
         }
     }
 }
@@ -198,6 +203,9 @@ pub struct Ingest<'s> {
     /// Disks of the open packs, one entry a pack.
     open_on: Mutex<Vec<DiskId>>,
     sealed: Mutex<Vec<Sealed>>,
+    /// Held by whoever publishes, so that publications follow each other in the order of their serials.
+    publishing: Mutex<()>,
+    protection: groups::Protection,
     failure: Mutex<Option<Error>>,
     failed: AtomicBool,
     /// Dead writers whose leavings this run takes over, and whether it has all of them.
@@ -205,6 +213,7 @@ pub struct Ingest<'s> {
     salvaged: AtomicBool,
     dry_run: bool,
     coding: Coding,
+    moves: bool,
     parent: Option<SnapshotId>,
     verb: &'static str,
     program: String,
@@ -219,6 +228,9 @@ pub struct Purpose {
     pub program: String,
     pub dry_run: bool,
     pub coding: Coding,
+    /// Its records are copies of stored ones, as they stand: they may use the disks' reserve, and their bases are
+    /// counted already.
+    pub moves: bool,
 }
 
 /// Runs `work` with an [`Ingest`], then seals, logs `work`'s events with the last packs, and indexes.
@@ -245,7 +257,10 @@ where
     store.io().world.random(&mut random);
     let disks = store.pool().disks().filter(|d| d.takes_data()).count();
     let by_memory = (store.memory_bytes() / 2 / LANE_MEMORY_BYTES).max(2) as usize - 1; // small numbers
-    let data_lanes = disks.clamp(1, LANES_MAX).min(by_memory);
+    let shape = store.with_state(|s| store.pool().shape(s.parity(), s.group_width()));
+    // With the metadata's lane as many as a group is wide: what a short run leaves open makes one group.
+    let by_disks = if shape.parity > 0 { shape.width.saturating_sub(1) } else { disks };
+    let data_lanes = by_disks.clamp(1, LANES_MAX).min(by_memory);
     let mut lanes = Vec::new();
     let mut ends = Vec::new();
     for i in 0..=data_lanes {
@@ -269,12 +284,15 @@ where
         lanes,
         open_on: Mutex::default(),
         sealed: Mutex::default(),
+        publishing: Mutex::default(),
+        protection: groups::Protection::new(shape, data_lanes),
         failure: Mutex::default(),
         failed: AtomicBool::new(false),
         dead: Vec::new(),
         salvaged: AtomicBool::new(false),
         dry_run: purpose.dry_run,
         coding: purpose.coding,
+        moves: purpose.moves,
         parent: purpose.parent,
         verb,
         program: purpose.program,
@@ -313,6 +331,9 @@ where
         (Ok((mut value, events)), None) => {
             let events = events(&mut value, &ingest.counters);
             ingest.finish(events, Outcome::Done)?;
+            for why in ingest.protection.shortfalls() {
+                control.notice(Notice::Note(why));
+            }
             adopt::clear(&ingest, &leftovers);
             Ok(value)
         }
@@ -458,6 +479,11 @@ impl<'s> Ingest<'s> {
         Ok(true)
     }
 
+    /// Whether the chunk at this place is coded against no other: it may be a base.
+    pub fn is_plain(&self, at: &Located, id: &ChunkId) -> bool {
+        self.row(at, id).is_some_and(|row| row.bases.is_empty())
+    }
+
     /// What the pack's own table says of this chunk, if it has it at this place.
     fn row(&self, at: &Located, id: &ChunkId) -> Option<TableRow> {
         let table = self.table(&at.sealed)?;
@@ -472,19 +498,8 @@ impl<'s> Ingest<'s> {
                 return table.clone();
             }
         }
-        let path = self.store.pool().place(sealed);
-        let ends = self.store.pool().open(sealed).and_then(|file| crate::pack::read::ends(&*file, &path, sealed.pack));
-        let table = match ends {
-            Ok(ends) if ends.trailer.root == sealed.root => {
-                Some(Arc::new(ends.footer.rows.iter().map(TableRow::of).collect::<Vec<_>>()))
-            }
-            Ok(_) => {
-                self.control.notice(Notice::Note(format!(
-                    "{} is not the pack that the log knows; its chunks are stored again",
-                    path.display()
-                )));
-                None
-            }
+        let table = match self.store.ends(sealed) {
+            Ok(ends) => Some(Arc::new(ends.footer.rows.iter().map(TableRow::of).collect::<Vec<_>>())),
             Err(e) => {
                 self.control.notice(Notice::Note(format!("{e}; its chunks are stored again")));
                 None
@@ -528,12 +543,57 @@ impl<'s> Ingest<'s> {
             self.counters.bytes_written.fetch_add(stored, Ordering::Relaxed);
             return Ok(());
         }
+        if lane > 0 && self.protection.is_spreading() {
+            for piece in groups::pieces(records, |r| r.payload.len() as u64) {
+                let bytes = piece.iter().map(|r| r.payload.len() as u64).sum();
+                self.hand(self.protection.lane(bytes).map_or(lane, |n| n + 1), piece)?;
+            }
+            return Ok(());
+        }
+        self.hand(lane, records)
+    }
+
+    fn hand(&self, lane: usize, records: Vec<NewRecord>) -> Result<()> {
         let bytes = records.iter().map(|r| r.memory_bytes() as u64).sum();
-        let lane = &self.lanes[lane]; // lane_of and the constants below give lanes that are there
+        let lane = &self.lanes[lane]; // lane_of, the spread and the constants give lanes that are there
         if !lane.room.take(bytes) {
             return Err(Error::Interrupted);
         }
-        lane.queue.send(Batch { records, bytes }).map_err(|_| Error::Interrupted)
+        lane.queue.send(Batch { records, bytes, settled: None }).map_err(|_| Error::Interrupted)
+    }
+
+    /// Seals every open pack and publishes: what was sent before this call is in the log and in the index behind it.
+    ///
+    /// # Errors
+    /// [`Error::Interrupted`] if a lane failed; those of the log.
+    pub fn settle(&self) -> Result<()> {
+        let mut waits = Vec::new();
+        for lane in &self.lanes {
+            let (settled, wait) = crate::io::threads::bounded::<()>(1);
+            let batch = Batch { records: Vec::new(), bytes: 0, settled: Some(settled) };
+            lane.queue.send(batch).map_err(|_| Error::Interrupted)?;
+            waits.push(wait);
+        }
+        for wait in waits {
+            let _ = wait.recv(); // the other end is dropped when the pack is sealed, or with the lane
+        }
+        self.proceed()?;
+        self.publish(Vec::new(), true)
+    }
+
+    /// Whether all these chunks stand in packs that were sealed from this serial on, by those packs' own tables.
+    ///
+    /// # Errors
+    /// [`Error::Index`].
+    pub fn stands_in_new(&self, ids: &[ChunkId], first_new: u32) -> Result<bool> {
+        for ids in ids.chunks(4096) {
+            for (id, at) in ids.iter().zip(self.store.locate(ids)?) {
+                if !at.is_some_and(|at| at.place.pack >= first_new && self.row(&at, id).is_some()) {
+                    return Ok(false);
+                }
+            }
+        }
+        Ok(true)
     }
 
     /// Makes a record of a claimed chunk. What stays raw keeps the bytes it was given.
@@ -560,7 +620,15 @@ impl<'s> Ingest<'s> {
         let mut open: Option<PackWriter> = None;
         while let Ok(batch) = queue.recv() {
             if batch.records.is_empty() {
-                break;
+                if batch.settled.is_none() {
+                    break;
+                }
+                if let Some(writer) = open.take()
+                    && let Err(e) = self.seal(kind, writer)
+                {
+                    self.fail(e);
+                }
+                continue; // `settled` is dropped here: whoever waits goes on
             }
             let outcome =
                 if self.failed.load(Ordering::Relaxed) { Ok(()) } else { self.append(kind, &mut open, batch.records) };
@@ -636,7 +704,7 @@ impl<'s> Ingest<'s> {
         loop {
             let disk = {
                 let mut open = self.open_on.lock().unwrap_or_else(PoisonError::into_inner);
-                let disk = self.store.pool().choose(pack_bytes, &open);
+                let disk = self.store.pool().choose(pack_bytes, &open, self.moves);
                 let disk = disk.ok_or_else(|| Error::NoSpace {
                     needed: pack_bytes,
                     disks: self.store.pool().why_full(pack_bytes),
@@ -666,7 +734,9 @@ impl<'s> Ingest<'s> {
         let disk = writer.disk_id();
         match writer.seal() {
             Ok(sealed) => {
-                self.closed(&disk);
+                if self.protection.parity == 0 {
+                    self.closed(&disk); // else when it is published: until then its group wants other disks
+                }
                 self.counters.packs_sealed.fetch_add(1, Ordering::Relaxed);
                 self.counters.bytes_written.fetch_add(sealed.bytes, Ordering::Relaxed);
                 let rows = sealed.footer.rows.iter().map(TableRow::of).collect();
@@ -676,7 +746,8 @@ impl<'s> Ingest<'s> {
                     list.push(sealed);
                     list.len()
                 };
-                if waiting >= threads::simulated_or(3, PUBLISH_PACKS) { self.publish(Vec::new()) } else { Ok(()) }
+                let many = threads::simulated_or(3, PUBLISH_PACKS);
+                if waiting >= self.protection.publish_at(many) { self.publish(Vec::new(), false) } else { Ok(()) }
             }
             Err((writer, e)) => {
                 let mut left = self.abandon(*writer, e);
@@ -696,6 +767,14 @@ impl<'s> Ingest<'s> {
 
     /// Logs that this writer began, once, before its first pack.
     fn begin(&self) -> Result<()> {
+        self.begin_with(Vec::new())
+    }
+
+    /// As [`Ingest::begin`], with other events in the same entry.
+    ///
+    /// # Errors
+    /// Those of the log.
+    pub(in crate::ops) fn begin_with(&self, events: Vec<Event>) -> Result<()> {
         let mut began = self.began.lock().unwrap_or_else(PoisonError::into_inner);
         if !*began {
             let event = Event::WriterBegan {
@@ -707,8 +786,10 @@ impl<'s> Ingest<'s> {
                 program: self.program.clone(),
                 parent: self.parent,
             };
-            self.log(|_| vec![event])?;
+            self.log(|_| std::iter::once(event).chain(events).collect())?;
             *began = true;
+        } else if !events.is_empty() {
+            self.log(|_| events)?;
         }
         Ok(())
     }
@@ -720,23 +801,44 @@ impl<'s> Ingest<'s> {
         Ok(())
     }
 
-    /// Logs the sealed packs with `events` behind them, then indexes their chunks.
-    fn publish(&self, events: Vec<Event>) -> Result<()> {
-        let mut list = self.sealed.lock().unwrap_or_else(PoisonError::into_inner);
-        let packs = std::mem::take(&mut *list);
+    /// Gives sealed packs their parity, logs them with `events` behind them, then indexes their chunks. All that
+    /// wait if it is the `last` time; else such as make whole groups.
+    fn publish(&self, events: Vec<Event>, last: bool) -> Result<()> {
+        let _turn = self.publishing.lock().unwrap_or_else(PoisonError::into_inner);
+        let packs = self.ready(last);
         if packs.is_empty() && events.is_empty() {
             return Ok(());
         }
-        // The list stays locked, so that publications follow each other in the order of their serials.
+        let unprotected: Vec<_> = packs.iter().map(Unprotected::of).collect();
+        let groups = match self.protect(&unprotected) {
+            Ok(groups) => groups,
+            Err((e, bad)) => {
+                // It must not be logged; the others wait for the run's end.
+                let mut waiting = self.sealed.lock().unwrap_or_else(PoisonError::into_inner);
+                for pack in packs {
+                    match pack.pack == bad {
+                        true => self.set_aside(&pack.disk, bad),
+                        false => waiting.push(pack),
+                    }
+                }
+                return Err(e);
+            }
+        };
         let mut first = 0;
         self.log(|state| {
             first = state.next_serial();
             let sealed = packs.iter().zip(first..).map(|(p, serial)| Event::PackSealed(p.event(serial)));
-            sealed.chain(events).collect()
+            sealed.chain(groups).chain(events).collect()
         })?;
+        if self.protection.parity > 0 {
+            packs.iter().for_each(|p| self.closed(&p.disk));
+        }
         let last = packs.len().saturating_sub(1);
         for (i, (pack, serial)) in packs.iter().zip(first..).enumerate() {
-            let rows = PackRows::of(serial, &pack.footer);
+            let mut rows = PackRows::of(serial, &pack.footer);
+            if self.moves {
+                rows.bases.clear(); // they were counted when the delta was made
+            }
             // the index stands for the entry only when all of it is in
             self.index(&rows, i == last);
         }
@@ -750,6 +852,27 @@ impl<'s> Ingest<'s> {
             self.claims.release(&row.header.id);
         }
         Ok(())
+    }
+
+    /// Takes the sealed packs that are to be published now.
+    fn ready(&self, last: bool) -> Vec<Sealed> {
+        let mut waiting = self.sealed.lock().unwrap_or_else(PoisonError::into_inner);
+        let (parity, width) = (self.protection.parity, self.protection.width);
+        if parity == 0 || last {
+            return std::mem::take(&mut *waiting);
+        }
+        let at = self.protection.publish_at(PUBLISH_PACKS);
+        if waiting.len() < at {
+            return Vec::new(); // another lane was faster
+        }
+        let places: Vec<(DiskId, u64)> = waiting.iter().map(|p| (p.disk, p.bytes)).collect();
+        let groups = self.store.pool().plan_groups(&places, width, parity);
+        let mut taken: Vec<usize> = groups.into_iter().filter(|g| g.len() >= width).flatten().collect();
+        if taken.is_empty() && waiting.len() >= 2 * at {
+            return std::mem::take(&mut *waiting); // they do not come to lie on enough disks
+        }
+        taken.sort_unstable_by(|a, b| b.cmp(a));
+        taken.into_iter().map(|i| waiting.swap_remove(i)).collect() // places in it, the last ones first
     }
 
     /// Indexes chunks. The index is a cache: if it fails, the run goes on and the next one rebuilds it.
@@ -769,7 +892,7 @@ impl<'s> Ingest<'s> {
         if self.salvaged.load(Ordering::Relaxed) {
             events.extend(self.dead.iter().map(|w| Event::WriterEnded { writer: *w, outcome: Outcome::Superseded }));
         }
-        self.publish(events)
+        self.publish(events, true)
     }
 
     /// A sink for metadata chunks, one a thread.

@@ -4,6 +4,7 @@
 //! store's list of disks after the log's first entry, so a run that was cut short leaves folders that the
 //! next one may use.
 
+use crate::catalog::state::{GROUP_WIDTH, GROUP_WIDTH_MAX, PARITY_MAX, SETTING_GROUP, SETTING_PARITY};
 use crate::chunk::Cutter;
 use crate::error::{Error, Result};
 use crate::format::event::Event;
@@ -35,6 +36,10 @@ pub struct InitOptions {
     /// A store whose chunker and keys to share, so that records can be copied untouched.
     pub like: Option<PathBuf>,
     pub pack_bytes: Option<u64>,
+    /// How many disks may be lost at once; by the number of disks where it is not given.
+    pub parity: Option<usize>,
+    /// Data packs of a parity group at most.
+    pub group: Option<usize>,
 }
 
 /// One disk that was made.
@@ -53,6 +58,9 @@ pub struct InitReport {
     pub store: StoreId,
     pub disks: Vec<InitDisk>,
     pub pack_bytes: u64,
+    /// How many disks may be lost, and how many packs of data a group has now.
+    pub parity: usize,
+    pub width: usize,
     pub warnings: Vec<String>,
 }
 
@@ -63,7 +71,7 @@ fn random<const N: usize>(io: &Io) -> [u8; N] {
 }
 
 /// Looks whether a folder may become `what`. Leftovers of an `init` that was cut short do not count.
-fn look(io: &Io, folder: &Path, what: &'static str) -> Result<()> {
+pub(super) fn look(io: &Io, folder: &Path, what: &'static str) -> Result<()> {
     let not_empty = |why: String| Error::NotEmpty { path: folder.to_owned(), what, why };
     match io.fs.stat(folder).map_err(Error::io("look at", folder))? {
         None => return Ok(()),
@@ -108,6 +116,43 @@ fn pack_bytes_for(total: u64) -> u64 {
     1 << fit.ilog2()
 }
 
+/// How many disks may be lost where nothing else is asked for. Two or three disks get none: it would take a half or a
+/// third of their room, which nobody should find out later.
+fn parity_for(disks: usize) -> usize {
+    match disks {
+        0..4 => 0,
+        4..8 => 1,
+        _ => 2,
+    }
+}
+
+/// How many disks may be lost, and how wide a group is at most.
+fn protection(options: &InitOptions, disks: usize) -> Result<(usize, usize)> {
+    let parity = options.parity.unwrap_or_else(|| parity_for(disks));
+    let group = options.group.unwrap_or(GROUP_WIDTH);
+    if parity > PARITY_MAX {
+        let why = format!("a store can be made to lose at most {PARITY_MAX} disks at once");
+        return Err(Error::Argument { what: format!("--parity {parity}"), why });
+    }
+    if !(1..=GROUP_WIDTH_MAX).contains(&group) {
+        let why = format!("a group has 1 to {GROUP_WIDTH_MAX} packs of data");
+        return Err(Error::Argument { what: format!("--group {group}"), why });
+    }
+    if disks <= parity {
+        let can = match disks {
+            1 => "one disk cannot stand in for itself: give --parity 0, or more disks".to_owned(),
+            n => format!(
+                "with {n} disks at most {} may be lost (--parity {}); losing any {parity} needs {} disks or more",
+                n - 1,
+                n - 1,
+                parity + 1
+            ),
+        };
+        return Err(Error::Argument { what: format!("--parity {parity}"), why: can });
+    }
+    Ok((parity, group))
+}
+
 /// Makes a store.
 ///
 /// # Errors
@@ -132,6 +177,7 @@ pub fn run(io: &Io, options: &InitOptions) -> Result<InitReport> {
     if !embedded {
         look(io, &options.store, "store")?;
     }
+    let (parity, group) = protection(options, folders.len())?;
     if options.labels.len() > folders.len() {
         return Err(Error::Argument { what: "--label".into(), why: "there are more labels than disks".into() });
     }
@@ -186,7 +232,8 @@ pub fn run(io: &Io, options: &InitOptions) -> Result<InitReport> {
     };
     let (superblock, slot) = (superblock.encode(), keys.encode_plain_slot());
     let mut disks = Vec::new();
-    let mut events = Vec::new();
+    let setting = |key: &str, value: usize| Event::Setting { key: key.into(), value: value.to_string() };
+    let mut events = vec![setting(SETTING_PARITY, parity), setting(SETTING_GROUP, group)];
     for (i, (folder, space)) in folders.iter().zip(&spaces).enumerate() {
         let by_name =
             || folder.file_name().map_or_else(|| format!("disk {}", i + 1), |n| n.to_string_lossy().into_owned());
@@ -216,7 +263,8 @@ pub fn run(io: &Io, options: &InitOptions) -> Result<InitReport> {
     let (pool, _) = Pool::join(io, id, &known)?;
     LogWriter::begin(io, &options.store, &pool, events)?;
     write_known(io, &options.store, &pool.known())?;
-    Ok(InitReport { store: id, disks, pack_bytes, warnings })
+    let width = pool.shape(parity, group).width;
+    Ok(InitReport { store: id, disks, pack_bytes, parity, width, warnings })
 }
 
 /// What a store folder holds beside its disks: copies of what the disks hold.
@@ -290,6 +338,21 @@ mod tests {
         assert!(matches!(run(&io, &options(&["/s/disk"])), Err(Error::Argument { .. })));
         assert!(matches!(run(&io, &options(&["/a", "/a"])), Err(Error::Argument { .. })));
         assert!(matches!(run(&io, &options(&["/x/one", "/y/one"])), Err(Error::Argument { .. })));
+    }
+
+    #[test]
+    fn parity_needs_more_disks_than_may_be_lost() {
+        let (io, _) = io();
+        let of = |disks: &[&str], parity| InitOptions { parity: Some(parity), ..options(disks) };
+        for (disks, parity) in [(&["/a", "/b"][..], 2), (&["/a"], 1), (&["/a", "/b", "/c", "/d", "/e", "/f"], 5)] {
+            assert!(matches!(run(&io, &of(disks, parity)), Err(Error::Argument { .. })), "{disks:?} {parity}");
+        }
+        let made = run(&io, &of(&["/a", "/b", "/c"], 2)).unwrap();
+        assert_eq!((made.parity, made.width), (2, 1));
+        let many: Vec<String> = (0..12).map(|i| format!("/m{i}")).collect();
+        let many: Vec<&str> = many.iter().map(String::as_str).collect();
+        let made = run(&io, &InitOptions { store: "/t".into(), ..options(&many) }).unwrap();
+        assert_eq!((made.parity, made.width), (2, GROUP_WIDTH));
     }
 
     #[test]

@@ -14,22 +14,33 @@
 pub mod backup;
 pub mod cat;
 pub mod check;
+pub mod copy;
 pub mod diff;
 pub mod disks;
 pub mod estimate;
 pub mod explain;
+pub mod export;
 pub mod find;
+pub mod forget;
+pub mod gc;
 pub mod ingest;
 pub mod init;
 pub mod ls;
+pub mod manifest;
 pub mod map;
 pub mod names;
 pub mod recover;
+pub mod repair;
 pub mod restore;
+pub mod risk;
+pub mod salvage;
+pub mod scrub;
 mod share;
+pub mod shelf;
 pub mod similar;
 pub mod snapshots;
 pub mod stats;
+pub mod tag;
 #[cfg(test)]
 mod testing;
 

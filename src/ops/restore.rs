@@ -16,13 +16,12 @@ use crate::catalog::recipe::{MappedSegment, Pieces, What};
 use crate::catalog::tree::{self, Found, Step, Walk};
 use crate::chunk::Unsqueezer;
 use crate::error::{Error, Result};
-use crate::format::entry::{Attributes, Content, Entry, EntryKind, decode_attributes};
+use crate::format::entry::{Content, Entry, EntryKind};
 use crate::format::node::MapRoot;
-use crate::format::{ChunkId, ChunkKind, limits};
+use crate::format::{ChunkId, ChunkKind};
 use crate::io::source::{FileKind, Names};
 use crate::io::target::{OutFile, SetMetadata, Target};
 use crate::io::threads::{self, Mutex};
-use crate::pack::{ReadChunks, read};
 use crate::pool::PackStore;
 use crate::store::{Located, Store};
 use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
@@ -371,27 +370,7 @@ impl Restore<'_> {
     }
 
     fn attributes(&self, shown: &[u8], entry: &Entry) -> Vec<(Vec<u8>, Vec<u8>)> {
-        let stream = match &entry.attributes {
-            Attributes::None => return Vec::new(),
-            Attributes::Inline(list) => return list.clone(),
-            Attributes::Stream(stream) => stream,
-        };
-        let mut bytes = Vec::new();
-        let read = crate::catalog::list::References::new(self.store, stream, 0).and_then(|references| {
-            for reference in references {
-                let chunk = self.store.chunk(ChunkKind::Data, &reference?.1.id)?;
-                if bytes.len() + chunk.len() > limits::ATTRIBUTE_BYTES {
-                    return Err(Error::Limit {
-                        what: "the length of attributes",
-                        got: bytes.len() as u64,
-                        max: limits::ATTRIBUTE_BYTES as u64,
-                    });
-                }
-                bytes.extend(chunk);
-            }
-            decode_attributes(&bytes)
-        });
-        read.unwrap_or_else(|e| {
+        tree::attributes(self.store, entry).unwrap_or_else(|e| {
             self.metadata_failed(shown, format!("its extended attributes are lost: {e}"));
             Vec::new()
         })
@@ -676,7 +655,7 @@ impl Restore<'_> {
         let ids: Vec<ChunkId> = by_id.keys().copied().collect();
         let mut found: Vec<(Located, Vec<Want>)> = Vec::with_capacity(ids.len());
         for part in ids.chunks(4096) {
-            for (id, at) in part.iter().zip(self.store.locate(part)?) {
+            for (id, at) in part.iter().zip(self.store.find(part)?) {
                 let wants = by_id.remove(id).unwrap_or_default();
                 match at {
                     Some(at) => found.push((at, wants)),
@@ -745,7 +724,7 @@ impl Restore<'_> {
 
     fn read_run(&self, run: ReadRun, unsqueezer: &mut Unsqueezer, buffer: &mut Vec<u8>) {
         let Some((first, _)) = run.wants.first() else { return };
-        let whole = self.store.pool().open(&first.sealed).and_then(|file| {
+        let whole = self.store.open_pack(&first.sealed).and_then(|file| {
             buffer.resize((run.to - run.from) as usize, 0); // a run is bounded in bytes
             file.read_exact_at(buffer, run.from).map_err(Error::io("read", self.store.pool().place(&first.sealed)))
         });
@@ -756,15 +735,7 @@ impl Restore<'_> {
                     let offset = u64::from(at.place.offset);
                     let start = (offset - run.from) as usize; // the run begins at its first record
                     let record = buffer.get(start..start + at.place.stored as usize).unwrap_or_default();
-                    let opened = read::open_record(
-                        self.store.keys(),
-                        unsqueezer,
-                        at.sealed.pack,
-                        offset,
-                        record,
-                        (ChunkKind::Data, &id),
-                        &mut |base| self.store.base(base),
-                    );
+                    let opened = self.store.open_read(&id, &at, record, unsqueezer, &mut |base| self.store.base(base));
                     // once more by itself: there may be another copy
                     opened.or_else(|_| self.store.read_at(ChunkKind::Data, &id, &at, unsqueezer))
                 }

@@ -1,7 +1,9 @@
 //! snapshots: which there are, and which one a name means.
 
+use crate::catalog::state::SnapshotState;
 use crate::error::{Error, Result};
 use crate::format::SnapshotId;
+use crate::format::event::Forgotten;
 use crate::format::snapshot::Snapshot;
 use crate::store::Store;
 
@@ -13,6 +15,15 @@ pub struct SnapshotInfo {
     pub number: u64,
     pub snapshot: Snapshot,
     pub pinned: bool,
+    /// Who forgot it, when and why, where someone did.
+    pub forgotten: Option<Forgotten>,
+}
+
+impl SnapshotInfo {
+    fn of(id: SnapshotId, s: &SnapshotState) -> SnapshotInfo {
+        let (snapshot, forgotten) = (s.snapshot.clone(), s.forgotten.clone());
+        SnapshotInfo { id, number: s.number, snapshot, pinned: s.pinned, forgotten }
+    }
 }
 
 /// Snapshots that carry all of `tags`, oldest first.
@@ -20,9 +31,13 @@ pub fn list(store: &Store, tags: &[String]) -> Vec<SnapshotInfo> {
     store.with_state(|state| {
         let has = |s: &Snapshot| tags.iter().all(|t| s.tags.contains(t));
         let live = state.live_snapshots().into_iter().filter(|(_, s)| has(&s.snapshot));
-        live.map(|(id, s)| SnapshotInfo { id, number: s.number, snapshot: s.snapshot.clone(), pinned: s.pinned })
-            .collect()
+        live.map(|(id, s)| SnapshotInfo::of(id, s)).collect()
     })
+}
+
+/// Snapshots that are forgotten and can still be brought back, oldest first.
+pub fn forgotten(store: &Store) -> Vec<SnapshotInfo> {
+    store.with_state(|state| state.forgotten_snapshots().into_iter().map(|(id, s)| SnapshotInfo::of(id, s)).collect())
 }
 
 /// The snapshot that a name means: `latest`, a snapshot's own name, or the beginning of its id.
@@ -34,6 +49,14 @@ pub fn resolve(store: &Store, name: &str) -> Result<SnapshotInfo> {
     if name == "latest" {
         return all.pop().ok_or_else(|| Error::NoSnapshot { name: name.to_owned() });
     }
+    one_of(all, name)
+}
+
+/// The one of these that is called so, or whose id begins so.
+///
+/// # Errors
+/// As [`resolve`].
+pub fn one_of(all: Vec<SnapshotInfo>, name: &str) -> Result<SnapshotInfo> {
     let is_prefix = !name.is_empty() && name.bytes().all(|b| b.is_ascii_hexdigit());
     let lower = name.to_ascii_lowercase();
     let fits = |s: &SnapshotInfo| {

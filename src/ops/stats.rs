@@ -44,6 +44,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 mod colour;
+mod freed;
 mod merge;
 #[cfg(test)]
 mod tests;
@@ -51,6 +52,7 @@ mod tests;
 use colour::{Colours, FILE_RECORD_BYTES, NO_SPLITTER, REACHED_RECORD_BYTES};
 use merge::{Chunks, Tables};
 
+pub use freed::{Freed, Wanted, run as freed};
 pub use merge::Sums;
 
 /// One disk.

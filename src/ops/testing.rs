@@ -3,7 +3,7 @@
 pub mod bench;
 
 use super::Control;
-use super::backup::{self, BackupOptions, Source};
+use super::backup::{self, BackupOptions, BackupReport, Source};
 use super::snapshots::{self, SnapshotInfo};
 use crate::chunk::Coding;
 use crate::chunk::Cutter;
@@ -33,6 +33,7 @@ pub struct Shelf {
     pub world: Arc<ManualWorld>,
     pub index: Arc<MemoryIndex>,
     pub keys: Keys,
+    pub memory_bytes: u64,
 }
 
 pub fn disk_id(i: usize) -> DiskId {
@@ -89,14 +90,47 @@ impl Shelf {
         Shelf::of(MemFs::new(), STORE, HOME, &(0..disks).map(|i| (disk_id(i), disk_path(i))).collect::<Vec<_>>())
     }
 
+    /// Makes a store that may lose any `parity` of its disks.
+    pub fn with_parity(disks: usize, parity: usize) -> Shelf {
+        let mut shelf = Shelf::new(disks);
+        shelf.memory_bytes = 1 << 30; // for as many lanes as groups are wide
+        let value = parity.to_string();
+        shelf.write().append(|_| vec![Event::Setting { key: "parity".into(), value }]).unwrap();
+        shelf
+    }
+
+    /// Takes a disk away; what stood on it is kept for [`Shelf::bring_back`].
+    pub fn take_away(&self, disk: usize) {
+        self.io.fs.rename(&disk_path(disk), Path::new(&format!("/away{disk}"))).unwrap();
+    }
+
+    pub fn bring_back(&self, disk: usize) {
+        self.io.fs.rename(Path::new(&format!("/away{disk}")), &disk_path(disk)).unwrap();
+    }
+
+    /// Forgets the index, as a lost `STORE` would.
+    pub fn forget_index(&mut self) {
+        self.index = Arc::default();
+    }
+
+    /// The bytes of a file of the newest snapshot, as `cat` gives them.
+    pub fn bytes_of(&self, store: &Store, path: &str) -> crate::Result<Vec<u8>> {
+        let mut out = Vec::new();
+        super::cat::run(store, &self.latest(store), path.as_bytes(), None, &mut out, &Control::default())?;
+        Ok(out)
+    }
+
     /// Makes a store on a filesystem that may hold others.
     pub fn of(fs: MemFs, store: StoreId, home: &str, disks: &[(DiskId, PathBuf)]) -> Shelf {
+        Shelf::with_keys(fs, store, home, disks, Keys::new([3; 32], 5))
+    }
+
+    pub fn with_keys(fs: MemFs, store: StoreId, home: &str, disks: &[(DiskId, PathBuf)], keys: Keys) -> Shelf {
         let world = Arc::new(ManualWorld::new(1_700_000_000_000_000_000, 7));
         world.set_tick(1000);
         let io = Io { fs: Arc::new(fs.clone()), world: Arc::clone(&world) as Arc<dyn World> };
-        let keys = Keys::new([3; 32], 5);
         make(&io, &keys, store, Path::new(home), disks);
-        Shelf { io, fs, world, index: Arc::default(), keys }
+        Shelf { io, fs, world, index: Arc::default(), keys, memory_bytes: MEMORY_MIN }
     }
 
     /// Makes a store of real files.
@@ -111,7 +145,7 @@ impl Shelf {
     }
 
     pub fn open(&self, mode: Mode) -> crate::Result<Opened> {
-        let options = OpenOptions { memory_bytes: MEMORY_MIN, mode, index: self.kind() };
+        let options = OpenOptions { memory_bytes: self.memory_bytes, mode, index: self.kind() };
         Store::open(&self.io, Path::new(HOME), &options)
     }
 
@@ -127,7 +161,11 @@ impl Shelf {
         snapshots::list(store, &[]).pop().unwrap()
     }
 
-    fn back_up_source(&self, source: Source) {
+    fn back_up_source(&self, source: Source) -> BackupReport {
+        self.try_back_up(source).unwrap()
+    }
+
+    fn try_back_up(&self, source: Source) -> crate::Result<BackupReport> {
         let options = BackupOptions {
             source,
             name: None,
@@ -142,13 +180,22 @@ impl Shelf {
             user: "user".into(),
             filters_as_typed: Vec::new(),
         };
-        backup::run(&self.write(), options, &Control::default()).unwrap();
+        backup::run(&self.write(), options, &Control::default())
     }
 
     /// Backs up bytes as the file `/name`.
     pub fn stream(&self, name: &str, bytes: &[u8]) {
         let input = Box::new(std::io::Cursor::new(bytes.to_vec()));
         self.back_up_source(Source::Stream { name: name.as_bytes().to_vec(), input });
+    }
+
+    /// Makes a snapshot of a tar archive.
+    pub fn import(&self, archive: &[u8]) -> BackupReport {
+        self.try_import(Box::new(std::io::Cursor::new(archive.to_vec()))).unwrap()
+    }
+
+    pub fn try_import(&self, input: Box<dyn std::io::Read + Send>) -> crate::Result<BackupReport> {
+        self.try_back_up(Source::Archive { input })
     }
 
     /// Backs up a real folder.

@@ -16,7 +16,7 @@ pub const KEYS_DIR: &str = "keys";
 pub const KEY_SLOT_FILE: &str = "0001";
 /// The folder of the log.
 pub const LOG_DIR: &str = "log";
-/// Parity packs; laid out now.
+/// The folder of parity packs.
 pub const PARITY_DIR: &str = "parity";
 /// Damaged files that were replaced stay here, so that their sectors are not used again.
 pub const BAD_DIR: &str = "bad";
@@ -84,6 +84,20 @@ impl Disk {
     /// Marks the disk: it said that it is full.
     pub fn full(&self) {
         self.full.store(true, Ordering::Relaxed);
+    }
+
+    /// Marks the disk after this error: full if it says so, else suspect. Returns what to tell.
+    pub fn failed(&self, error: &Error) -> &'static str {
+        match error {
+            Error::Io { source, .. } if source.kind() == std::io::ErrorKind::StorageFull => {
+                self.full();
+                "is full"
+            }
+            _ => {
+                self.suspect();
+                "failed and takes no more data"
+            }
+        }
     }
 
     pub fn is_suspect(&self) -> bool {

@@ -2,8 +2,7 @@
 //!
 //! The log is a chain of create-once files. Its state is the longest valid chain over all copies that
 //! are here; a copy that misses entries is caught up before a writer appends. An entry counts as written
-//! when it is durable in `STORE` and on at least one disk (2m + 1 with parity m); it goes to all that
-//! are here.
+//! when it is durable in `STORE` and on all disks that are here and did not fail, of which there is one at least.
 //!
 //! # Invariants
 //!
@@ -20,8 +19,9 @@ use crate::error::{Error, Result};
 use crate::format::event::{Event, SealedPack};
 use crate::format::limits::LOG_ENTRY_BYTES;
 use crate::format::log::{LogEntry, file_name, number_of};
-use crate::format::{EntryHash, StoreId};
+use crate::format::{EntryHash, PackId, StoreId, WriterId};
 use crate::io::Io;
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -276,7 +276,45 @@ impl LogRead {
             sealed
                 .extend(entry.events.iter().filter_map(|e| if let Event::PackSealed(s) = e { Some(*s) } else { None }));
         }
+        // Where they lie now; what was dropped since is nowhere.
+        sealed.retain_mut(|s| {
+            self.state.pack(s.serial).is_some_and(|now| {
+                *s = now.sealed;
+                true
+            })
+        });
         Ok((previous == self.state.hash).then_some(sealed))
+    }
+
+    /// The packs that were dropped since the earliest beginning of a gc that has not ended: their files may still be
+    /// there. What cannot be read of the log's history is passed over.
+    ///
+    /// # Errors
+    /// [`Error::FromTheFuture`].
+    pub fn dropped_by_the_unfinished(&self, io: &Io) -> Result<BTreeSet<PackId>> {
+        let drops = |verb: &str| verb == "gc" || verb == "compact";
+        let mut waiting: BTreeSet<WriterId> =
+            self.state.writers.iter().filter(|(_, w)| drops(&w.verb)).map(|(id, _)| *id).collect();
+        let mut dropped = BTreeSet::new();
+        let mut number = self.state.number;
+        while number > 0 && !waiting.is_empty() {
+            let Some((entry, _, _)) = self.entry(io, number, &mut Vec::new(), |_| true)? else { break };
+            // A checkpoint says again what was said before.
+            let events = if entry.checkpoint == number { &[] } else { entry.events.as_slice() };
+            for event in events {
+                match event {
+                    Event::PackDropped { pack } => {
+                        dropped.insert(*pack);
+                    }
+                    Event::WriterBegan { writer, .. } => {
+                        waiting.remove(writer);
+                    }
+                    _ => {}
+                }
+            }
+            number -= 1;
+        }
+        Ok(dropped)
     }
 
     /// Disks whose copy of the log is older than the others.
@@ -424,6 +462,9 @@ impl LogWriter {
         self.state.apply(&entry, hash, bytes.len() as u64)?;
         let mut notices = Vec::new();
         let mut on_disks = 0;
+        // Any m disks may go, and m more may have been away: then one of 2m + 1 still tells.
+        let sound = self.copies.iter().filter(|c| c.disk.as_ref().is_some_and(|d| !d.is_suspect())).count();
+        let wanted = (2 * self.state.parity() + 1).min(sound);
         let mut last_error = None;
         for copy in &self.copies {
             if copy.disk.as_ref().is_some_and(|d| d.is_suspect()) {
@@ -443,6 +484,9 @@ impl LogWriter {
         let embedded = self.copies.len() == 1;
         if on_disks == 0 && !embedded {
             return Err(last_error.unwrap_or(Error::NoDisks { known: self.copies.len() - 1 })); // a copy in STORE and others
+        }
+        if on_disks < wanted {
+            notices.push(format!("log entry {number} stands on {on_disks} disks, {wanted} were wanted"));
         }
         self.poisoned = false;
         Ok(notices)

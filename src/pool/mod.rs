@@ -2,7 +2,7 @@
 //!
 //! A disk is a folder with a marker. The pool knows where each of a store's disks is now, by its
 //! marker and not by its mount path; it places packs, opens them, and reads and appends the log
-//! ([`log`]). It does not know what a pack holds for whom. (Groups and parity join here.)
+//! ([`log`]), and makes and reads parity ([`parity`]). It does not know what a pack holds for whom.
 //!
 //! # Invariants
 //!
@@ -12,6 +12,10 @@
 
 pub mod disk;
 pub mod log;
+pub mod parity;
+mod place;
+
+pub use place::{Place, Shape};
 
 use crate::error::{Error, Result};
 use crate::format::event::SealedPack;
@@ -50,6 +54,8 @@ pub struct Pool {
     store: StoreId,
     disks: BTreeMap<DiskId, Arc<Disk>>,
     missing: Vec<KnownDisk>,
+    /// Failure domains, of disks that have one.
+    domains: BTreeMap<DiskId, String>,
     handles: Mutex<Handles>,
 }
 
@@ -142,7 +148,10 @@ impl Pool {
             }
         }
         let disks = found.into_iter().map(|(id, d)| (id, Arc::new(d))).collect();
-        Ok((Pool { io: io.clone(), store, disks, missing, handles: Mutex::default() }, notices))
+        Ok((
+            Pool { io: io.clone(), store, disks, missing, domains: BTreeMap::new(), handles: Mutex::default() },
+            notices,
+        ))
     }
 
     pub fn store(&self) -> StoreId {
@@ -194,22 +203,30 @@ impl Pool {
     }
 
     /// The disk for a new pack: the one with the most usable bytes for each open pack that it would then
-    /// have, so that unequal disks fill evenly; one that failed an earlier run only if no other has room. `open_on` names the disk of every open pack of this run. `None`
-    /// where none has room for `pack_bytes` beyond its reserve.
-    pub fn choose(&self, pack_bytes: u64, open_on: &[DiskId]) -> Option<Arc<Disk>> {
-        let trusted = self.best(pack_bytes, open_on, |d| !d.is_noted());
-        trusted.or_else(|| self.best(pack_bytes, open_on, |_| true)).map(Arc::clone)
+    /// have, so that unequal disks fill evenly; one that failed an earlier run only if no other has room. `open_on` names
+    /// the disk of every open pack of this run. `None` where none has room for `pack_bytes` beyond its reserve; what frees
+    /// space may use the reserve too.
+    pub fn choose(&self, pack_bytes: u64, open_on: &[DiskId], reserve: bool) -> Option<Arc<Disk>> {
+        let trusted = self.best(pack_bytes, open_on, reserve, |d| !d.is_noted());
+        trusted.or_else(|| self.best(pack_bytes, open_on, reserve, |_| true)).map(Arc::clone)
     }
 
-    fn best(&self, pack_bytes: u64, open_on: &[DiskId], may: impl Fn(&Disk) -> bool) -> Option<&Arc<Disk>> {
+    fn best(
+        &self,
+        pack_bytes: u64,
+        open_on: &[DiskId],
+        reserve: bool,
+        may: impl Fn(&Disk) -> bool,
+    ) -> Option<&Arc<Disk>> {
         let mut best: Option<(u64, &Arc<Disk>)> = None;
         for disk in self.disks.values().filter(|d| d.takes_data() && may(d)) {
             let Ok(room) = disk.room(&self.io, pack_bytes) else { continue };
             let open = open_on.iter().filter(|id| **id == disk.id).count() as u64;
-            if room.usable < pack_bytes.saturating_mul(open + 1) {
+            let usable = if reserve { room.free } else { room.usable };
+            if usable < pack_bytes.saturating_mul(open + 1) {
                 continue;
             }
-            let share = room.usable / (open + 1);
+            let share = usable / (open + 1);
             if best.is_none_or(|(most, _)| most < share) {
                 best = Some((share, disk));
             }
@@ -226,6 +243,11 @@ impl Pool {
         });
         let gone = self.missing.iter().map(|d| format!("{} is missing", d.label));
         here.chain(gone).collect::<Vec<_>>().join("; ")
+    }
+
+    /// Forgets all open handles: some of the files have other places now.
+    pub fn forget_handles(&self) {
+        *self.handles.lock().unwrap_or_else(PoisonError::into_inner) = Handles::default();
     }
 
     /// Forgets an open handle, so that the next read opens the file anew.

@@ -5,12 +5,14 @@ use crate::error::{Error, Result};
 use crate::format::ChunkId;
 use crate::format::event::SealedPack;
 use crate::format::footer::Footer;
+use crate::format::log::file_name;
 use crate::index::memory::MemoryIndex;
-use crate::index::{BulkLoad, Index, NextEntry, Place, Reflected, Statistics, Visit};
+use crate::index::{BulkLoad, Index, NextEntry, Place, Reflected, Statistics, Visit, VisitCount};
 use crate::io::{Io, threads};
 use crate::pack::read::{self, Found};
+use crate::pool::PackStore;
+use crate::pool::disk::LOG_DIR;
 use crate::pool::log::LogRead;
-use crate::pool::{PackStore, Pool};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -82,6 +84,21 @@ impl Index for Shared {
     fn count_deltas(&self, bases: &[ChunkId]) -> Result<()> {
         self.0.count_deltas(bases)
     }
+    fn counts(&self, ids: &[ChunkId]) -> Result<Vec<Option<Vec<u8>>>> {
+        self.0.counts(ids)
+    }
+    fn put_counts(&self, counts: &[(ChunkId, Vec<u8>)], state: Option<&[u8]>) -> Result<()> {
+        self.0.put_counts(counts, state)
+    }
+    fn counts_state(&self) -> Result<Option<Vec<u8>>> {
+        self.0.counts_state()
+    }
+    fn clear_counts(&self, all: bool) -> Result<()> {
+        self.0.clear_counts(all)
+    }
+    fn for_each_count(&self, visit: VisitCount<'_>) -> Result<()> {
+        self.0.for_each_count(visit)
+    }
     fn statistics(&self) -> Result<Statistics> {
         self.0.statistics()
     }
@@ -148,6 +165,7 @@ impl Wanted<'_> {
                     Ok(true)
                 })?;
                 shared.remove(&ids)?;
+                shared.clear_counts(true)?;
                 Ok(Box::new(Shared(Arc::clone(shared))))
             }
             #[cfg(feature = "rocksdb")]
@@ -185,30 +203,6 @@ impl PackRows {
     }
 }
 
-/// The chunks of a pack, as its footer has them; of a pack whose end is damaged, as its records have them.
-pub(super) fn rows_of(io: &Io, pool: &Pool, pack: &SealedPack, notices: &mut Vec<String>) -> Result<PackRows> {
-    let path = pool.place(pack);
-    let file = io.fs.open(&path).map_err(Error::io("open the pack", &path))?;
-    match read::ends(&*file, &path, pack.pack) {
-        Ok(ends) => Ok(PackRows::of(pack.serial, &ends.footer)),
-        Err(e @ Error::Io { .. }) => Err(e),
-        Err(e) => {
-            notices.push(format!("{e}; its records are searched one by one"));
-            let (mut rows, mut bases) = (Vec::new(), Vec::new());
-            read::walk(&*file, &path, pack.pack, |found| {
-                if let Found::Record(record, at) = found {
-                    let stored = record.record_bytes() as u32; // a record is at most RECORD_BYTES long
-                    let offset = u32::try_from(at).unwrap_or(u32::MAX); // a pack ends below 2^32
-                    rows.push((record.id, Place { pack: pack.serial, offset, stored, plain: record.plain_bytes }));
-                    bases.extend_from_slice(&record.bases);
-                }
-                Ok(())
-            })?;
-            Ok(PackRows { chunks: rows, features: Vec::new(), bases })
-        }
-    }
-}
-
 /// The packs that wait to be indexed. A list that is there and cannot be read must not pass for an empty one: what it
 /// names would stay out of the index, which would say that it has all.
 fn unindexed(io: &Io, home: &Path) -> Result<Vec<u32>> {
@@ -241,6 +235,31 @@ fn write_unindexed(io: &Io, home: &Path, serials: &[u32]) -> Result<()> {
 }
 
 impl Store {
+    /// The chunks of a pack, as its footer has them, its own or what its group makes of it; of a pack whose end is
+    /// damaged for good, as its records have them.
+    pub(super) fn rows_of(&self, pack: &SealedPack, notices: &mut Vec<String>) -> Result<PackRows> {
+        match self.ends(pack) {
+            Ok(ends) => Ok(PackRows::of(pack.serial, &ends.footer)),
+            Err(e @ (Error::Io { .. } | Error::DiskMissing { .. })) => Err(e),
+            Err(e) => {
+                notices.push(format!("{e}; its records are searched one by one"));
+                let path = self.pool.place(pack);
+                let file = self.io.fs.open(&path).map_err(Error::io("open the pack", &path))?;
+                let (mut rows, mut bases) = (Vec::new(), Vec::new());
+                read::walk(&*file, &path, pack.pack, |found| {
+                    if let Found::Record(record, at) = found {
+                        let stored = record.record_bytes() as u32; // a record is at most RECORD_BYTES long
+                        let offset = u32::try_from(at).unwrap_or(u32::MAX); // a pack ends below 2^32
+                        rows.push((record.id, Place { pack: pack.serial, offset, stored, plain: record.plain_bytes }));
+                        bases.extend_from_slice(&record.bases);
+                    }
+                    Ok(())
+                })?;
+                Ok(PackRows { chunks: rows, features: Vec::new(), bases })
+            }
+        }
+    }
+
     fn index_path(&self) -> PathBuf {
         self.path.join(INDEX_DIR)
     }
@@ -307,7 +326,7 @@ impl Store {
     }
 
     fn is_held(&self, serial: u32) -> bool {
-        self.with_state(|s| s.pack(serial).is_some_and(|p| self.pool.holds(&p.sealed)))
+        self.with_state(|s| s.pack(serial).is_some_and(|p| self.reaches_in(s, &p.sealed)))
     }
 
     fn all_packs(&self) -> Vec<SealedPack> {
@@ -354,8 +373,8 @@ impl Store {
         if let Ok(Tried::Ready(index)) = self.wanted(kind).open(false) {
             self.index = index;
         }
-        for pack in lacking.iter().filter(|p| self.pool.holds(p)) {
-            match rows_of(&self.io, &self.pool, pack, notices) {
+        for pack in lacking.iter().filter(|p| self.reaches(p)) {
+            match self.rows_of(pack, notices) {
                 Ok(rows) => self.overlay.apply(&rows.chunks, None)?,
                 Err(e) => notices.push(e.to_string()),
             }
@@ -422,11 +441,11 @@ impl Store {
     ) -> Result<()> {
         let mut left_out = Vec::new();
         for pack in sealed {
-            if !self.pool.holds(pack) {
+            if !self.reaches(pack) {
                 left_out.push(pack.serial);
                 continue;
             }
-            match rows_of(&self.io, &self.pool, pack, notices) {
+            match self.rows_of(pack, notices) {
                 Ok(rows) => {
                     let rows = self.sound(pack, rows);
                     index.put_features(&rows.features)?;
@@ -464,7 +483,7 @@ impl Store {
         let mut by_disk: BTreeMap<_, Vec<SealedPack>> = BTreeMap::new();
         let mut left_out = Vec::new();
         for p in state.packs() {
-            if self.pool.holds(&p.sealed) {
+            if self.reaches(&p.sealed) {
                 by_disk.entry(p.sealed.disk).or_default().push(p.sealed);
             } else {
                 left_out.push(p.sealed.serial);
@@ -480,7 +499,7 @@ impl Store {
                 scope.spawn(move || {
                     for pack in packs {
                         let mut noticed = Vec::new();
-                        let rows = rows_of(&self.io, &self.pool, pack, &mut noticed);
+                        let rows = self.rows_of(pack, &mut noticed);
                         if send.send((*pack, rows, noticed)).is_err() {
                             return; // the receiver met an error
                         }
@@ -507,6 +526,47 @@ impl Store {
         })?;
         write_unindexed(&self.io, &self.path, &left_out)?;
         load.finish(index, head)
+    }
+
+    /// Reads the log again, for a reader that found less than it should while its log stood at entry `seen`. What was
+    /// sealed since goes into the overlay, from footers. True if the log stands further than `seen` now; a writer's own
+    /// log is always at its head.
+    ///
+    /// # Errors
+    /// [`Error::FromTheFuture`], [`Error::Index`] where the overlay would grow beyond the budget.
+    pub fn follow(&self, seen: u64) -> Result<bool> {
+        if self.mode != Mode::Read {
+            return Ok(false);
+        }
+        let _one = self.following.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let here = self.reflected();
+        if here.number > seen {
+            return Ok(true); // another thread was first
+        }
+        let next = self.path.join(LOG_DIR).join(file_name(here.number + 1));
+        if !self.io.fs.stat(&next).is_ok_and(|s| s.is_some()) {
+            return Ok(false);
+        }
+        let read = LogRead::read(&self.io, &self.path, &self.pool)?;
+        if read.state.number <= here.number {
+            return Ok(false);
+        }
+        let since = read.sealed_since(&self.io, here.number, here.hash)?;
+        let since = since.unwrap_or_else(|| read.state.packs().map(|p| p.sealed).collect());
+        let chunks: u64 = since.iter().map(|p| u64::from(p.records)).sum();
+        let held = self.overlay.statistics()?.chunks_estimate;
+        if (held + chunks) * OVERLAY_CHUNK_BYTES > self.memory_bytes / 2 {
+            let why = "too much was written since it was opened; start again".to_owned();
+            return Err(Error::Index { action: "be followed", path: self.index_path(), why });
+        }
+        for pack in since.iter().filter(|p| self.pool.holds(p)) {
+            // A pack that was dropped after our look at the log is met again by whoever misses its chunks.
+            if let Ok(rows) = self.rows_of(pack, &mut Vec::new()) {
+                self.overlay.apply(&rows.chunks, None)?;
+            }
+        }
+        *self.log() = Log::Reader(Box::new(read.state));
+        Ok(true)
     }
 
     /// Puts chunks into the index; with `reflect` it stands for the log's head from then on. The index is a

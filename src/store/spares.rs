@@ -5,7 +5,6 @@
 //! before it calls anything lost. The first question costs the tables of all packs once, as `recover` does, and a chunk that
 //! lies twice some 150 bytes from then on.
 
-use super::index::rows_of;
 use super::{Located, Mode, Store};
 use crate::chunk::Unsqueezer;
 use crate::error::{Error, Result};
@@ -32,7 +31,7 @@ impl Store {
         let (mut spares, mut kept) = (Spares::new(), 0);
         let packs: Vec<_> = self.with_state(|s| s.packs().map(|p| p.sealed).collect());
         for pack in packs.iter().filter(|p| self.pool.holds(p)) {
-            let Ok(rows) = rows_of(&self.io, &self.pool, pack, &mut Vec::new()) else { continue }; // nothing to offer
+            let Ok(rows) = self.rows_of(pack, &mut Vec::new()) else { continue }; // nothing to offer
             for rows in rows.chunks.chunks(4096) {
                 let ids: Vec<ChunkId> = rows.iter().map(|(id, _)| *id).collect();
                 for (&(id, own), at) in rows.iter().zip(self.indexed(&ids)?) {

@@ -196,7 +196,8 @@ impl Tables {
             for (symbol, &frequency) in frequencies.iter().enumerate() {
                 decoder[symbol] = DecoderSymbol { start: start as u16, frequency: frequency as u16 }; // both <= SCALE
                 encoder[symbol] = EncoderSymbol::new(start, frequency);
-                costs[symbol] = (256.0 * (f64::from(SCALE_BITS) - super::lpc::log2(f64::from(frequency)))) as u32;
+                costs[symbol] =
+                    (256.0 * (f64::from(SCALE_BITS) - crate::chunk::log2::log2(f64::from(frequency)))) as u32;
                 slots[start as usize..(start + frequency) as usize].fill(symbol as u8);
                 start += frequency;
             }

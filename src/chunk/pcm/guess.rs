@@ -4,8 +4,8 @@
 //!
 //! 1. The answer depends on the bytes alone, and costs the same for a chunk of any length.
 
-use super::lpc::log2;
 use crate::chunk::form::Pcm;
+use crate::chunk::log2::log2;
 
 /// What bytes look like.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

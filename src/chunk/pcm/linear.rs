@@ -22,6 +22,7 @@ use super::cascade::Cascade;
 use super::entropy::{Mean, SymbolReader, Symbols};
 use super::lpc::{self, HISTORY, Levinson, PRECISION_MAX, Predictor};
 use super::planes::Stereo;
+use crate::chunk::log2::log2;
 
 /// How much is tried.
 #[derive(Clone, Copy, Debug)]
@@ -107,7 +108,7 @@ impl Section {
 pub(super) fn cost(residuals: &[i32]) -> f64 {
     const RUN: usize = 64;
     let sum = |run: &[i32]| run.iter().map(|r| u64::from(r.unsigned_abs())).sum::<u64>();
-    residuals.chunks(RUN).map(|run| run.len() as f64 * lpc::log2(sum(run) as f64 + RUN as f64 * 0.25)).sum()
+    residuals.chunks(RUN).map(|run| run.len() as f64 * log2(sum(run) as f64 + RUN as f64 * 0.25)).sum()
 }
 
 /// Writes a section: its plan and the residuals that follow from it.
@@ -180,7 +181,7 @@ fn estimate_stereo_portable(left: &[i32], right: &[i32], narrow: bool) -> Stereo
         }
         at = end - 2;
     }
-    let [l, r, s, m] = sums.map(|sum| lpc::log2(sum + left.len() as f64 * 0.25));
+    let [l, r, s, m] = sums.map(|sum| log2(sum + left.len() as f64 * 0.25));
     let costs = [l + r, l + s, r + s, m + s];
     let mut best = 0;
     for i in 1..4 {
@@ -224,7 +225,7 @@ fn predictor(
     for order in 0..=levinson.order {
         // Below one unit of error nothing is gained.
         let error = levinson.errors[order].max(frames as f64 * 0.1);
-        let cost = frames as f64 * 0.5 * lpc::log2(error) + order as f64 * f64::from(search.precision) * 0.7;
+        let cost = frames as f64 * 0.5 * log2(error) + order as f64 * f64::from(search.precision) * 0.7;
         if cost < best.1 {
             best = (order, cost);
         }

@@ -149,14 +149,6 @@ fn round(x: f64) -> f64 {
     f64::from((x + if x < 0.0 { -0.5 } else { 0.5 }) as i32)
 }
 
-/// log2 of a positive number, within 0.01: the same on every machine.
-pub(super) fn log2(x: f64) -> f64 {
-    let bits = x.to_bits();
-    let exponent = ((bits >> 52) & 0x7ff) as i32 - 1023;
-    let m = f64::from_bits((bits & ((1 << 52) - 1)) | (1023 << 52));
-    f64::from(exponent) + (m - 1.0) * (1.0 + (2.0 - m) * (0.443 - 0.17 * (m - 1.0)))
-}
-
 /// `out[i] = x[HISTORY + i] - prediction`; `x` holds [`HISTORY`] samples more than `out`.
 pub(super) fn residual(predictor: &Predictor, narrow: bool, x: &[i32], out: &mut [i32]) {
     let mut done = 0;

@@ -1,6 +1,7 @@
 //! Least squares: which segments a chunk has, what each is predicted from, with which gains.
 //!
-//! Floats are used here: what they decide is written down, and a reader needs none of them.
+//! Floats are used here, in sums, products and quotients of a fixed order, so that a chunk gets the same payload on every machine; a
+//! reader needs none of them.
 //!
 //! The chunk's frames are cut into *units* of up to [`UNIT`]; of each unit and base the sums of products are taken once, and
 //! what a fit over any run of units would leave is computed from those. A run is halved where that saves more than it costs.
@@ -8,6 +9,7 @@
 use super::align::{Source, covered};
 use super::frames;
 use super::model::{INPUTS, Input, Model, ORDER, OWN, error};
+use crate::chunk::log2::log2;
 
 /// Frames of a unit, at most.
 pub const UNIT: usize = 256;
@@ -163,7 +165,7 @@ fn alone(planes: &[Vec<i32>], unit: std::ops::Range<usize>) -> f64 {
 
 /// Bits of `n` residuals whose squares' sum is this. A variance of 1/12 is rounding, which the fraction foretells.
 fn entropy(squares: f64, n: f64) -> f64 {
-    if n == 0.0 { 0.0 } else { n * 0.5 * (1.0 + 17.08 * (squares / n - 0.084).max(0.0)).log2() }
+    if n == 0.0 { 0.0 } else { n * 0.5 * log2(1.0 + 17.08 * (squares / n - 0.084).max(0.0)) }
 }
 
 fn dot(a: &[f64], b: &[f64]) -> f64 {
@@ -483,7 +485,7 @@ fn best_taps(errors: &[i32], alone: bool) -> (Vec<i16>, u8, f64) {
     let lag = |l: usize| dot(&windowed[l.min(windowed.len())..], &windowed[..windowed.len().saturating_sub(l)]);
     let energy = lag(0);
     let all = errors.len() as f64;
-    let cost = |left: f64| all * 0.5 * (left / n + 1.0).log2();
+    let cost = |left: f64| all * 0.5 * log2(left / n + 1.0);
     if energy <= 0.0 || part.len() < 4 * ORDER {
         return (Vec::new(), 0, cost(energy));
     }

@@ -168,8 +168,8 @@ fn tell(context: &Context, library: Option<&Path>, scratch: &Path) -> Result<Exi
     let store = scratch.join("store");
     let disks: Vec<_> = (1..=DISKS).map(|n| scratch.join(format!("disk{n}"))).collect();
     let labels = (1..=DISKS).map(|n| format!("disk {n}")).collect();
-    let made =
-        init::run(&context.io, &InitOptions { store: store.clone(), disks, labels, like: None, pack_bytes: None })?;
+    let options = InitOptions { store: store.clone(), disks, labels, parity: Some(0), ..Default::default() };
+    let made = init::run(&context.io, &options)?;
     // That the four folders lie on one filesystem is no news here.
     say(&format!("store {} made with {DISKS} disks", made.store.short()))?;
 

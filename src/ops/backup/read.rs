@@ -212,6 +212,39 @@ impl<'a, 's> Readers<'a, 's> {
 }
 
 impl Readers<'_, '_> {
+    /// What an entry says of these attributes; those that are too long for it are stored. `path` is for a notice.
+    ///
+    /// # Errors
+    /// Whatever storing returns.
+    pub fn attributes(&self, list: Vec<(Vec<u8>, Vec<u8>)>, path: &[u8], lane: usize) -> Result<Attributes> {
+        match self.short_attributes(list, path) {
+            Ok(attributes) => Ok(attributes),
+            Err(encoded) => Reader::new(self).long_attributes(&encoded, lane),
+        }
+    }
+
+    /// Attributes as they stand in an entry; the encoded ones where they are too long for that.
+    fn short_attributes(
+        &self,
+        mut list: Vec<(Vec<u8>, Vec<u8>)>,
+        path: &[u8],
+    ) -> std::result::Result<Attributes, Vec<u8>> {
+        list.sort();
+        if list.is_empty() {
+            return Ok(Attributes::None);
+        }
+        let encoded = encode_attributes(&list);
+        if encoded.len() <= limits::INLINE_ATTRIBUTE_BYTES {
+            return Ok(Attributes::Inline(list));
+        }
+        if encoded.len() > limits::ATTRIBUTE_BYTES {
+            let reason = format!("its extended attributes ({} bytes) are longer than the format allows", encoded.len());
+            self.ingest.notice(Notice::Metadata { path: path.to_vec(), reason });
+            return Ok(Attributes::None);
+        }
+        Err(encoded)
+    }
+
     /// Whether the text of a deflate stream is worth what undoing it costs: a chunk of it is stored, or resembles one that
     /// is, or a media codec takes it. `text` is its beginning.
     fn resembles(&self, text: &[u8]) -> bool {
@@ -309,7 +342,13 @@ impl<'r, 'a, 's> Reader<'r, 'a, 's> {
             let kind = EntryKind::File { bytes: reading.bytes, content: reading.content };
             let mut entry = entry_of(&before, self.shared.names, kind, keys);
             match file.attributes() {
-                Ok(list) => entry.attributes = self.attributes(list, job)?,
+                Ok(list) => {
+                    let path = job.path.as_os_str().as_bytes();
+                    entry.attributes = match self.shared.short_attributes(list, path) {
+                        Ok(attributes) => attributes,
+                        Err(encoded) => self.long_attributes(&encoded, job.lane)?,
+                    };
+                }
                 Err(e) => return Ok(Err(e)),
             }
             let witness = if steady { witness_of(&before, self.shared.now_ns) } else { None };
@@ -318,25 +357,13 @@ impl<'r, 'a, 's> Reader<'r, 'a, 's> {
         }
     }
 
-    fn attributes(&mut self, mut list: Vec<(Vec<u8>, Vec<u8>)>, job: &FileJob) -> Result<Attributes> {
-        list.sort();
-        if list.is_empty() {
-            return Ok(Attributes::None);
-        }
-        let encoded = encode_attributes(&list);
-        if encoded.len() <= limits::INLINE_ATTRIBUTE_BYTES {
-            return Ok(Attributes::Inline(list));
-        }
-        if encoded.len() > limits::ATTRIBUTE_BYTES {
-            let reason = format!("its extended attributes ({} bytes) are longer than the format allows", encoded.len());
-            self.shared.ingest.notice(Notice::Metadata { path: job.path.as_os_str().as_bytes().to_vec(), reason });
-            return Ok(Attributes::None);
-        }
+    /// Attributes that are too long for an entry become a stream of their own.
+    fn long_attributes(&mut self, encoded: &[u8], lane: usize) -> Result<Attributes> {
         let mut references = Vec::new();
         for part in encoded.chunks(limits::CHUNK_BYTES / 16) {
             let whole = Cut { stream: 0, from: 0, to: part.len(), form: Form::Bytes };
             let job_of = Job { bytes: part.to_vec(), chunks: vec![whole], samples: Samples::default(), mapped: false };
-            let stored = self.store(job_of, job.lane)?;
+            let stored = self.store(job_of, lane)?;
             references.extend(stored.into_iter().map(|(_, r)| r)); // at most four, ATTRIBUTE_BYTES is 4 MiB
         }
         Ok(Attributes::Stream(Stream { level: 0, references }))

@@ -1,5 +1,6 @@
 //! The tree: entries in the order of the walk, folders as they are left.
 
+use super::archive::Members;
 use super::read::{FileOutcome, Readers};
 use super::walk::{Excludes, Ready, Step, Walker};
 use super::{AHEAD, BackupOptions, Source, tell};
@@ -36,12 +37,12 @@ struct Frame {
     witness: MapBuilder,
 }
 
-struct Builder<'i, 's> {
-    ingest: &'i Ingest<'s>,
+pub(super) struct Builder<'i, 's> {
+    pub(super) ingest: &'i Ingest<'s>,
     sink: Sink<'i, 's>,
     control: &'i Control,
     stack: Vec<Frame>,
-    counts: Counts,
+    pub(super) counts: Counts,
     reasons: BTreeMap<String, u64>,
 }
 
@@ -56,20 +57,7 @@ pub(super) fn build(
     let names = Names::new();
     let now_ns = i128::from(ingest.store().io().world.now_ns());
     let readers = Readers::new(ingest, &names, now_ns);
-    let mut builder = Builder {
-        ingest,
-        sink: ingest.sink(),
-        control,
-        stack: vec![Frame {
-            name: Vec::new(),
-            entry: None,
-            own_witness: Witness::default(),
-            tree: MapBuilder::default(),
-            witness: MapBuilder::default(),
-        }],
-        counts: Counts::default(),
-        reasons: BTreeMap::new(),
-    };
+    let mut builder = Builder::new(ingest, control);
     match &options.source {
         Source::Paths(paths) => {
             let excludes = Excludes::new(&options.excludes)?;
@@ -128,9 +116,29 @@ pub(super) fn build(
             let mut input = input.unwrap_or_else(|| Box::new(std::io::empty()));
             builder.stream(&readers, name, &mut *input, &names, now_ns)?;
         }
+        Source::Archive { .. } => {
+            let mut input = input.unwrap_or_else(|| Box::new(std::io::empty()));
+            let mut members = Members::new(ingest.store().memory_bytes());
+            members.read(&mut builder, &readers, &mut *input)?;
+            members.build(&mut builder)?;
+        }
     }
     ingest.proceed()?;
     builder.finish(&readers)
+}
+
+impl<'i, 's> Builder<'i, 's> {
+    pub(super) fn new(ingest: &'i Ingest<'s>, control: &'i Control) -> Self {
+        let root = Frame {
+            name: Vec::new(),
+            entry: None,
+            own_witness: Witness::default(),
+            tree: MapBuilder::default(),
+            witness: MapBuilder::default(),
+        };
+        let (counts, reasons) = (Counts::default(), BTreeMap::new());
+        Builder { ingest, sink: ingest.sink(), control, stack: vec![root], counts, reasons }
+    }
 }
 
 impl Builder<'_, '_> {
@@ -142,7 +150,7 @@ impl Builder<'_, '_> {
         Ok(())
     }
 
-    fn step(&mut self, step: Step) -> Result<()> {
+    pub(super) fn step(&mut self, step: Step) -> Result<()> {
         let progress = &self.control.progress;
         match step {
             Step::Enter { name, entry, witness } => {
@@ -190,12 +198,12 @@ impl Builder<'_, '_> {
         Ok(())
     }
 
-    fn unreadable(&mut self, path: Vec<u8>, reason: String) {
+    pub(super) fn unreadable(&mut self, path: Vec<u8>, reason: String) {
         *self.reasons.entry(reason.clone()).or_default() += 1;
         tell(self.control, Notice::Unreadable { path, reason });
     }
 
-    fn push(&mut self, name: &[u8], entry: &[u8], witness: Option<&[u8]>) -> Result<()> {
+    pub(super) fn push(&mut self, name: &[u8], entry: &[u8], witness: Option<&[u8]>) -> Result<()> {
         let keys = self.ingest.store().keys();
         let Some(frame) = self.stack.last_mut() else { return Ok(()) }; // the root's frame always stands
         frame.tree.push(keys, &mut self.sink, name, entry)?;
@@ -258,7 +266,7 @@ impl Builder<'_, '_> {
         Ok(())
     }
 
-    fn finish(mut self, readers: &Readers<'_, '_>) -> Result<Built> {
+    pub(super) fn finish(mut self, readers: &Readers<'_, '_>) -> Result<Built> {
         let keys = self.ingest.store().keys();
         let Some(root) = self.stack.pop() else { return Err(Error::Interrupted) };
         let tree = root.tree.finish(keys, &mut self.sink)?;

@@ -126,7 +126,11 @@ fn advance(iter: &mut std::iter::Peekable<MapIter<'_>>, name: &[u8]) -> Option<V
                 iter.next();
             }
             Some(Ok((at, _))) if at == name => return iter.next().and_then(Result::ok).map(|(_, value)| value),
-            _ => return None, // past it, at the end, or unreadable: then nothing counts as unchanged
+            // A node that cannot be read: what stood in it counts as changed.
+            Some(Err(_)) => {
+                iter.next();
+            }
+            _ => return None, // past it, or at the end
         }
     }
 }

@@ -207,8 +207,12 @@ pub(super) fn strays(store: &Store, control: &Control, problems: &mut Problems) 
         return Ok(());
     }
     // A writer may have begun, sealed and ended since our log was read: ask the log of now. A writer is
-    // logged before its first pack, so one that made a file that we saw is there.
-    let now = LogRead::read(store.io(), store.path(), store.pool()).map(|read| read.state);
+    // logged before its first pack, so one that made a file that we saw is there. A gc logs a drop before it
+    // removes the file, and its end after that.
+    let read = LogRead::read(store.io(), store.path(), store.pool());
+    let dropped = read.as_ref().map(|r| r.dropped_by_the_unfinished(store.io()).unwrap_or_default());
+    let dropped = dropped.unwrap_or_default();
+    let now = read.map(|read| read.state);
     let mut of_writers = 0u64;
     for stray in found {
         let (known, writer) = match (stray.pack, &now) {
@@ -224,7 +228,7 @@ pub(super) fn strays(store: &Store, control: &Control, problems: &mut Problems) 
         let shown = stray.path.display();
         if known || store.io().fs.stat(&stray.path).is_ok_and(|s| s.is_none()) {
             continue; // sealed, renamed or removed meanwhile
-        } else if writer {
+        } else if writer || stray.pack.is_some_and(|(pack, sealed)| sealed && dropped.contains(&pack)) {
             of_writers += 1;
         } else if stray.pack.is_some() {
             problems.repairable(format!(

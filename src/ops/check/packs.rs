@@ -280,6 +280,7 @@ impl Check<'_> {
                         let rows = 0..reading.ends.footer.rows.len();
                         return Ok(Some(Window { sealed, ends: reading.ends, rows, from: None }));
                     }
+                    Err(e) if self.is_dropped(&sealed, &e) => {}
                     Err(e) => self.salvage(&sealed, e)?,
                 }
                 continue;
@@ -316,6 +317,15 @@ impl Check<'_> {
             cursor.open = Some(open);
             return Ok(Some(window));
         }
+    }
+
+    /// Whether a pack that is not there was dropped by a gc since the store was opened.
+    fn is_dropped(&self, sealed: &SealedPack, e: &Error) -> bool {
+        let gone = matches!(e, Error::Io { source, .. } if source.kind() == std::io::ErrorKind::NotFound);
+        let seen = self.store.reflected().number;
+        // What keeps the log from being followed is told by what asks the store next.
+        let is_live = || self.store.with_state(|s| s.pack_by_id(&sealed.pack).is_some());
+        gone && (!is_live() || (self.store.follow(seen).unwrap_or(false) && !is_live()))
     }
 
     fn count(&self, bytes: u64) {

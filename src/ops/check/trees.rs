@@ -4,7 +4,7 @@
 //! again; one with a loss below it is entered in each snapshot anew, so that the loss is told under each
 //! snapshot and path that has it.
 
-use super::truth::Truth;
+use super::truth::Judge;
 use super::{CheckReport, LOST_FILES_MAX, Problems, line_of};
 use crate::catalog::recipe::{Pieces, What};
 use crate::error::{Error, Result};
@@ -39,6 +39,8 @@ struct Frame {
     /// Set where the frame stands for a node: to be called sound when nothing below is amiss.
     node: Option<u128>,
     sound: bool,
+    /// Why all in it is lost, where the judge says so.
+    lost: Option<String>,
     /// Length of the path outside of it.
     outside: usize,
     folder: bool,
@@ -62,8 +64,8 @@ struct Verdict {
     rebuild: Option<(u64, Box<Recipe>)>,
 }
 
-struct Trees<'t, 's> {
-    truth: &'t Truth<'s>,
+struct Trees<'t> {
+    truth: &'t dyn Judge,
     /// Where files are rebuilt from, if they are.
     rebuild: Option<&'t Store>,
     rebuilt: (u64, u64),
@@ -83,9 +85,9 @@ struct Trees<'t, 's> {
 ///
 /// # Errors
 /// [`Error::Interrupted`].
-pub(super) fn check(
+pub(in crate::ops) fn check(
     store: &Store,
-    truth: &Truth<'_>,
+    truth: &dyn Judge,
     rebuild: bool,
     control: &Control,
     report: &mut CheckReport,
@@ -141,12 +143,6 @@ pub(super) fn check(
     if unnamed > 0 {
         problems.for_good(format!("another {unnamed} lost files are counted and not listed: restore tells each"));
     }
-    let beside = truth.beside_index.load(Ordering::Relaxed);
-    if beside > 0 {
-        problems.repairable(format!(
-            "{beside} look-ups of chunks found them only in the packs' own tables; `onefold recover` makes the index anew"
-        ));
-    }
     Ok(())
 }
 
@@ -155,7 +151,7 @@ fn short(id: &ChunkId) -> u128 {
     id.0.first_chunk::<16>().map_or(0, |b| u128::from_le_bytes(*b)) // an id is longer
 }
 
-impl Trees<'_, '_> {
+impl Trees<'_> {
     fn lose(&mut self, path: Vec<u8>, bytes_lost: u64, reason: String) {
         for frame in &mut self.stack {
             frame.sound = false;
@@ -176,7 +172,14 @@ impl Trees<'_, '_> {
     fn walk(&mut self, tree: MapRoot) -> Result<()> {
         self.path.clear();
         self.stack.clear();
-        self.stack.push(Frame { todo: vec![first_task(tree)], node: None, sound: true, outside: 0, folder: true });
+        self.stack.push(Frame {
+            todo: vec![first_task(tree)],
+            node: None,
+            sound: true,
+            lost: None,
+            outside: 0,
+            folder: true,
+        });
         while let Some(frame) = self.stack.last_mut() {
             let Some(task) = frame.todo.pop() else {
                 self.leave();
@@ -197,7 +200,7 @@ impl Trees<'_, '_> {
                         continue;
                     }
                     let todo = vec![first_task(children)];
-                    self.stack.push(Frame { todo, node: None, sound: true, outside, folder: true });
+                    self.stack.push(Frame { todo, node: None, sound: true, lost: None, outside, folder: true });
                 }
                 Task::Node { level, id, entries } => self.node(level, &id, entries)?,
             }
@@ -217,9 +220,11 @@ impl Trees<'_, '_> {
 
     fn node(&mut self, level: u8, id: &ChunkId, entries: u64) -> Result<()> {
         let node = short(id);
-        if self.sound.contains(&node) {
+        let above = self.stack.iter().any(|f| f.lost.is_some());
+        if !above && self.sound.contains(&node) {
             return Ok(());
         }
+        let lost = if above { None } else { self.truth.node_is_lost(id)? };
         let mut todo = match crate::catalog::map::read_node(self.truth, level, id) {
             Ok(Node::Leaf(items)) => vec![Task::Items(items)],
             Ok(Node::Inner(children)) => {
@@ -233,7 +238,11 @@ impl Trees<'_, '_> {
             }
         };
         todo.reverse();
-        self.stack.push(Frame { todo, node: Some(node), sound: true, outside: self.path.len(), folder: false });
+        let sound = lost.is_none() && !above;
+        if !sound {
+            self.stack.iter_mut().for_each(|f| f.sound = false);
+        }
+        self.stack.push(Frame { todo, node: Some(node), sound, lost, outside: self.path.len(), folder: false });
         Ok(())
     }
 
@@ -241,6 +250,7 @@ impl Trees<'_, '_> {
     fn items(&mut self, items: &[u8]) -> Result<()> {
         let mut folders = Vec::new();
         let mut batch = Batch::default();
+        let lost = self.stack.iter().find_map(|f| f.lost.clone());
         for item in Items::new(items) {
             let (name, value) = match item {
                 Ok(item) => item,
@@ -256,6 +266,17 @@ impl Trees<'_, '_> {
                     continue;
                 }
             };
+            if let Some(why) = &lost {
+                match entry.kind {
+                    EntryKind::File { bytes, .. } => {
+                        let file = batch.begin(name);
+                        batch.whole(file, bytes, format!("a folder on the way to it: {why}"));
+                    }
+                    EntryKind::Symlink(_) => {}
+                    EntryKind::Dir(children) => folders.push(Task::Dir { name: name.to_vec(), children }),
+                }
+                continue;
+            }
             if let Attributes::Stream(stream) = &entry.attributes {
                 self.attributes(&mut batch, name, stream)?;
             }
@@ -365,7 +386,7 @@ impl Trees<'_, '_> {
         let Some(store) = self.rebuild else { return Ok(()) };
         for verdict in batch.verdicts.iter_mut().filter(|v| v.reason.is_none()) {
             let Some((bytes, recipe)) = verdict.rebuild.take() else { continue };
-            match cat::rebuild(store, &recipe, bytes, self.control) {
+            match cat::whole(store, &Content::Recipe(recipe), bytes, &mut std::io::sink(), self.control) {
                 Ok(()) => self.rebuilt = (self.rebuilt.0 + 1, self.rebuilt.1 + bytes),
                 Err(e @ (Error::Index { .. } | Error::Interrupted)) => return Err(e),
                 Err(e) => {

@@ -2,13 +2,31 @@
 
 use crate::chunk::Unsqueezer;
 use crate::error::{Error, Result};
-use crate::format::{ChunkId, ChunkKind};
+use crate::format::{ChunkId, ChunkKind, limits};
 use crate::index::Place;
 use crate::pack::ReadChunks;
 use crate::pool::PackStore;
 use crate::store::{Located, Store};
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Who says where chunks can be had. Reading gives nodes and lists.
+pub(in crate::ops) trait Judge: ReadChunks {
+    /// Where each chunk can be had, or why it cannot.
+    ///
+    /// # Errors
+    /// [`Error::Index`].
+    fn find(&self, ids: &[ChunkId]) -> Result<Vec<std::result::Result<Located, Lack>>>;
+
+    /// Says for people why a chunk cannot be had.
+    fn why(&self, id: &ChunkId, lack: Lack) -> String;
+
+    /// Why a node counts as lost although it can be read: then all below it is lost with it.
+    ///
+    /// # Errors
+    /// [`Error::Index`].
+    fn node_is_lost(&self, id: &ChunkId) -> Result<Option<String>>;
+}
 
 /// What of a pack cannot be had.
 #[derive(Debug)]
@@ -21,7 +39,7 @@ pub(super) enum Harm {
 
 /// Why a chunk cannot be had.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Lack {
+pub(in crate::ops) enum Lack {
     /// No pack that is known holds it.
     Nowhere,
     /// It lies on a disk that is not here.
@@ -75,24 +93,35 @@ impl<'s> Truth<'s> {
             Some((sealed, state.is_damaged(&sealed.pack, u64::from(place.offset), u64::from(place.stored))))
         });
         let Some((sealed, on_damage)) = known else { return Err(Lack::Nowhere) };
-        if !self.store.pool().holds(&sealed) {
-            return Err(Lack::Away(place));
+        let at = Located { sealed, place };
+        let is_here = self.store.pool().holds(&sealed);
+        let harmed = self.is_harmed(&place) || (on_damage && !self.healed.contains(&place.pack));
+        match is_here && !harmed {
+            true => Ok(at),
+            false if self.is_rebuilt(&at) => Ok(at),
+            false if is_here => Err(Lack::Damaged(place)),
+            false => Err(Lack::Away(place)),
         }
-        if self.is_harmed(&place) || (on_damage && !self.healed.contains(&place.pack)) {
-            return Err(Lack::Damaged(place));
-        }
-        Ok(Located { sealed, place })
     }
 
-    /// Where each chunk can be had, or why it cannot.
-    ///
-    /// # Errors
-    /// [`Error::Index`].
-    pub fn find(&self, ids: &[ChunkId]) -> Result<Vec<std::result::Result<Located, Lack>>> {
+    /// Whether the record's bytes come out of its group, proven by the pack's checks.
+    fn is_rebuilt(&self, at: &Located) -> bool {
+        if self.orphans.contains(&(at.place.pack, at.place.offset)) || at.place.stored as usize > limits::RECORD_BYTES {
+            return false;
+        }
+        let Ok(Some(file)) = self.store.proven(&at.sealed) else { return false };
+        let mut record = vec![0; at.place.stored as usize]; // bounded above
+        file.read_exact_at(&mut record, u64::from(at.place.offset)).is_ok()
+    }
+}
+
+impl Judge for Truth<'_> {
+    fn find(&self, ids: &[ChunkId]) -> Result<Vec<std::result::Result<Located, Lack>>> {
         let mut out = Vec::with_capacity(ids.len());
-        for (id, located) in ids.iter().zip(self.store.locate_indexed(ids)?) {
+        // A gc beside this check may have moved it since the store was opened.
+        for (id, located) in ids.iter().zip(self.store.find_indexed(ids)?) {
             let first = match located {
-                Some(at) if !self.is_harmed(&at.place) => Ok(at),
+                Some(at) if !self.is_harmed(&at.place) || self.is_rebuilt(&at) => Ok(at),
                 Some(at) => Err(Lack::Damaged(at.place)),
                 // Rare: away, damaged, or not in the index at all.
                 None => match self.store.index().get(id)? {
@@ -115,8 +144,7 @@ impl<'s> Truth<'s> {
         Ok(out)
     }
 
-    /// Says for people why a chunk cannot be had.
-    pub fn why(&self, id: &ChunkId, lack: Lack) -> String {
+    fn why(&self, id: &ChunkId, lack: Lack) -> String {
         let chunk = id.short();
         let pack = |place: &Place| self.store.with_state(|s| s.pack(place.pack).map(|p| p.sealed));
         match lack {
@@ -136,6 +164,10 @@ impl<'s> Truth<'s> {
                 format!("chunk {chunk} in pack {pack} at byte {} {what}", place.offset)
             }
         }
+    }
+
+    fn node_is_lost(&self, _: &ChunkId) -> Result<Option<String>> {
+        Ok(None) // reading it tells
     }
 }
 

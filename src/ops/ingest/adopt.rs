@@ -6,15 +6,18 @@
 //! removed.
 
 use super::Ingest;
+use super::groups::Unprotected;
 use crate::chunk::Unsqueezer;
 use crate::error::{Error, Result};
 use crate::format::event::Event;
-use crate::format::{PackId, WriterId};
+use crate::format::group::Member;
+use crate::format::{DiskId, PackId, WriterId};
 use crate::ops::Notice;
 use crate::pack::read::{self, Found};
 use crate::pack::write::NewRecord;
 use crate::pack::{PACKS_DIR, of_name};
-use crate::pool::disk::Disk;
+use crate::pool::disk::{Disk, PARITY_DIR};
+use crate::pool::parity;
 use crate::store::PackRows;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -57,6 +60,7 @@ pub(super) fn dead_writers(ingest: &mut Ingest<'_>) -> Result<Vec<Leftover>> {
     if writers.is_empty() {
         return Ok(Vec::new());
     }
+    crate::ops::gc::sweep::leftovers(ingest.store, ingest.control)?;
     let mut leftovers = Vec::new();
     let mut adopted = Vec::new();
     let disks: Vec<Arc<Disk>> = ingest.store.pool().disks().cloned().collect();
@@ -73,11 +77,30 @@ pub(super) fn dead_writers(ingest: &mut Ingest<'_>) -> Result<Vec<Leftover>> {
             }
         }
     }
+    remove_parity(ingest, &writers);
     ingest.dead = writers;
     if adopted.is_empty() {
         report(ingest, 0, leftovers.len());
         return Ok(leftovers);
     }
+    let mut groups = loop {
+        let of = |(disk, pack, ends): &(DiskId, PackId, read::Ends)| Unprotected {
+            disk: *disk,
+            member: Member { pack: *pack, parity: false, bytes: ends.trailer.file_bytes, root: ends.trailer.root },
+        };
+        match ingest.protect(&adopted.iter().map(of).collect::<Vec<_>>()) {
+            Ok(groups) => break groups,
+            Err((e, bad)) => {
+                ingest.control.notice(Notice::Note(format!("{e}; that pack is not adopted")));
+                adopted.iter().filter(|a| a.1 == bad).for_each(|a| ingest.set_aside(&a.0, bad));
+                let before = adopted.len();
+                adopted.retain(|a| a.1 != bad);
+                if adopted.len() == before {
+                    return Err(e);
+                }
+            }
+        }
+    };
     let mut first = 0;
     ingest.log(|state| {
         first = state.next_serial();
@@ -96,6 +119,7 @@ pub(super) fn dead_writers(ingest: &mut Ingest<'_>) -> Result<Vec<Leftover>> {
                 root: ends.trailer.root,
             }));
         }
+        events.append(&mut groups);
         events
     })?;
     for ((_, _, ends), serial) in adopted.iter().zip(first..) {
@@ -104,6 +128,26 @@ pub(super) fn dead_writers(ingest: &mut Ingest<'_>) -> Result<Vec<Leftover>> {
     ingest.index(&PackRows::default(), true);
     report(ingest, adopted.len(), leftovers.len());
     Ok(leftovers)
+}
+
+/// Removes parity that dead writers made and did not log. It stands for nothing: parity is logged with its packs, and
+/// those get theirs anew.
+fn remove_parity(ingest: &Ingest<'_>, writers: &[WriterId]) {
+    let fs = &ingest.store.io().fs;
+    for disk in ingest.store.pool().disks() {
+        let root = disk.path.join(PARITY_DIR);
+        for folder in fs.list(&root).unwrap_or_default() {
+            let folder = root.join(folder.name);
+            for entry in fs.list(&folder).unwrap_or_default() {
+                let Some((pack, _)) = parity::of_name(&entry.name) else { continue };
+                let is_theirs = writers.contains(&pack.writer());
+                if is_theirs && ingest.store.with_state(|s| s.group_of(&pack).is_none()) {
+                    // What cannot be removed costs space until check names it.
+                    let _ = fs.remove_file(&folder.join(entry.name));
+                }
+            }
+        }
+    }
 }
 
 fn report(ingest: &Ingest<'_>, adopted: usize, open: usize) {

@@ -124,7 +124,8 @@ fn any_harm_to_any_file_of_the_store_is_mended_from_the_disks() {
             let mut io = shelf.io.clone();
             io.fs = Arc::new(fs.clone());
             let (world, keys) = (Arc::clone(&shelf.world), shelf.keys.clone());
-            let mut harmed = Shelf { io, fs, world, index: Arc::default(), keys };
+            let mut harmed =
+                Shelf { io, fs, world, index: Arc::default(), keys, memory_bytes: crate::store::MEMORY_MIN };
             let what = format!("{harm} {}", file.display());
             let report = recover(&mut harmed, &[0, 1]).unwrap_or_else(|e| panic!("{what}: {e}"));
             assert!(report.missing.is_empty() && report.snapshots == 1, "{what}");

@@ -73,7 +73,7 @@ pub fn of(store: &Store, ids: &[ChunkId]) -> Result<Vec<Option<Fact>>> {
 }
 
 fn header(store: &Store, at: &Located) -> Result<Header> {
-    let file = store.pool().open(&at.sealed)?;
+    let file = store.open_pack(&at.sealed)?;
     let mut bytes = vec![0; (at.place.stored as usize).min(HEADER_BYTES_MAX)];
     let offset = u64::from(at.place.offset);
     file.read_exact_at(&mut bytes, offset)

@@ -4,14 +4,12 @@
 //! packs' tables a disk.
 
 use super::is_of_one_place;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::format::DiskId;
 use crate::format::event::SealedPack;
 use crate::format::footer::{PackKind, Row};
 use crate::io::threads;
 use crate::ops::{Control, Notice};
-use crate::pack::read;
-use crate::pool::PackStore;
 use crate::store::Store;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -29,7 +27,7 @@ pub struct Passed {
     pub unreadable: u64,
 }
 
-type Told = (SealedPack, Result<Vec<Row>>);
+type Told<T> = (SealedPack, Result<T>);
 
 /// Gives `each` the rows of every pack that `packs` chooses and `rows` lets through. Rows of places that are known to
 /// be damaged are left out.
@@ -43,18 +41,53 @@ pub fn each(
     rows: &(dyn Fn(&Row) -> bool + Sync),
     each: &mut dyn FnMut(&SealedPack, Vec<Row>) -> Result<()>,
 ) -> Result<Passed> {
+    let any_damage = store.with_state(|state| !state.damage.is_empty());
+    let read = |pack: &SealedPack| {
+        let mut all = table(store, pack)?;
+        all.retain(rows);
+        Ok(all)
+    };
+    pass(store, control, packs, &read, &mut |pack, mut rows: Vec<Row>| {
+        if any_damage {
+            store.with_state(|s| {
+                rows.retain(|r| !s.is_damaged(&pack.pack, u64::from(r.offset), r.header.record_bytes()))
+            });
+        }
+        each(pack, rows)
+    })
+}
+
+/// Gives `each` the whole table of every pack, rows of known damage included.
+///
+/// # Errors
+/// As [`each`].
+pub fn each_whole(
+    store: &Store,
+    control: &Control,
+    each: &mut dyn FnMut(&SealedPack, Vec<Row>) -> Result<()>,
+) -> Result<Passed> {
+    pass(store, control, |_| true, &|pack| table(store, pack), each)
+}
+
+/// Reads something of every chosen pack, one thread a disk, and hands it over on the caller's thread.
+fn pass<T: Send>(
+    store: &Store,
+    control: &Control,
+    packs: impl Fn(PackKind) -> bool,
+    read: &(dyn Fn(&SealedPack) -> Result<T> + Sync),
+    each: &mut dyn FnMut(&SealedPack, T) -> Result<()>,
+) -> Result<Passed> {
     control.progress.set_phase("reading the packs' tables");
     let mut passed = Passed::default();
     let mut by_disk: BTreeMap<DiskId, Vec<SealedPack>> = BTreeMap::new();
-    let any_damage = store.with_state(|state| {
+    store.with_state(|state| {
         for pack in state.packs().map(|p| p.sealed).filter(|p| packs(p.kind)) {
-            if store.pool().holds(&pack) {
+            if store.reaches_in(state, &pack) {
                 by_disk.entry(pack.disk).or_default().push(pack);
             } else {
                 passed.unreadable += 1;
             }
         }
-        !state.damage.is_empty()
     });
     if passed.unreadable > 0 {
         control.notice(Notice::Note(format!("{} packs lie on missing disks and are not counted", passed.unreadable)));
@@ -67,32 +100,27 @@ pub fn each(
         let _ = jobs.send(queue); // its other end lives below
     }
     drop(jobs);
-    let (tell, told) = threads::bounded::<Told>(WAITING * threads.max(1));
+    let (tell, told) = threads::bounded::<Told<T>>(WAITING * threads.max(1));
     threads::scope(|scope| {
         for _ in 0..threads {
             let (of_disk, tell, stop) = (of_disk.clone(), tell.clone(), &stop);
             scope.spawn(move || {
                 for pack in of_disk.iter().flatten() {
-                    let table = table(store, &pack, rows);
-                    if stop.load(Ordering::Relaxed) || tell.send((pack, table)).is_err() {
+                    let what = read(&pack);
+                    if stop.load(Ordering::Relaxed) || tell.send((pack, what)).is_err() {
                         return;
                     }
                 }
             });
         }
         drop(tell);
-        let mut take = |(pack, table): Told| {
+        let mut take = |(pack, what): Told<T>| {
             control.proceed()?;
             control.progress.files_done.fetch_add(1, Ordering::Relaxed);
-            match table {
-                Ok(mut rows) => {
+            match what {
+                Ok(what) => {
                     passed.packs += 1;
-                    if any_damage {
-                        store.with_state(|s| {
-                            rows.retain(|r| !s.is_damaged(&pack.pack, u64::from(r.offset), r.header.record_bytes()))
-                        });
-                    }
-                    each(&pack, rows)
+                    each(&pack, what)
                 }
                 Err(e) if is_of_one_place(&e) => {
                     passed.unreadable += 1;
@@ -110,15 +138,6 @@ pub fn each(
     Ok(passed)
 }
 
-fn table(store: &Store, pack: &SealedPack, rows: &(dyn Fn(&Row) -> bool + Sync)) -> Result<Vec<Row>> {
-    let path = store.pool().place(pack);
-    let file = store.io().fs.open(&path).map_err(Error::io("open the pack", &path))?;
-    let ends = read::ends(&*file, &path, pack.pack)?;
-    if ends.trailer.root != pack.root {
-        let why = "it is not the pack that the log knows".to_owned();
-        return Err(Error::Damaged { what: "a pack", path, offset: 0, why });
-    }
-    let mut all = ends.footer.rows;
-    all.retain(rows);
-    Ok(all)
+fn table(store: &Store, pack: &SealedPack) -> Result<Vec<Row>> {
+    Ok(store.ends(pack)?.footer.rows)
 }

@@ -158,6 +158,22 @@ impl<'s> Colours<'s> {
         }
     }
 
+    /// A tree, or a part of one.
+    ///
+    /// # Errors
+    /// As [`super::run`].
+    pub fn map_tree(&mut self, colour: u32, root: &MapRoot) -> Result<()> {
+        self.map(Map::Tree, Task { root: root.clone(), colour })
+    }
+
+    /// A witness.
+    ///
+    /// # Errors
+    /// As [`super::run`].
+    pub fn map_witness(&mut self, colour: u32, root: &MapRoot) -> Result<()> {
+        self.map(Map::Witness, Task { root: root.clone(), colour })
+    }
+
     /// Colours a node or list; the colour to go on with below it, or `None` where nothing changes.
     ///
     /// Without room in the map it is gone through again: that costs time, for the sort makes no difference
@@ -182,13 +198,13 @@ impl<'s> Colours<'s> {
     }
 
     /// `splitter` is the file's whose bytes it holds.
-    fn give(&mut self, id: &ChunkId, colour: u32, splitter: Option<u16>) -> Result<()> {
+    pub fn give(&mut self, id: &ChunkId, colour: u32, splitter: Option<u16>) -> Result<()> {
         let (of_file, splitter) = (splitter.is_some(), splitter.unwrap_or(NO_SPLITTER));
         self.reached.push(&Reached { id: *id, colour, splitter, of_file }.encode())
     }
 
     /// `Ok(None)` and counted where a chunk cannot be read or does not decode.
-    fn readable<T>(&mut self, read: Result<T>) -> Result<Option<T>> {
+    pub fn readable<T>(&mut self, read: Result<T>) -> Result<Option<T>> {
         match read {
             Ok(value) => Ok(Some(value)),
             Err(e) if is_of_one_chunk(&e) => {
@@ -232,22 +248,31 @@ impl<'s> Colours<'s> {
                 todo.extend(witness.and_then(|w| w.children).map(|root| Task { root, colour }));
                 continue;
             }
-            let Some(entry) = self.readable(Entry::decode(value))? else { continue };
-            if let Attributes::Stream(stream) = &entry.attributes {
-                self.stream(stream, colour, None)?;
-            }
-            match entry.kind {
-                EntryKind::Dir(root) => todo.push(Task { root, colour }),
-                EntryKind::Symlink(_) => {}
-                EntryKind::File { bytes, content: Content::Inline(content) } => {
-                    let check = blake3(&[b"inline", &content]);
-                    let file = FileRecord { check, bytes, holes: 0, streams: 0, splitter: NO_SPLITTER };
-                    self.files.push(&file.encode())?;
-                }
-                EntryKind::File { bytes, content: Content::Recipe(recipe) } => self.file(bytes, &recipe, colour)?,
-            }
+            todo.extend(self.entry(value, colour)?.map(|root| Task { root, colour }));
         }
         Ok(())
+    }
+
+    /// Colours what an entry refers to, but for a folder's own map, which comes back.
+    ///
+    /// # Errors
+    /// As [`super::run`].
+    pub fn entry(&mut self, value: &[u8], colour: u32) -> Result<Option<MapRoot>> {
+        let Some(entry) = self.readable(Entry::decode(value))? else { return Ok(None) };
+        if let Attributes::Stream(stream) = &entry.attributes {
+            self.stream(stream, colour, None)?;
+        }
+        match entry.kind {
+            EntryKind::Dir(root) => return Ok(Some(root)),
+            EntryKind::Symlink(_) => {}
+            EntryKind::File { bytes, content: Content::Inline(content) } => {
+                let check = blake3(&[b"inline", &content]);
+                let file = FileRecord { check, bytes, holes: 0, streams: 0, splitter: NO_SPLITTER };
+                self.files.push(&file.encode())?;
+            }
+            EntryKind::File { bytes, content: Content::Recipe(recipe) } => self.file(bytes, &recipe, colour)?,
+        }
+        Ok(None)
     }
 
     fn file(&mut self, bytes: u64, recipe: &Recipe, colour: u32) -> Result<()> {

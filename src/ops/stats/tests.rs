@@ -300,3 +300,106 @@ fn a_recording_is_stored_once_whatever_container_its_flac_is_in() {
     }
     adds_up(&stats(&bench));
 }
+
+/// What lies below a folder, split by whether it goes.
+fn split(store: &Store, root: &MapRoot, at: &str, goes: &dyn Fn(&str) -> bool, inside: bool, out: &mut [Reach; 2]) {
+    out[usize::from(inside)].nodes(store, root);
+    for item in MapIter::new(store, root) {
+        let (name, value) = item.unwrap();
+        let path = format!("{at}/{}", String::from_utf8(name).unwrap());
+        let inside = inside || goes(&path);
+        match Entry::decode(&value).unwrap().kind {
+            EntryKind::Dir(root) => split(store, &root, &path, goes, inside, out),
+            EntryKind::File { content: Content::Recipe(r), .. } => {
+                let out = &mut out[usize::from(inside)];
+                recipe::each_list(store, &r, &mut |id| {
+                    out.chunks.insert(*id);
+                    Ok(true)
+                })
+                .unwrap();
+                for s in &r.streams {
+                    out.chunks.extend(References::new(store, s, 0).unwrap().map(|r| r.unwrap().1.id));
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+#[test]
+fn what_would_be_free_is_counted_for_snapshots_folders_and_patterns() {
+    let bench = Bench::new(1);
+    let dir = tempfile::tempdir().unwrap();
+    let lib = dir.path().join("lib");
+    for (name, seed, n) in
+        [("a/one.wav", 1, 20_000), ("a/two.bin", 2, 9_000), ("b/one.wav", 1, 20_000), ("b/new.wav", 3, 5_000)]
+    {
+        let path = lib.join(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, noise(seed, n)).unwrap();
+    }
+    let back_up = || bench.backup_of(Source::Paths(vec![lib.clone()]));
+    back_up();
+    std::fs::write(lib.join("a/two.bin"), noise(4, 9_000)).unwrap();
+    // alike, and so coded against what the first snapshot has
+    let mut alike = noise(3, 5_000);
+    alike[2_500] ^= 1;
+    std::fs::write(lib.join("b/new.wav"), alike).unwrap();
+    back_up();
+    std::fs::remove_dir_all(lib.join("b")).unwrap();
+    back_up();
+    let list = snapshots::list(&bench.read(), &[]);
+    let control = Control::default();
+    let free = |wanted: &Wanted| freed(&bench.read(), wanted, &control).unwrap();
+
+    // Folders and patterns, against sets that are walked by hand.
+    let records = records(&bench);
+    let root = lib.to_str().unwrap();
+    type Goes<'a> = Box<dyn Fn(&str, usize) -> bool + 'a>;
+    let asked: Vec<(Wanted, Goes<'_>)> = vec![
+        (
+            Wanted { paths: vec![(list[0].clone(), format!("{root}/a").into())], ..Default::default() },
+            Box::new(|path, i| i == 0 && path == format!("{root}/a")),
+        ),
+        (
+            Wanted {
+                paths: (0..2).map(|i| (list[i].clone(), format!("{root}/b").into())).collect(),
+                ..Default::default()
+            },
+            Box::new(|path, i| i < 2 && path == format!("{root}/b")),
+        ),
+        (Wanted { patterns: vec!["*.wav".into()], ..Default::default() }, Box::new(|path, _| path.ends_with(".wav"))),
+        (
+            Wanted { patterns: vec!["a/*.bin".into()], ..Default::default() },
+            Box::new(|path, _| path.ends_with("a/two.bin")),
+        ),
+    ];
+    for (wanted, goes) in &asked {
+        let mut sets: [Reach; 2] = Default::default();
+        let store = bench.read();
+        for (i, info) in list.iter().enumerate() {
+            split(&store, &info.snapshot.tree, "", &|path| goes(path, i), false, &mut sets);
+            sets[0].witness(&store, info.snapshot.witness.as_ref().unwrap());
+        }
+        let only = sets[1].chunks.iter().filter(|id| !sets[0].chunks.contains(*id));
+        let bytes: u64 = only.map(|id| records[id].0).sum();
+        let got = free(wanted);
+        assert!(got.entries > 0);
+        // What only they are coded against is free, too: it cannot be less.
+        assert!(got.bytes >= bytes && got.bytes <= bytes + 6_000, "{wanted:?}: {got:?}, {bytes} by hand");
+    }
+    let none = Wanted { paths: vec![(list[0].clone(), b"/nowhere".to_vec())], ..Default::default() };
+    assert!(matches!(freed(&bench.read(), &none, &control), Err(Error::NoPath { .. })));
+
+    // Whole snapshots, against what gc calls dead: to the byte, bases included.
+    let now = crate::ops::gc::GcOptions { grace_ns: 0, full: true, ..Default::default() };
+    let dead = || crate::ops::gc::plan(&bench.read(), &now, "test", &control).unwrap().records_dead_bytes;
+    for i in [1, 0] {
+        let wanted = Wanted { snapshots: vec![list[i].clone()], ..Default::default() };
+        let (before, free) = (dead(), free(&wanted));
+        let plan = crate::ops::forget::by_name(wanted.snapshots).unwrap();
+        crate::ops::forget::run(&bench.write(), &plan, "t", "t", &control).unwrap();
+        assert_eq!(dead() - before, free.bytes, "snapshot {i}");
+        assert!(free.bytes > 500, "snapshot {i}: {free:?}");
+    }
+}

@@ -48,7 +48,10 @@ pub(super) fn conclude(
         let place = place.display();
         let why = if fault.why.is_empty() { "it does not prove" } else { &fault.why };
         let total = fault.sealed.records;
-        let hint = "files that need what is lost are named; back them up again and their chunks are stored anew";
+        let hint = match store.with_state(|s| s.group_of(&fault.sealed.pack).is_some()) {
+            true => "`onefold scrub` rebuilds it from its group",
+            false => "files that need what is lost are named; back them up again and their chunks are stored anew",
+        };
         problems.repairable(match &fault.only {
             Some(only) if only.is_empty() => format!("{place}: none of its {total} chunks can be had: {why}; {hint}"),
             Some(only) => format!("{place}: {} of its {total} chunks can be had: {why}; {hint}", only.len()),

@@ -7,7 +7,6 @@ use crate::format::event::SealedPack;
 use crate::format::record::{HEADER_BYTES_MAX, Header};
 use crate::index::Place;
 use crate::ops::check::line_of;
-use crate::pool::PackStore;
 use crate::store::Located;
 use std::collections::HashMap;
 
@@ -71,7 +70,7 @@ impl Check<'_> {
 
     /// Whether the record at this place names the chunk: what the index says of a chunk with two copies.
     fn holds(&self, at: &Located, id: &ChunkId) -> bool {
-        let Ok(file) = self.store.pool().open(&at.sealed) else { return false };
+        let Ok(file) = self.store.open_pack(&at.sealed) else { return false };
         let mut head = vec![0; HEADER_BYTES_MAX];
         let offset = u64::from(at.place.offset);
         let mut n = 0;

@@ -8,9 +8,7 @@ use crate::error::Result;
 use crate::format::ChunkId;
 use crate::index::Place;
 use crate::ops::Control;
-use crate::ops::check::truth::Truth;
-use crate::pack::read;
-use crate::pool::PackStore;
+use crate::ops::check::truth::{Judge, Truth};
 use std::collections::HashSet;
 
 /// Bases that are asked for at once.
@@ -24,10 +22,9 @@ pub(super) fn find(truth: &mut Truth<'_>, salvaged: &[(Place, Vec<ChunkId>)], co
     let store = truth.store;
     let packs: Vec<_> = store.with_state(|s| s.packs().map(|p| p.sealed).collect());
     let mut orphans = HashSet::new();
-    for sealed in packs.into_iter().filter(|p| store.pool().holds(p)) {
+    for sealed in packs.into_iter().filter(|p| store.reaches(p)) {
         control.proceed()?;
-        let Ok(file) = store.pool().open(&sealed) else { continue };
-        let Ok(ends) = read::ends(&*file, &store.pool().place(&sealed), sealed.pack) else { continue };
+        let Ok(ends) = store.ends(&sealed) else { continue };
         let deltas: Vec<_> = ends.footer.rows.iter().filter(|r| !r.header.bases.is_empty()).collect();
         for rows in deltas.chunks(BATCH) {
             let bases: Vec<ChunkId> = rows.iter().flat_map(|r| r.header.bases.iter().copied()).collect();

@@ -1,0 +1,94 @@
+//! `disk add`: a folder becomes a disk of the store.
+
+use crate::cli::args;
+use crate::cli::context::Context;
+use crate::cli::exit::Exit;
+use crate::cli::{json, render};
+use crate::error::Result;
+use crate::ops::shelf::add::{self, AddOptions, Added};
+use serde_json::json;
+use std::ffi::OsString;
+use std::path::Path;
+
+/// Give the store another disk
+///
+/// The folder gets the marker, the superblock, the keys and the log, and takes new packs from then on. Old packs stay where
+/// they are. A disk that belongs to the store already is only noted at its new place. A folder that holds other files is
+/// refused, and so is a disk of another store or one that was retired, unless --reuse empties it.
+///
+/// Exit status: 0 the disk is there; 1 the folder is refused, or failed; 2 wrong usage; 10 there is no store; 11 another
+/// process writes to it; 130 stopped by a signal.
+#[derive(clap::Args, Debug)]
+#[command(after_long_help = EXAMPLES)]
+pub(super) struct AddArgs {
+    /// Folder on the new disk
+    #[arg(value_name = "PATH")]
+    path: OsString,
+
+    /// What to call it; the folder's name where it is not given
+    #[arg(long, value_name = "LABEL", value_parser = args::label)]
+    label: Option<String>,
+
+    /// What fails together with it: its enclosure, its controller
+    #[arg(long, value_name = "NAME", value_parser = args::label)]
+    domain: Option<String>,
+
+    /// Empty the folder if it was a disk: everything that was stored on it is gone
+    #[arg(long)]
+    reuse: bool,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  onefold disk add /mnt/new
+  onefold disk add /mnt/new --label 'bay 9' --domain 'lower enclosure'";
+
+impl AddArgs {
+    pub(super) fn run(self, context: &Context) -> Result<Exit> {
+        let path = args::absolute(&self.path)?;
+        let options = AddOptions {
+            path: path.clone(),
+            label: self.label,
+            domain: self.domain.unwrap_or_default(),
+            reuse: self.reuse,
+        };
+        let added = join(context, &options)?;
+        told(context, &path, &added)?;
+        Ok(Exit::Done)
+    }
+}
+
+/// Adds a disk, and opens the store once more, so that the log stands on it.
+pub(super) fn join(context: &Context, options: &AddOptions) -> Result<Added> {
+    let home = context.store_path()?;
+    let added = match add::note_place(&context.io, &home, &options.path)? {
+        Some(known) => known,
+        None => {
+            let store = context.open_to_write("disk add")?;
+            add::run(&store, options)?
+        }
+    };
+    drop(context.open_to_write("disk add")?);
+    added.warnings.iter().for_each(|w| context.warn(w.clone()));
+    Ok(added)
+}
+
+fn told(context: &Context, path: &Path, added: &Added) -> Result<()> {
+    if context.json {
+        let mut doc = json!({
+            "message_type": "disk_added",
+            "id": added.id.to_string(),
+            "label": added.label,
+            "known": added.known,
+            "warnings": added.warnings,
+        });
+        json::put_system_path(&mut doc, "path", path);
+        return context.out.document(&doc);
+    }
+    let place = render::name(path.as_os_str().as_encoded_bytes());
+    let label = render::printable(&added.label);
+    context.out.line(match added.known {
+        true => format!("disk {label} ({}) belongs to the store; it is now at {place}", added.id.short()),
+        false => format!("disk {label} ({}) at {place} takes data now", added.id.short()),
+    })
+}

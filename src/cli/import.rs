@@ -1,0 +1,68 @@
+//! `import`: a tar archive becomes a snapshot.
+
+use super::args;
+use super::backup::{CodecTier, print};
+use super::context::Context;
+use super::exit::Exit;
+use super::source;
+use crate::error::Result;
+use crate::ops::backup::{self, BackupOptions, Source};
+use std::time::Instant;
+
+/// Make a snapshot of a tar archive that comes through standard input
+///
+/// Reads the archive once (POSIX/pax, GNU and old formats; not compressed) and stores its files, folders, symlinks and hard
+/// links with their times, modes, owners and extended attributes, as if they lay at the root of a disk. A member that leads
+/// out of the archive's root is named and left out; so are devices and FIFOs. An archive that ends early makes no snapshot.
+///
+/// Exit status: 0 the snapshot is saved and complete; 1 failed, no snapshot; 2 wrong usage; 3 the snapshot is saved, but a
+/// member was left out; 10 there is no store; 11 another process writes to it; 130 stopped by a signal, no snapshot.
+#[derive(clap::Args, Debug)]
+#[command(after_long_help = EXAMPLES)]
+pub struct ImportArgs {
+    /// Mark the snapshot with a tag; may be repeated
+    #[arg(long = "tag", value_name = "TAG", value_parser = args::label)]
+    tags: Vec<String>,
+
+    /// Name the snapshot, so that it can be called by this name
+    #[arg(long, value_name = "NAME", value_parser = args::snapshot_name)]
+    name: Option<String>,
+
+    /// How new data is coded: not at all, as fast as disks are, or as small as possible (some MB/s a core)
+    #[arg(long, value_name = "TIER", value_enum, default_value_t = CodecTier::Fast)]
+    codec: CodecTier,
+
+    /// Host to note in the snapshot, in place of this machine's name
+    #[arg(long, value_name = "HOST", value_parser = args::label)]
+    host: Option<String>,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  onefold import --name albums-2019 < albums.tar
+  zstd -d < albums.tar.zst | onefold import
+  onefold --store /srv/one export latest | onefold --store /srv/other import";
+
+impl ImportArgs {
+    pub(super) fn run(self, context: &Context) -> Result<Exit> {
+        let begun = Instant::now();
+        let store = context.open_to_write("import")?;
+        let options = BackupOptions {
+            source: Source::Archive { input: Box::new(source::Piped::new(std::io::stdin(), context.control.clone())) },
+            filters_as_typed: Vec::new(),
+            name: self.name,
+            tags: self.tags,
+            excludes: Vec::new(),
+            one_file_system: false,
+            force: true,
+            dry_run: false,
+            coding: self.codec.coding(),
+            host: self.host,
+            program: concat!("onefold ", env!("CARGO_PKG_VERSION")).into(),
+            user: source::user(),
+        };
+        let report = backup::run(&store, options, &context.control)?;
+        print(context, &report, false, begun.elapsed())?;
+        Ok(if report.unreadable > 0 || !report.degraded.is_empty() { Exit::Losses } else { Exit::Done })
+    }
+}

@@ -1,0 +1,98 @@
+//! `rebalance`: groups made anew where that makes packs safer or takes less room.
+
+use super::context::Context;
+use super::exit::Exit;
+use super::{ask, render, table};
+use crate::error::Result;
+use crate::ops::shelf::rebalance::{self, RebalancePlan};
+use serde_json::json;
+use std::time::Instant;
+
+/// Give packs the parity that the store is set to, and join small groups
+///
+/// Packs without parity get it, groups of another parity than the store is set to are made anew, and so are groups with members
+/// that are away or on one disk. Small groups, as short backups leave them, are joined where that takes a tenth less parity. A
+/// group lives until the new one does: nothing is less protected meanwhile. The plan is shown first.
+///
+/// Exit status: 0 done, or nothing to do; 1 failed; 2 wrong usage; 3 some packs are still less redundant than they should be; 10
+/// there is no store; 11 another process writes to it; 130 stopped by a signal, start it again to do the rest.
+#[derive(clap::Args, Debug)]
+#[command(after_long_help = EXAMPLES)]
+pub struct RebalanceArgs {
+    /// Show the plan only
+    #[arg(long)]
+    dry_run: bool,
+
+    /// Do it without asking
+    #[arg(long)]
+    yes: bool,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  onefold rebalance --dry-run
+  onefold disk parity 2 && onefold rebalance --yes";
+
+impl RebalanceArgs {
+    pub(super) fn run(self, context: &Context) -> Result<Exit> {
+        let begun = Instant::now();
+        if self.dry_run {
+            show(context, &rebalance::plan(&context.open()?))?;
+            return Ok(Exit::Done);
+        }
+        let store = context.open_to_write("rebalance")?;
+        let plan = rebalance::plan(&store);
+        show(context, &plan)?;
+        if plan.is_empty() {
+            let full = store.redundancy(|_, _| {}).is_full();
+            return Ok(if full { Exit::Done } else { Exit::Losses });
+        }
+        if !ask::confirm(context, self.yes, "make these groups?")? {
+            return Ok(Exit::Failed);
+        }
+        let made = rebalance::run(&store, &plan, &context.control)?;
+        let redundancy = store.redundancy(|_, _| {});
+        if context.json {
+            context.out.document(&json!({
+                "message_type": "summary",
+                "groups_made": made.groups,
+                "parity_bytes": made.parity_bytes,
+                "packs_short": redundancy.degraded + redundancy.at_risk + redundancy.lost,
+                "total_duration": begun.elapsed().as_secs_f64(),
+            }))?;
+        } else {
+            context.out.line(format!(
+                "{} made, {} of parity, in {}",
+                render::counted(made.groups, "group"),
+                render::size(made.parity_bytes),
+                render::duration(begun.elapsed())
+            ))?;
+        }
+        Ok(if redundancy.is_full() { Exit::Done } else { Exit::Losses })
+    }
+}
+
+fn show(context: &Context, p: &RebalancePlan) -> Result<()> {
+    let out = &context.out;
+    if context.json {
+        return out.stream_document(&json!({
+            "message_type": "plan",
+            "packs_without_group": p.alone.len(),
+            "groups_made_anew": p.groups.len(),
+            "bytes_read": p.read_bytes,
+            "parity_bytes_retired": p.retired_bytes,
+            "parity_bytes": p.parity_bytes,
+        }));
+    }
+    if p.is_empty() {
+        return out.line("nothing to do: every pack has its group, and joining them would save no room");
+    }
+    let n = render::counted;
+    let said = vec![
+        ("without parity", n(p.alone.len() as u64, "pack")),
+        ("made anew", n(p.groups.len() as u64, "group")),
+        ("read", render::size(p.read_bytes)),
+        ("parity", format!("about {}, for {} that go", render::size(p.parity_bytes), render::size(p.retired_bytes))),
+    ];
+    table::pairs(said).into_iter().try_for_each(|line| out.line(line))
+}

@@ -1,0 +1,142 @@
+//! copy: snapshots of one store into another.
+//!
+//! Stores that share their keys (`init --like`) share the names of their chunks: records move as they stand ([`records`]), and a
+//! snapshot keeps its id. Else every file is read and stored anew, as a backup would ([`super::backup::copy_anew`]); the
+//! snapshot is then known again by its time, host and roots.
+//!
+//! Each snapshot is a run of its own, so whatever ends a copy, the snapshots before it are there, and what was stored of the
+//! next one is not sent twice.
+//!
+//! # Invariants
+//!
+//! 1. Every chunk is proven by its name in the source before it is sent.
+//! 2. A snapshot is logged only when all that it reaches is in the target. Nothing is taken for there because a node above it is.
+//! 3. The source is only read.
+
+use super::backup::{self, Anew};
+use super::ingest::{self, Counters, Purpose};
+use super::snapshots::SnapshotInfo;
+use super::{Control, Notice};
+use crate::chunk::Coding;
+use crate::error::{Error, Result};
+use crate::format::SnapshotId;
+use crate::format::event::{Event, Tagged};
+use crate::store::Store;
+use records::Sender;
+use std::sync::atomic::Ordering;
+
+mod records;
+
+/// One snapshot that was copied.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Copied {
+    pub source: SnapshotId,
+    /// The same, if the stores share their keys.
+    pub target: SnapshotId,
+    pub chunks_new: u64,
+    /// Plain bytes of new data chunks.
+    pub data_added: u64,
+    /// Bytes of the packs that were made.
+    pub data_added_packed: u64,
+}
+
+/// What was copied.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CopyReport {
+    pub copied: Vec<Copied>,
+    /// Snapshots that the target had.
+    pub there: u64,
+    /// Records moved as they stand: the stores share their keys.
+    pub untouched: bool,
+}
+
+/// Copies `snapshots` of `from` into `store`, which is open for writing.
+///
+/// # Errors
+/// [`Error::Argument`] for a store into itself; damage in the source that keeps a snapshot from being whole; those of an
+/// ingest; [`Error::Interrupted`]. Snapshots that were copied before stay.
+pub fn run(
+    store: &Store,
+    from: &Store,
+    snapshots: &[SnapshotInfo],
+    program: &str,
+    control: &Control,
+) -> Result<CopyReport> {
+    control.progress.set_phase("copying");
+    if store.superblock().store == from.superblock().store {
+        let why = "a store holds its own snapshots already".to_owned();
+        return Err(Error::Argument { what: "the source".into(), why });
+    }
+    let untouched = store.superblock().key_id == from.superblock().key_id
+        && store.superblock().chunker == from.superblock().chunker;
+    control.progress.bytes_total.store(snapshots.iter().map(|s| s.snapshot.counts.bytes).sum(), Ordering::Relaxed);
+    control.progress.totals_known.store(true, Ordering::Relaxed);
+    let mut report = CopyReport { untouched, ..Default::default() };
+    let mut sender = Sender::new(from, control, store.memory_bytes() / 4);
+    let mut anew = Anew::new(from, store.memory_bytes() / 8);
+    for info in snapshots {
+        control.proceed()?;
+        if is_there(store, info, untouched) {
+            report.there += 1;
+            control.progress.bytes_done.fetch_add(info.snapshot.counts.bytes, Ordering::Relaxed);
+            continue;
+        }
+        let copied = if untouched {
+            move_records(store, from, &mut sender, info, program, control)?
+        } else {
+            backup::copy_anew(store, &mut anew, info, program, control)?
+        };
+        control.notice(Notice::Note(format!("snapshot {} copied", info.id.short())));
+        report.copied.push(copied);
+    }
+    Ok(report)
+}
+
+fn is_there(store: &Store, info: &SnapshotInfo, untouched: bool) -> bool {
+    store.with_state(|state| {
+        if untouched && state.snapshot(&info.id).is_some() {
+            return true; // forgotten there: who forgot it knows why
+        }
+        let same = |s: &crate::format::snapshot::Snapshot| {
+            let i = &info.snapshot;
+            (s.time_ns, &s.host, &s.roots) == (i.time_ns, &i.host, &i.roots)
+        };
+        !untouched && state.live_snapshots().iter().any(|(_, s)| same(&s.snapshot))
+    })
+}
+
+fn move_records(
+    store: &Store,
+    from: &Store,
+    sender: &mut Sender<'_>,
+    info: &SnapshotInfo,
+    program: &str,
+    control: &Control,
+) -> Result<Copied> {
+    let purpose =
+        Purpose { parent: None, program: program.to_owned(), dry_run: false, coding: Coding::default(), moves: false };
+    let state = from.with_state(|s| s.snapshot(&info.id).map(|s| (s.record.clone(), s.tagged.clone(), s.pinned)));
+    let (record, tagged, pinned) = state.ok_or_else(|| Error::NoSnapshot { name: info.id.short() })?;
+    ingest::run(store, control, purpose, |ingest| {
+        sender.send(ingest, &info.snapshot)?;
+        let copied = Copied { source: info.id, target: info.id, chunks_new: 0, data_added: 0, data_added_packed: 0 };
+        Ok((copied, move |copied: &mut Copied, counters: &Counters| {
+            count(copied, counters);
+            let mut events = vec![Event::SnapshotAdded { record }];
+            let id = copied.target;
+            events.extend(tagged.map(|tagged: Tagged| Event::SnapshotTagged { id, tagged }));
+            events.extend(pinned.then_some(Event::SnapshotPinned { id, pinned }));
+            events
+        }))
+    })
+}
+
+/// Fills in what a run has stored.
+pub(super) fn count(copied: &mut Copied, counters: &Counters) {
+    copied.chunks_new = counters.chunks_new.load(Ordering::Relaxed);
+    copied.data_added = counters.data_added.load(Ordering::Relaxed);
+    copied.data_added_packed = counters.bytes_written.load(Ordering::Relaxed);
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,108 @@
+use super::super::testing::{HOME, Shelf, noise};
+use super::*;
+use crate::format::StoreId;
+use crate::io::memory::MemFs;
+use crate::ops::check::{self, CheckOptions};
+use crate::ops::export;
+use crate::ops::snapshots::list;
+
+fn library(folder: &std::path::Path, shelf: &Shelf) {
+    let base = noise(3, 400_000);
+    let mut edited = base.clone();
+    edited.splice(100_000..100_010, noise(4, 700)); // a delta in the source
+    shelf
+        .library(folder, &[("a/base", &base), ("a/copy", &base), ("b/edited", &edited), ("b/small", b"x"), ("e", b"")]);
+    std::os::unix::fs::symlink("a/base", folder.join("link")).unwrap();
+}
+
+fn tar(shelf: &Shelf, nth: usize) -> Vec<u8> {
+    let (store, mut out) = (shelf.read(), Vec::new());
+    let info = list(&store, &[]).remove(nth);
+    export::run(&store, &info, None, &mut out, &Control::default()).unwrap();
+    out
+}
+
+fn copied(from: &Shelf, to: &Shelf) -> Result<CopyReport> {
+    let source = from.read();
+    let snapshots = list(&source, &[]);
+    run(&to.write(), &source, &snapshots, "test", &Control::default())
+}
+
+fn sound(shelf: &Shelf) {
+    let report = check::run(&shelf.read(), &CheckOptions { read_data: true, rebuild: true }, &Control::default());
+    let report = report.unwrap();
+    assert!(report.files_lost == 0 && report.problems.is_empty(), "{:?}", report.problems);
+}
+
+/// Another store: with the same keys unless `secret` says otherwise.
+fn other(secret: u8) -> Shelf {
+    let disks = [(crate::format::DiskId([99; 16]), std::path::PathBuf::from("/other0"))];
+    Shelf::with_keys(MemFs::new(), StoreId([2; 16]), HOME, &disks, crate::format::Keys::new([secret; 32], 5))
+}
+
+#[test]
+fn snapshots_move_as_they_stand_between_stores_with_the_same_keys() {
+    let (from, to) = (Shelf::new(2), other(3));
+    let folder = tempfile::tempdir().unwrap();
+    library(folder.path(), &from);
+    from.back_up(folder.path());
+    std::fs::write(folder.path().join("b/new"), noise(9, 90_000)).unwrap();
+    from.back_up(folder.path());
+    let report = copied(&from, &to).unwrap();
+    assert!(report.untouched && report.there == 0);
+    assert_eq!(report.copied.len(), 2);
+    assert!(report.copied.iter().all(|c| c.source == c.target), "a snapshot keeps its id");
+    assert!(report.copied[1].data_added < 100_000, "only what is missing is sent: {:?}", report.copied);
+    for nth in 0..2 {
+        assert!(tar(&from, nth) == tar(&to, nth), "snapshot {nth}");
+    }
+    sound(&to);
+    let again = copied(&from, &to).unwrap();
+    assert_eq!((again.copied.len(), again.there), (0, 2));
+    let stored = |s: &Shelf| s.read().with_state(|s| s.packs().map(|p| p.sealed.stored_bytes).sum::<u64>());
+    assert!(stored(&to) < stored(&from) * 11 / 10, "deltas stay deltas: {} of {}", stored(&to), stored(&from));
+    // What a backup finds there now is not stored again.
+    to.back_up(folder.path());
+    let last = list(&to.read(), &[]).pop().unwrap();
+    assert_eq!(last.snapshot.counts.data_added, 0);
+}
+
+#[test]
+fn snapshots_are_stored_anew_under_other_keys() {
+    let (from, to) = (Shelf::new(1), other(4));
+    let folder = tempfile::tempdir().unwrap();
+    library(folder.path(), &from);
+    from.back_up(folder.path());
+    std::fs::write(folder.path().join("b/new"), noise(9, 90_000)).unwrap();
+    from.back_up(folder.path());
+    let report = copied(&from, &to).unwrap();
+    assert!(!report.untouched && report.copied.len() == 2);
+    assert!(report.copied.iter().all(|c| c.source != c.target));
+    assert!(report.copied[1].data_added < 100_000, "{:?}", report.copied);
+    for nth in 0..2 {
+        assert!(tar(&from, nth) == tar(&to, nth), "snapshot {nth}");
+    }
+    sound(&to);
+    assert_eq!(copied(&from, &to).unwrap().there, 2);
+}
+
+#[test]
+fn damage_in_the_source_makes_no_snapshot_and_what_came_before_stays() {
+    for secret in [3, 4] {
+        let (from, to) = (Shelf::new(1), other(secret));
+        from.stream("good", &noise(1, 300_000));
+        from.stream("bad", &noise(2, 300_000));
+        let store = from.read();
+        let is_data = |p: &&crate::catalog::state::PackState| p.sealed.kind == crate::format::footer::PackKind::Data;
+        let last = store.with_state(|s| s.packs().filter(is_data).last().map(|p| p.sealed)).unwrap();
+        let place = crate::pool::PackStore::place(store.pool(), &last);
+        drop(store);
+        from.fs.flip(place, 150_000 * 8).unwrap();
+        let e = copied(&from, &to).unwrap_err();
+        assert!(e.is_damage(), "{e}");
+        assert_eq!(list(&to.read(), &[]).len(), 1);
+        assert!(tar(&from, 0) == tar(&to, 0));
+        sound(&to);
+        assert!(matches!(copied(&from, &from), Err(Error::Argument { .. })) || secret == 4);
+    }
+}

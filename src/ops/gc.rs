@@ -1,0 +1,267 @@
+//! gc: find what no snapshot reaches, and give its space back.
+//!
+//! `docs/design/0004-reclaim.md` has the protocol and why it holds. In short: `mark` walks the live snapshots, `keep`
+//! holds what they reach against the tables of all packs and chooses for each chunk the copy that stays, `plan` decides
+//! about packs, `moves` copies what stays out of sparse ones through an ingest, `sweep` takes packs away.
+//!
+//! # Invariants
+//!
+//! 1. Nothing that a live snapshot reaches is dropped: by the trees as they were read in this run, and a copy that stays is
+//!    proven by its pack's table, under the root that the log names. The index is believed nowhere.
+//! 2. A pack is dropped only when all that stays of it is in other packs that are sealed, logged and found by their own
+//!    tables.
+//! 3. Before the first pack is touched the log says which snapshots are given up.
+//! 4. A crash, a signal or a limit at any moment leaves every live snapshot whole; what was done need not be done again.
+//! 5. Memory: sorters and the set of nodes within the budget; a bit a record and about 100 bytes a pack beside it.
+
+use super::ingest::{self, Purpose};
+use super::{Control, Notice};
+use crate::chunk::Coding;
+use crate::error::Result;
+use crate::format::event::Event;
+use crate::format::{ChunkId, WriterId};
+use crate::index::Place;
+use crate::store::{Mode, Store};
+use std::collections::BTreeSet;
+use std::sync::atomic::Ordering;
+
+mod change;
+#[cfg(all(test, feature = "rocksdb"))]
+mod cost;
+mod counts;
+mod elsewhere;
+mod exact;
+mod groups;
+mod keep;
+mod links;
+mod mark;
+mod moves;
+mod plan;
+pub(in crate::ops) mod sweep;
+#[cfg(test)]
+mod tests;
+
+use counts::{State, Tally};
+use plan::Pending;
+pub use plan::Plan;
+
+/// How far the clock may stand past the log's newest entry before nothing is given up on its word: 7 days.
+pub const GRACE_JUMP_NS: i64 = 7 * 86_400 * 1_000_000_000;
+/// How long forgotten snapshots are kept where nothing else is said: 7 days.
+pub const GRACE_NS: i64 = GRACE_JUMP_NS;
+/// Verbs whose packs are copies of others: a run of theirs that was cut short left nothing that is wanted by itself.
+const MOVING_VERBS: [&str; 2] = ["gc", "compact"];
+
+/// What to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct GcOptions {
+    /// A forgotten snapshot is kept so long, counted from the log entry that forgot it.
+    pub grace_ns: i64,
+    /// Give up what the clock says is over, also if it stands far ahead of the log.
+    pub trust_clock: bool,
+    /// A pack of which less than this many hundredths stay is rewritten. `None`: the sparsest packs, until 5 % of the
+    /// store or less are dead.
+    pub threshold_percent: Option<u8>,
+    /// Begin no further pack when so much was moved.
+    pub max_bytes: Option<u64>,
+    /// Begin no further pack after this time.
+    pub max_duration_ns: Option<i64>,
+    /// Walk all snapshots and read all tables, whatever the counts say, and found them anew.
+    pub full: bool,
+}
+
+impl Default for GcOptions {
+    fn default() -> Self {
+        GcOptions {
+            grace_ns: GRACE_NS,
+            trust_clock: false,
+            threshold_percent: None,
+            max_bytes: None,
+            max_duration_ns: None,
+            full: false,
+        }
+    }
+}
+
+/// What was done.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct GcReport {
+    pub snapshots_dropped: u64,
+    pub packs_dropped: u64,
+    pub packs_rewritten: u64,
+    /// Bytes of the files that are gone.
+    pub freed_bytes: u64,
+    /// Bytes of the packs that were made.
+    pub written_bytes: u64,
+    pub moved_bytes: u64,
+    pub chunks_moved: u64,
+    /// Packs that could not be read whole, and stay.
+    pub packs_damaged: u64,
+    /// `max_bytes` or `max_duration` ended it before the plan's end.
+    pub stopped_at_limit: bool,
+}
+
+/// When to begin nothing more.
+struct Limits {
+    max_bytes: Option<u64>,
+    until_ns: Option<i64>,
+}
+
+impl Limits {
+    fn are_reached(&self, store: &Store, moved_bytes: u64) -> bool {
+        self.max_bytes.is_some_and(|max| moved_bytes >= max)
+            || self.until_ns.is_some_and(|until| store.io().world.now_ns() >= until)
+    }
+}
+
+fn purpose(program: &str) -> Purpose {
+    Purpose { parent: None, program: program.to_owned(), dry_run: false, coding: Coding::default(), moves: true }
+}
+
+/// Takes over what dead writers left, if the store is open for writing, and plans. What a backup that was cut short has
+/// stored stays this time, so that the next one goes on from there.
+///
+/// # Errors
+/// [`crate::Error::UnreadableTree`], [`crate::Error::ClockJumped`], [`crate::Error::Interrupted`],
+/// [`crate::Error::Index`], [`crate::Error::Io`].
+pub fn plan(store: &Store, options: &GcOptions, program: &str, control: &Control) -> Result<Plan> {
+    let (writers, first) = store.with_state(|s| {
+        let writers: Vec<(WriterId, bool)> =
+            s.writers.iter().map(|(id, w)| (*id, MOVING_VERBS.contains(&w.verb.as_str()))).collect();
+        (writers, s.next_serial())
+    });
+    let unfinished: BTreeSet<WriterId> = writers.iter().filter(|(_, moves)| !moves).map(|(id, _)| *id).collect();
+    if !writers.is_empty() && store.mode() != Mode::Read {
+        ingest::run(store, control, purpose(program), |_| Ok(((), |(): &mut (), _: &ingest::Counters| Vec::new())))?;
+    }
+    let last = store.with_state(|s| s.next_serial());
+    let adopted = if unfinished.is_empty() { 0..0 } else { first..last };
+    plan::make(store, options, &unfinished, &adopted, control)
+}
+
+/// Does what a plan says. The store must be the one that it was made for, opened for writing and not changed since.
+///
+/// # Errors
+/// [`crate::Error::Interrupted`], those of the log and of an ingest. Every live snapshot is whole all the same.
+pub fn run(store: &Store, mut plan: Plan, options: &GcOptions, program: &str, control: &Control) -> Result<GcReport> {
+    if plan.is_empty() {
+        // Snapshots whose grace is over stay as long as nothing is done: the counts then still have them.
+        if plan.given_up.is_empty() {
+            keep_counts(store, control, &mut plan)?;
+        }
+        return Ok(GcReport::default());
+    }
+    let now = store.io().world.now_ns();
+    let limits =
+        Limits { max_bytes: options.max_bytes, until_ns: options.max_duration_ns.map(|d| now.saturating_add(d)) };
+    control.progress.set_phase("giving space back");
+    control.progress.bytes_total.store(plan.moved_bytes(), Ordering::Relaxed);
+    ingest::run(store, control, purpose(program), |ingest| {
+        let mut report = GcReport { snapshots_dropped: plan.given_up.len() as u64, ..Default::default() };
+        let dropped = plan.given_up.iter().map(|s| Event::SnapshotDropped { id: s.id }).collect();
+        ingest.begin_with(dropped)?;
+        // Before anything goes: what the counts need to take the given up ones away must still be there.
+        let mut state = keep_counts(store, control, &mut plan)?;
+        show_index(store, control, &mut plan)?;
+        let mut waiting = groups::Waiting::default();
+        report.freed_bytes += sweep::drop_packs(store, control, &mut waiting, &plan.dead)?;
+        report.packs_dropped = plan.dead.len() as u64;
+        let first_new = store.with_state(|s| s.next_serial());
+        let moved = moves::run(ingest, control, &plan.sources, first_new, &mut waiting, &limits, &mut report);
+        if let Some(state) = &mut state {
+            retally(store, state, first_new)?;
+        }
+        moved?;
+        Ok((report, |report: &mut GcReport, counters: &ingest::Counters| {
+            report.written_bytes = counters.bytes_written.load(Ordering::Relaxed);
+            Vec::new()
+        }))
+    })
+}
+
+/// How many chunks have another count than a full mark gives them; `None` where there are no counts that could be
+/// compared. Changes nothing.
+///
+/// # Errors
+/// As [`plan`].
+pub fn audit(store: &Store, control: &Control) -> Result<Option<u64>> {
+    plan::audit(store, control)
+}
+
+/// Writes the counts that a plan found, standing for the log as it is now. `None` where there are none.
+fn keep_counts(store: &Store, control: &Control, plan: &mut Plan) -> Result<Option<State>> {
+    let nothing = State::default();
+    let mut state = match std::mem::replace(&mut plan.pending, Pending::Nothing) {
+        Pending::Nothing => {
+            store.index().clear_counts(false)?;
+            return Ok(None);
+        }
+        Pending::Founding(founding, tallies) => {
+            counts::found(store, control, *founding)?;
+            State { tallies, ..nothing }
+        }
+        Pending::Changed(changed, state) => {
+            let mut writer = counts::Writer::begin(store, false)?;
+            for (id, count) in &changed {
+                writer.put(*id, count)?;
+            }
+            writer.end()?;
+            State { tallies: std::mem::take(&mut plan.tallies), ..state }
+        }
+    };
+    state.save(store)?;
+    Ok(Some(state))
+}
+
+/// Tallies what a run has moved: all of the packs that it made is kept.
+fn retally(store: &Store, state: &mut State, first_new: u32) -> Result<()> {
+    store.with_state(|s| {
+        state.tallies.retain(|serial, _| s.pack(*serial).is_some());
+        for pack in s.packs_from(first_new).map(|p| p.sealed) {
+            let tally = Tally { records: pack.records, kept_bytes: pack.bytes, bytes: pack.bytes };
+            state.tallies.insert(pack.serial, tally);
+        }
+    });
+    state.save(store)
+}
+
+/// Chunks that are applied to the index at once.
+const SHOWN_BATCH: usize = 4096;
+
+/// Tells the index which copy stays of the chunks that have several, before the others go.
+fn show_index(store: &Store, control: &Control, plan: &mut Plan) -> Result<()> {
+    let mut shown = match plan.shown.take() {
+        Some(shown) => Some(shown.finish()?),
+        None => None,
+    };
+    let mut rows = std::mem::take(&mut plan.shown_rows).into_iter();
+    let mut open: Option<(u32, Vec<crate::format::footer::Row>)> = None;
+    let mut batch: Vec<(ChunkId, Place)> = Vec::new();
+    let apply = |batch: &mut Vec<(ChunkId, Place)>| {
+        let places = std::mem::take(batch);
+        if let Err(e) = store.index().apply(&places, None) {
+            control.notice(Notice::Note(format!("{e}; chunks that it lacks are stored again")));
+        }
+    };
+    loop {
+        let next = match &mut shown {
+            Some(sorted) => sorted.next()?.map(|record| keep::decode_shown(&record)),
+            None => rows.next().map(|(serial, row, id)| (serial, row as usize, id)),
+        };
+        let Some((serial, row, id)) = next else { break };
+        if open.as_ref().is_none_or(|(s, _)| *s != serial) {
+            control.proceed()?;
+            let Some(sealed) = store.with_state(|s| s.pack(serial).map(|p| p.sealed)) else { continue };
+            open = Some((serial, store.ends(&sealed)?.footer.rows));
+        }
+        let row = open.as_ref().and_then(|(_, rows)| rows.get(row)).filter(|r| r.header.id == id);
+        if let Some(row) = row {
+            batch.push((id, Place::of(serial, row)));
+        }
+        if batch.len() >= SHOWN_BATCH {
+            apply(&mut batch);
+        }
+    }
+    apply(&mut batch);
+    Ok(())
+}

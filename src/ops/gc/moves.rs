@@ -1,0 +1,158 @@
+//! Rewriting packs: what stays of them goes into new packs as it stands, and only then they go.
+
+use super::groups::Waiting;
+use super::plan::Source;
+use super::sweep;
+use super::{GcReport, Limits};
+use crate::error::Result;
+use crate::format::ChunkId;
+use crate::format::event::{Event, SealedPack};
+use crate::format::footer::PackKind;
+use crate::ops::ingest::Ingest;
+use crate::ops::{Control, Notice};
+use crate::pack::read;
+use crate::pack::write::NewRecord;
+use crate::store::Store;
+use std::collections::VecDeque;
+
+/// Bytes of records that are sent at once.
+const BATCH_BYTES: u64 = 4 << 20;
+
+/// A pack whose kept records are on their way.
+struct Pending {
+    sealed: SealedPack,
+    ids: Vec<ChunkId>,
+}
+
+/// Moves what stays of these packs, and drops them as soon as each is replaced. Packs that are sealed from the serial
+/// `first_new` on are those of this run.
+///
+/// # Errors
+/// [`Error::Interrupted`], and whatever ends an ingest. What was moved by then need not be moved again.
+pub(super) fn run(
+    ingest: &Ingest<'_>,
+    control: &Control,
+    sources: &[Source],
+    first_new: u32,
+    waiting: &mut Waiting,
+    limits: &Limits,
+    report: &mut GcReport,
+) -> Result<()> {
+    let store = ingest.store();
+    let mut pending: VecDeque<Pending> = VecDeque::new();
+    let mut sent = 0u64;
+    for source in sources {
+        if limits.are_reached(store, report.moved_bytes) {
+            report.stopped_at_limit = true;
+            break;
+        }
+        match send(ingest, source, &mut sent)? {
+            Ok(ids) => {
+                report.moved_bytes += source.kept.kept_bytes;
+                report.chunks_moved += ids.len() as u64;
+                pending.push_back(Pending { sealed: source.sealed, ids });
+            }
+            // One that cannot be read whole stays; what it still holds is found by a check, and healed by a backup.
+            Err(e) => {
+                report.packs_damaged += 1;
+                control.notice(Notice::Note(format!("{e}; pack {} stays", source.sealed.pack)));
+            }
+        }
+        let mut done = Vec::new();
+        while let Some(first) = pending.front() {
+            // the last of a pack's records is published last
+            let last = first.ids.last().map(std::slice::from_ref).unwrap_or_default();
+            if !ingest.stands_in_new(last, first_new)? || !ingest.stands_in_new(&first.ids, first_new)? {
+                break;
+            }
+            done.extend(pending.pop_front());
+        }
+        finish(store, control, waiting, done, report)?;
+    }
+    if pending.is_empty() {
+        return Ok(());
+    }
+    ingest.settle()?;
+    let mut done = Vec::new();
+    for source in pending {
+        if ingest.stands_in_new(&source.ids, first_new)? {
+            done.push(source);
+        } else {
+            let note = "not all that was moved out of it is found again";
+            control.notice(Notice::Note(format!("pack {} stays: {note}", source.sealed.pack)));
+        }
+    }
+    finish(store, control, waiting, done, report)
+}
+
+fn finish(
+    store: &Store,
+    control: &Control,
+    waiting: &mut Waiting,
+    done: Vec<Pending>,
+    report: &mut GcReport,
+) -> Result<()> {
+    let packs: Vec<SealedPack> = done.iter().map(|p| p.sealed).collect();
+    report.freed_bytes += sweep::drop_packs(store, control, waiting, &packs)?;
+    report.packs_rewritten += packs.len() as u64;
+    Ok(())
+}
+
+/// Sends what stays of a pack, batch by batch. The inner error is the pack's own: it cannot be read whole.
+fn send(ingest: &Ingest<'_>, source: &Source, sent: &mut u64) -> Result<Result<Vec<ChunkId>>> {
+    let store = ingest.store();
+    let sealed = &source.sealed;
+    let opened = store.open_pack(sealed).and_then(|file| Ok((file, store.ends(sealed)?)));
+    let (file, ends) = match opened {
+        Ok(opened) => opened,
+        Err(e) => return Ok(Err(e)),
+    };
+    // A run of packs goes to one lane, so that few packs are left part full.
+    let lane = match sealed.kind {
+        PackKind::Metadata => 0,
+        PackKind::Data => ingest.lane_of(*sent / store.superblock().pack_bytes.max(1)),
+    };
+    let mut features = ends.footer.features.iter().peekable();
+    let (mut ids, mut batch, mut bytes) = (Vec::new(), Vec::<NewRecord>::new(), 0u64);
+    for (n, row) in ends.footer.rows.iter().enumerate() {
+        let mut of_row = Vec::new();
+        while let Some((_, f)) = features.next_if(|(row, _)| *row as usize <= n) {
+            of_row.push(*f);
+        }
+        if !source.kept.keeps(n) {
+            continue;
+        }
+        let own = read::record_at(&*file, sealed.pack, row);
+        // Its group may have what its own file lacks.
+        let record = own.or_else(|e| match store.proven(sealed)? {
+            Some(proven) => read::record_at(&*proven, sealed.pack, row).map_err(|_| e),
+            None => Err(e),
+        });
+        let mut record = match record {
+            Ok(record) => record,
+            Err(e) => {
+                let (offset, bytes) = (u64::from(row.offset), row.header.record_bytes());
+                let found = Event::DamageFound { pack: sealed.pack, offset, bytes, by: "gc".into() };
+                for note in store.append(|_| vec![found])? {
+                    ingest.notice(Notice::Note(note));
+                }
+                return Ok(Err(e));
+            }
+        };
+        if record.bases.is_empty() {
+            record.features = of_row;
+        }
+        ids.push(record.id);
+        bytes += record.record_bytes();
+        batch.push(record);
+        if bytes >= BATCH_BYTES {
+            ingest.proceed()?;
+            ingest.send(lane, std::mem::take(&mut batch))?;
+            *sent += bytes;
+            bytes = 0;
+        }
+    }
+    *sent += bytes;
+    ingest.send(lane, batch)?;
+    Ok(Ok(ids))
+}

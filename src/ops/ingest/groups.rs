@@ -1,0 +1,203 @@
+//! Parity of a run: which sealed packs stand for one another, and how small runs are spread over disks.
+//!
+//! Packs that were sealed and not logged yet are put into groups of distinct disks, get their parity on other
+//! disks, and only then a log entry names both. A commit waits for no group to fill: what is there at the
+//! end makes groups as wide as it can. So that such groups are not one pack and its copies, the first MiB of a
+//! run go round over the lanes; what comes later stays together.
+
+use super::Ingest;
+use crate::error::Error;
+use crate::format::event::Event;
+use crate::format::group::{CODE_REED_SOLOMON_16, Group, Member};
+use crate::format::{DiskId, PackId};
+use crate::io::threads::Mutex;
+use crate::ops::Notice;
+use crate::pack::sealed_path;
+use crate::pack::write::Sealed;
+use crate::pool::disk::BAD_DIR;
+use crate::pool::parity::read::GroupReader;
+use crate::pool::parity::write::{self, Failed, Target};
+use crate::pool::{Place, Shape};
+use std::collections::BTreeSet;
+use std::sync::PoisonError;
+use std::sync::atomic::Ordering;
+
+/// Bytes for each data lane that a run spreads evenly before it keeps neighbours together.
+const SPREAD_BYTES: u64 = 16 << 20;
+/// What is sent to one lane at once while a run is spread.
+const PIECE_BYTES: u64 = 1 << 20;
+
+/// What a run does for the packs that it makes.
+pub(super) struct Protection {
+    /// Parity packs of a group.
+    pub parity: usize,
+    /// Data packs of a group at most, as far as disks are here.
+    pub width: usize,
+    /// Why packs of this run have less parity than the store is set to.
+    short: Mutex<BTreeSet<String>>,
+    spread: Mutex<Spread>,
+}
+
+struct Spread {
+    left: u64,
+    sent: Vec<u64>,
+}
+
+impl Protection {
+    pub fn new(shape: Shape, data_lanes: usize) -> Self {
+        let left = if shape.parity > 0 { SPREAD_BYTES * data_lanes as u64 } else { 0 };
+        let spread = Mutex::new(Spread { left, sent: vec![0; data_lanes] });
+        Protection { parity: shape.parity, width: shape.width, short: Mutex::default(), spread }
+    }
+
+    /// Sealed packs wait for one another until so many have gathered.
+    pub fn publish_at(&self, without: usize) -> usize {
+        if self.parity == 0 { without } else { without.next_multiple_of(self.width.max(1)) }
+    }
+
+    /// The data lane for so many bytes of the run, from 0 on; `None` once the run is no longer spread.
+    pub fn lane(&self, bytes: u64) -> Option<usize> {
+        let mut spread = self.spread.lock().unwrap_or_else(PoisonError::into_inner);
+        if spread.left == 0 {
+            return None;
+        }
+        spread.left = spread.left.saturating_sub(bytes);
+        let (lane, sent) = spread.sent.iter_mut().enumerate().min_by_key(|(_, sent)| **sent)?;
+        *sent += bytes;
+        Some(lane)
+    }
+
+    pub fn is_spreading(&self) -> bool {
+        self.spread.lock().unwrap_or_else(PoisonError::into_inner).left > 0
+    }
+
+    fn falls_short(&self, why: String) {
+        self.short.lock().unwrap_or_else(PoisonError::into_inner).insert(why);
+    }
+
+    /// Why packs of this run have less parity than the store is set to.
+    pub fn shortfalls(&self) -> Vec<String> {
+        self.short.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect()
+    }
+}
+
+/// Cuts what is sent into pieces of at least [`PIECE_BYTES`], as far as there is so much.
+pub(super) fn pieces<R>(records: Vec<R>, bytes: impl Fn(&R) -> u64) -> Vec<Vec<R>> {
+    let mut out: Vec<Vec<R>> = Vec::new();
+    let mut open = PIECE_BYTES;
+    for record in records {
+        let n = bytes(&record);
+        match out.last_mut() {
+            Some(piece) if open < PIECE_BYTES => piece.push(record),
+            _ => {
+                out.push(vec![record]);
+                open = 0;
+            }
+        }
+        open += n;
+    }
+    out
+}
+
+/// A sealed pack that has no group yet.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Unprotected {
+    pub disk: DiskId,
+    pub member: Member,
+}
+
+impl Unprotected {
+    pub fn of(sealed: &Sealed) -> Self {
+        let member = Member { pack: sealed.pack, parity: false, bytes: sealed.bytes, root: sealed.root };
+        Unprotected { disk: sealed.disk, member }
+    }
+}
+
+impl Ingest<'_> {
+    /// Makes the parity of sealed packs that the log does not know yet, and returns what the log is to say of it,
+    /// behind the packs themselves. What could not be given its parity is told by [`Protection::shortfalls`].
+    ///
+    /// # Errors
+    /// A pack that cannot be read back as it was sealed: it must not be logged, and its disk is suspect. The second
+    /// value names it.
+    pub(super) fn protect(&self, packs: &[Unprotected]) -> std::result::Result<Vec<Event>, (Error, PackId)> {
+        let parity = self.protection.parity;
+        if parity == 0 || packs.is_empty() {
+            return Ok(Vec::new());
+        }
+        let pool = self.store.pool();
+        let places: Vec<(DiskId, u64)> = packs.iter().map(|p| (p.disk, p.member.bytes)).collect();
+        let mut events = Vec::new();
+        for group in pool.plan_groups(&places, self.protection.width, parity) {
+            let members: Vec<Unprotected> = group.into_iter().filter_map(|i| packs.get(i).copied()).collect();
+            events.extend(self.protect_group(&members)?);
+        }
+        Ok(events)
+    }
+
+    fn protect_group(&self, packs: &[Unprotected]) -> std::result::Result<Option<Event>, (Error, PackId)> {
+        let store = self.store;
+        let (pool, io) = (store.pool(), store.io());
+        let members: Vec<Member> = packs.iter().map(|p| p.member).collect();
+        let first = members.first().map_or(PackId([0; 12]), |m| m.pack);
+        let paths = packs.iter().map(|p| pool.disk(&p.disk).map(|d| sealed_path(&d.path, p.member.pack))).collect();
+        let bare = Group { id: [0; 16], code: CODE_REED_SOLOMON_16, members: members.clone() };
+        let source = GroupReader::new(io, bare, paths).map_err(|e| (e, first))?;
+        let longest = members.iter().map(|m| m.bytes).max().unwrap_or(0);
+        let on: Vec<DiskId> = packs.iter().map(|p| p.disk).collect();
+        loop {
+            // What moves may use the reserve: it frees more than it takes.
+            let place = if self.moves { Place::Repair } else { Place::Ordinary };
+            let disks = pool.parity_disks(&on, longest, self.protection.parity, place);
+            if disks.len() < self.protection.parity {
+                self.protection.falls_short(format!(
+                    "{} of {} parity packs could be placed: too few disks have room",
+                    disks.len(),
+                    self.protection.parity
+                ));
+            }
+            if disks.is_empty() {
+                return Ok(None);
+            }
+            let targets: Vec<Target> = disks
+                .iter()
+                .map(|d| Target {
+                    pack: PackId::new(self.writer, self.sequence.fetch_add(1, Ordering::Relaxed)),
+                    disk: d.path.clone(),
+                })
+                .collect();
+            let mut id = [0; 16];
+            io.world.random(&mut id);
+            match write::make(io, store.superblock().store, id, &source, &members, &targets) {
+                Ok(group) => {
+                    let bytes: u64 = group.members.iter().filter(|m| m.parity).map(|m| m.bytes).sum();
+                    self.counters.redundancy_written.fetch_add(bytes, Ordering::Relaxed);
+                    return Ok(Some(Event::GroupMade { group, disks: disks.iter().map(|d| d.id).collect() }));
+                }
+                Err(Failed::Target(i, e)) => {
+                    if let Some(disk) = disks.get(i) {
+                        disk.failed(&e);
+                        let label = &disk.label;
+                        self.notice(Notice::Note(format!(
+                            "disk {label} takes no more data: {e}; parity goes elsewhere"
+                        )));
+                    }
+                }
+                Err(Failed::Member(i, e)) => return Err((e, members.get(i).map_or(first, |m| m.pack))),
+            }
+        }
+    }
+
+    /// Takes a sealed pack that did not prove out of the way; its disk takes no more data.
+    pub(super) fn set_aside(&self, disk: &DiskId, pack: PackId) {
+        let Some(disk) = self.store.pool().disk(disk) else { return };
+        disk.suspect();
+        let (from, dir) = (sealed_path(&disk.path, pack), disk.path.join(BAD_DIR));
+        let fs = &self.store.io().fs;
+        // The log never knew it: whatever becomes of the file, nothing counts on it.
+        let _ = fs.create_dir_all(&dir).and_then(|()| fs.rename(&from, &dir.join(format!("{pack}.pack"))));
+    }
+}
+
+#[cfg(test)]
+mod tests;

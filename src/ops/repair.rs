@@ -1,0 +1,249 @@
+//! Repair and moving, which are one act: a pack's bytes, under the same id, in a new file.
+//!
+//! The bytes are the pack's own where they prove and rebuilt ones where not, unit by unit; what was written
+//! is read back past the page cache and proven; then it gets its name and the log says so. A damaged file
+//! that stood in its place is kept in `bad/`, so that its sectors are not used again.
+//!
+//! # Invariants
+//!
+//! 1. The log names a new place only when the pack stands there, durable and proven.
+//! 2. What stands at the old place is removed only after that.
+//! 3. A cut leaves files that nothing counts on: a name that begins with a dot, or a pack beside its place in
+//!    the log.
+
+use crate::catalog::state::GroupMember;
+use crate::error::{Error, Result};
+use crate::format::check::UNIT_BYTES;
+use crate::format::event::Event;
+use crate::format::group::{CODE_REED_SOLOMON_16, Group, Member};
+use crate::format::{DiskId, PackId};
+use crate::ops::Control;
+use crate::pack::sealed_path;
+use crate::pool::disk::{BAD_DIR, Disk};
+use crate::pool::parity::read::GroupReader;
+use crate::pool::parity::{parity_path, write};
+use crate::store::Store;
+use std::io::IoSlice;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+/// Written bytes are synced when so many have gathered, as those of packs.
+const SYNC_BYTES: u64 = 16 << 20;
+
+/// A pack of data or parity, where the log has it, and what stands in for it.
+pub(super) struct Standing {
+    pub member: GroupMember,
+    pub reader: Arc<GroupReader>,
+    /// Its place among what `reader` reads.
+    pub slot: usize,
+}
+
+/// The file of a pack on a disk.
+pub(super) fn path_on(disk: &Path, pack: PackId, parity: bool) -> PathBuf {
+    if parity { parity_path(disk, pack) } else { sealed_path(disk, pack) }
+}
+
+/// Finds a pack of data or parity. One without a group stands for itself.
+///
+/// # Errors
+/// [`Error::Argument`] where the log does not have it.
+pub(super) fn standing(store: &Store, pack: &PackId) -> Result<Standing> {
+    if let Some((reader, slot)) = store.group_of(pack)? {
+        let members = store.with_state(|s| s.group_of(pack).map(|g| s.members(g)).unwrap_or_default());
+        if let Some(member) = members.into_iter().find(|m| m.slot == slot) {
+            return Ok(Standing { member, reader, slot });
+        }
+    }
+    let known = store.with_state(|s| s.pack_by_id(pack).map(|p| p.sealed));
+    let sealed = known
+        .ok_or_else(|| Error::Argument { what: format!("pack {pack}"), why: "the log does not have it".into() })?;
+    let member = Member { pack: *pack, parity: false, bytes: sealed.bytes, root: sealed.root };
+    let group = Group { id: [0; 16], code: CODE_REED_SOLOMON_16, members: vec![member] };
+    let place = store.pool().disk(&sealed.disk).map(|d| sealed_path(&d.path, *pack));
+    let reader = Arc::new(GroupReader::new(store.io(), group, vec![place])?);
+    let (bytes, root, disk) = (sealed.bytes, sealed.root, sealed.disk);
+    Ok(Standing { member: GroupMember { slot: 0, pack: *pack, parity: false, bytes, root, disk }, reader, slot: 0 })
+}
+
+fn reads_back(store: &Store, standing: &Standing, path: &Path) -> Result<()> {
+    let file = store.io().fs.open(path).map_err(Error::io("open", path))?;
+    let _ = file.drop_cache(0, 0); // a hint: what was synced can be dropped
+    drop(file);
+    let mut places: Vec<Option<PathBuf>> = standing.reader.group().members.iter().map(|_| None).collect();
+    if let Some(place) = places.get_mut(standing.slot) {
+        *place = Some(path.to_owned());
+    }
+    GroupReader::new(store.io(), standing.reader.group().clone(), places)?.prove(standing.slot)
+}
+
+/// Writes a pack to `to`, durable and proven, under a name that nothing counts on yet. Returns that name.
+///
+/// # Errors
+/// [`Error::Damaged`] where its bytes cannot be had, [`Error::Io`], [`Error::Interrupted`].
+pub(super) fn write_new(store: &Store, standing: &Standing, to: &Disk, control: &Control) -> Result<PathBuf> {
+    let (io, member) = (store.io(), &standing.member);
+    let path = path_on(&to.path, member.pack, member.parity);
+    let dir = path.parent().unwrap_or(&to.path);
+    io.fs.create_dir_all(dir).map_err(Error::io("create the folder", dir))?;
+    let mut random = [0; 8];
+    io.world.random(&mut random);
+    let temporary = dir.join(format!(".{}.{:016x}", member.pack, u64::from_le_bytes(random)));
+    let written = match member.parity {
+        // Its own units where they prove are not looked for: it is computed from the data, which says the same.
+        true => write::again(io, store.superblock().store, &standing.reader, standing.slot, &temporary),
+        false => copy(store, standing, &temporary, control),
+    };
+    let proven = written.and_then(|()| reads_back(store, standing, &temporary));
+    if let Err(e) = proven {
+        let _ = io.fs.remove_file(&temporary); // a name that begins with a dot is ignored anyway
+        return Err(e);
+    }
+    control.progress.bytes_done.fetch_add(member.bytes, Ordering::Relaxed);
+    Ok(temporary)
+}
+
+fn copy(store: &Store, standing: &Standing, into: &Path, control: &Control) -> Result<()> {
+    let bytes = standing.member.bytes;
+    let file = store.io().fs.create_new(into).map_err(Error::io("create the pack", into))?;
+    let mut unsynced = 0;
+    for unit in 0..bytes.div_ceil(UNIT_BYTES) {
+        control.proceed()?;
+        let at = unit * UNIT_BYTES;
+        let got = standing.reader.unit(standing.slot, unit)?;
+        let part = got.bytes.get(..UNIT_BYTES.min(bytes - at) as usize).unwrap_or(&got.bytes); // at most a unit
+        file.write_all_at(&[IoSlice::new(part)], at).map_err(Error::io("write to", into))?;
+        unsynced += part.len() as u64;
+        if unsynced >= SYNC_BYTES {
+            file.sync().map_err(Error::io("sync", into))?;
+            unsynced = 0;
+        }
+    }
+    file.sync().map_err(Error::io("sync", into))
+}
+
+/// Gives what [`write_new`] wrote its name. A file that stands there is put into `bad/`.
+///
+/// # Errors
+/// [`Error::Io`].
+pub(super) fn name(store: &Store, standing: &Standing, temporary: &Path, to: &Disk) -> Result<()> {
+    let (fs, member) = (&store.io().fs, &standing.member);
+    let path = path_on(&to.path, member.pack, member.parity);
+    if fs.stat(&path).map_err(Error::io("look at", &path))?.is_some() {
+        put_aside(store, &path, to)?;
+    }
+    fs.rename(temporary, &path).map_err(Error::io("name the pack", &path))?;
+    for dir in path.ancestors().skip(1).take(3) {
+        fs.sync_dir(dir).map_err(Error::io("sync the folder", dir))?;
+    }
+    Ok(())
+}
+
+/// Moves a damaged file into the disk's `bad/`.
+fn put_aside(store: &Store, path: &Path, disk: &Disk) -> Result<()> {
+    let fs = &store.io().fs;
+    let bad = disk.path.join(BAD_DIR);
+    fs.create_dir_all(&bad).map_err(Error::io("create the folder", &bad))?;
+    let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    for n in 1u32.. {
+        let to = bad.join(format!("{name}.{n}"));
+        match fs.rename_new(path, &to) {
+            Ok(()) => break,
+            Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => {}
+            Err(e) => return Err(Error::io("move the damaged file to", to)(e)),
+        }
+    }
+    fs.sync_dir(&bad).map_err(Error::io("sync the folder", bad))
+}
+
+/// A pack's file at a place that the log no longer names is removed, as far as its disk lets it.
+pub(super) fn remove_old(store: &Store, member: &GroupMember) {
+    if let Some(disk) = store.pool().disk(&member.disk) {
+        // What stays costs space until check names it.
+        let _ = store.io().fs.remove_file(&path_on(&disk.path, member.pack, member.parity));
+    }
+}
+
+/// The best disk for a pack whose group's other members lie on `taken`.
+pub(super) fn disk_for(store: &Store, standing: &Standing, but: &[DiskId]) -> Option<Arc<Disk>> {
+    let others = store.with_state(|s| s.group_of(&standing.member.pack).map(|g| s.members(g)).unwrap_or_default());
+    let own = standing.member.pack;
+    let taken: Vec<DiskId> =
+        others.iter().filter(|m| m.pack != own).map(|m| m.disk).chain(but.iter().copied()).collect();
+    store.pool().parity_disks(&taken, standing.member.bytes, 1, crate::pool::Place::Repair).pop()
+}
+
+/// A pack that was to be mended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mended {
+    pub pack: PackId,
+    /// Of the whole pack, written anew.
+    pub bytes: u64,
+    /// Why it could not be.
+    pub failed: Option<String>,
+}
+
+/// Writes damaged packs anew, each to the disk that it lies on, or to another if that one fails. `store` is open for
+/// writing. A pack that proves whole is only called so in the log.
+///
+/// # Errors
+/// [`Error::Interrupted`], and whatever keeps the log from being written. What cannot be mended is in the result.
+pub fn mend(store: &Store, packs: &[PackId], control: &Control) -> Result<Vec<Mended>> {
+    let mut out = Vec::with_capacity(packs.len());
+    for pack in packs {
+        control.proceed()?;
+        let Ok(standing) = standing(store, pack) else { continue }; // dropped since
+        let mut mended = Mended { pack: *pack, bytes: 0, failed: None };
+        match mend_one(store, &standing, control) {
+            Ok(bytes) => mended.bytes = bytes,
+            Err(e @ (Error::Interrupted | Error::LogDamaged { .. })) => return Err(e),
+            Err(e) => mended.failed = Some(e.to_string()),
+        }
+        out.push(mended);
+    }
+    Ok(out)
+}
+
+fn mend_one(store: &Store, standing: &Standing, control: &Control) -> Result<u64> {
+    let member = &standing.member;
+    let healed = Event::DamageHealed { pack: member.pack };
+    let is_known = store.with_state(|s| s.damage.contains_key(&member.pack));
+    if standing.reader.prove(standing.slot).is_ok() {
+        if is_known {
+            store.append(|_| vec![healed])?;
+        }
+        return Ok(0);
+    }
+    let own = store.pool().disk(&member.disk).filter(|d| d.takes_data()).cloned();
+    let written = match own {
+        Some(disk) => match write_new(store, standing, &disk, control) {
+            Ok(temporary) => Ok((temporary, disk)),
+            Err(e @ Error::Interrupted) => return Err(e),
+            // The pack cannot be had, wherever it were to go.
+            Err(e) if !matches!(e, Error::Io { .. }) => return Err(e),
+            Err(e) => {
+                disk.failed(&e);
+                Err(e)
+            }
+        },
+        None => Err(Error::DiskSuspect { label: member.disk.to_string() }),
+    };
+    let (temporary, disk) = match written {
+        Ok(written) => written,
+        Err(first) => {
+            let disk = disk_for(store, standing, &[member.disk]).ok_or(first)?;
+            (write_new(store, standing, &disk, control)?, disk)
+        }
+    };
+    name(store, standing, &temporary, &disk)?;
+    let mut events = vec![healed];
+    if disk.id != member.disk {
+        events.push(Event::PackMoved { pack: member.pack, from: member.disk, to: disk.id });
+    }
+    store.append(|_| events)?;
+    if disk.id != member.disk {
+        remove_old(store, member);
+    }
+    store.forget_files();
+    Ok(member.bytes)
+}

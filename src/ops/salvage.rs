@@ -1,0 +1,128 @@
+//! salvage: files from the disks that are at hand, without `STORE` and without its index.
+//!
+//! A folder in the target stands in for `STORE` while it runs: superblock and keys from the disks, an index in
+//! memory made of their packs' tables. The disks are only read. What lies wholly on them, or can be rebuilt
+//! from their groups, comes back; the rest is named.
+
+use super::restore::{self, RestoreOptions, RestoreReport};
+use super::snapshots::{self, SnapshotInfo};
+use super::{Control, Notice, init};
+use crate::error::{Error, Result};
+use crate::format::text::{DiskList, KnownDisk};
+use crate::format::{StoreId, limits};
+use crate::io::Io;
+use crate::pool::disk::{KEY_SLOT_FILE, KEYS_DIR, SUPERBLOCK_FILE};
+use crate::pool::{bytes_of, read_marker, write_known};
+use crate::store::{self, IndexKind, Mode, OpenOptions, Store};
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// What to take from where.
+#[derive(Clone, Debug, Default)]
+pub struct SalvageOptions {
+    pub disks: Vec<PathBuf>,
+    /// Where files go, a folder for each snapshot; must be empty or new.
+    pub target: PathBuf,
+    /// The newest snapshot of each host and its sources where none is named.
+    pub snapshots: Vec<String>,
+    pub memory_bytes: u64,
+}
+
+/// One snapshot's files.
+#[derive(Debug)]
+pub struct Salvaged {
+    pub snapshot: SnapshotInfo,
+    pub folder: PathBuf,
+    pub report: RestoreReport,
+}
+
+fn stand_in(io: &Io, home: &Path, disks: &[PathBuf]) -> Result<()> {
+    let mut store: Option<StoreId> = None;
+    let mut known = Vec::new();
+    for path in disks {
+        let none = || Error::Argument {
+            what: format!("the disk {}", path.display()),
+            why: "there is no disk of a store (no file `onefold-disk`); is it mounted?".into(),
+        };
+        let marker = read_marker(io, path)?.ok_or_else(none)?;
+        if *store.get_or_insert(marker.store) != marker.store {
+            return Err(Error::DiskForeign {
+                path: path.clone(),
+                id: marker.disk.to_string(),
+                store: marker.store.to_string(),
+                why: "the disks named before it belong to another store",
+            });
+        }
+        known.push(KnownDisk { disk: marker.disk, label: marker.label, path: bytes_of(path) });
+    }
+    let store = store.ok_or(Error::NoDisks { known: 0 })?;
+    let slot = Path::new(KEYS_DIR).join(KEY_SLOT_FILE);
+    store::read_constants(io, disks, Some(store), &mut Vec::new())?;
+    let mut copies = disks.iter().filter_map(|d| {
+        let read = |name: &Path| io.read_small(&d.join(name), limits::SMALL_FILE_BYTES).ok();
+        let (superblock, keys) = (read(Path::new(SUPERBLOCK_FILE))?, read(&slot)?);
+        crate::format::superblock::Superblock::decode(&d.join(SUPERBLOCK_FILE), &superblock).ok()?;
+        crate::format::Keys::decode_slot(&d.join(&slot), &keys).ok()?;
+        Some((superblock, keys))
+    });
+    let (superblock, keys) = copies.next().ok_or(Error::NoDisks { known: disks.len() })?;
+    io.fs.create_dir_all(home).map_err(Error::io("create the folder", home))?;
+    init::furnish_home(io, home, &superblock, &keys)?;
+    known.sort_by_key(|d| d.disk);
+    write_known(io, home, &DiskList { store, disks: known })
+}
+
+/// Takes what can be had.
+///
+/// # Errors
+/// [`Error::DiskForeign`], [`Error::Argument`], [`Error::LogDamaged`], what a restore meets.
+pub fn run(io: &Io, options: &SalvageOptions, control: &Control) -> Result<Vec<Salvaged>> {
+    control.progress.set_phase("reading the packs' tables");
+    let mut random = [0; 8];
+    io.world.random(&mut random);
+    io.fs.create_dir_all(&options.target).map_err(Error::io("create the folder", &options.target))?;
+    let home = options.target.join(format!(".onefold-{:016x}", u64::from_le_bytes(random)));
+    let outcome = with_stand_in(io, &home, options, control);
+    if let Err(e) = std::fs::remove_dir_all(&home) {
+        control.notice(Notice::Note(format!("{} could not be removed: {e}", home.display())));
+    }
+    outcome
+}
+
+fn with_stand_in(io: &Io, home: &Path, options: &SalvageOptions, control: &Control) -> Result<Vec<Salvaged>> {
+    stand_in(io, home, &options.disks)?;
+    let open =
+        OpenOptions { memory_bytes: options.memory_bytes, mode: Mode::Read, index: IndexKind::Memory(Arc::default()) };
+    let opened = Store::open(io, home, &open)?;
+    opened.notices.into_iter().for_each(|n| control.notice(Notice::Note(n)));
+    let store = opened.store;
+    let mut out = Vec::new();
+    for snapshot in chosen(&store, &options.snapshots)? {
+        control.proceed()?;
+        let folder = options.target.join(snapshot.id.short());
+        let restore = RestoreOptions {
+            snapshot: snapshot.clone(),
+            path: None,
+            target: folder.clone(),
+            includes: Vec::new(),
+            overwrite: false,
+            owner: false,
+            partial: false,
+        };
+        let report = restore::run(&store, &restore, control)?;
+        out.push(Salvaged { snapshot, folder, report });
+    }
+    Ok(out)
+}
+
+fn chosen(store: &Store, named: &[String]) -> Result<Vec<SnapshotInfo>> {
+    if !named.is_empty() {
+        return named.iter().map(|n| snapshots::resolve(store, n)).collect();
+    }
+    let mut seen = BTreeSet::new();
+    let mut all = snapshots::list(store, &[]);
+    all.reverse();
+    all.retain(|s| seen.insert((s.snapshot.host.clone(), s.snapshot.roots.clone())));
+    Ok(all)
+}

@@ -1,0 +1,208 @@
+//! A folder becomes a disk of the store, or a disk that belongs here tells its new place.
+
+use crate::error::{Error, Result};
+use crate::format::event::Event;
+use crate::format::text::{KnownDisk, MARKER_FILE, Marker};
+use crate::format::{DiskId, limits};
+use crate::io::{Io, Kind};
+use crate::ops::init;
+use crate::pack::PACKS_DIR;
+use crate::pool::disk::{self, BAD_DIR, FORMAT_FILE, KEY_SLOT_FILE, KEYS_DIR, LOG_DIR, PARITY_DIR, SUPERBLOCK_FILE};
+use crate::pool::{bytes_of, path_of, read_marker, write_known};
+use crate::store::{self, Store};
+use std::path::{Path, PathBuf};
+
+/// What to add, and as what.
+#[derive(Clone, Debug, Default)]
+pub struct AddOptions {
+    pub path: PathBuf,
+    /// The folder's name where it is not given.
+    pub label: Option<String>,
+    /// What fails together with it: an enclosure, a controller.
+    pub domain: String,
+    /// Empty the folder if it is a disk of another store, or one that was retired.
+    pub reuse: bool,
+}
+
+/// What became of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Added {
+    pub id: DiskId,
+    pub label: String,
+    /// It belonged to the store already: only its place was noted.
+    pub known: bool,
+    pub warnings: Vec<String>,
+}
+
+/// Notes the place of a disk that belongs to the store at `home`, without opening it: it may be what keeps it
+/// from being opened. `None` where the folder is no disk of the store.
+///
+/// # Errors
+/// [`Error::DiskForeign`] where the disk stands elsewhere at the same time.
+pub fn note_place(io: &Io, home: &Path, path: &Path) -> Result<Option<Added>> {
+    let Some(marker) = read_marker(io, path)? else { return Ok(None) };
+    let Some(mut list) = crate::pool::read_known(io, home)? else { return Ok(None) };
+    let Some(known) = list.disks.iter_mut().find(|d| d.disk == marker.disk && list.store == marker.store) else {
+        return Ok(None);
+    };
+    let before = path_of(&known.path);
+    let stands_there = before != path && read_marker(io, &before)?.is_some_and(|m| m.disk == marker.disk);
+    if stands_there {
+        return Err(Error::DiskForeign {
+            path: path.to_owned(),
+            id: marker.disk.to_string(),
+            store: marker.store.to_string(),
+            why: "the same disk stands at the place that is known, too; take one of the two away",
+        });
+    }
+    known.path = bytes_of(path);
+    let label = known.label.clone();
+    write_known(io, home, &list)?;
+    Ok(Some(Added { id: marker.disk, label, known: true, warnings: Vec::new() }))
+}
+
+/// Makes a folder a disk of the store. The store must be opened anew to use it. `store` is open for writing.
+///
+/// # Errors
+/// [`Error::DiskForeign`] for a disk of another store, or a retired one, without `reuse`; [`Error::NotEmpty`] for a
+/// folder that holds other files; [`Error::Argument`], [`Error::Io`].
+pub fn run(store: &Store, options: &AddOptions) -> Result<Added> {
+    let (io, path) = (store.io(), &options.path);
+    let own = store.own_folders();
+    if own.iter().any(|f| path.starts_with(f) || f.starts_with(path)) {
+        let why = "it lies in the store's folder or one of its disks, or one of these in it".to_owned();
+        return Err(Error::Argument { what: format!("the disk {}", path.display()), why });
+    }
+    let mut id = None;
+    if let Some(marker) = read_marker(io, path)? {
+        let logged = store.with_state(|s| s.disks.get(&marker.disk).map(|d| d.retired));
+        let foreign = |why| Error::DiskForeign {
+            path: path.clone(),
+            id: marker.disk.to_string(),
+            store: marker.store.to_string(),
+            why,
+        };
+        match (marker.store == store.superblock().store, logged) {
+            // A run that was cut short before the log knew it: nothing stands on it yet.
+            (true, None) => id = Some(marker.disk),
+            (true, Some(false)) => return Err(foreign("it belongs to the store and its place is known")),
+            _ if options.reuse => empty(io, path)?,
+            (true, Some(true)) => return Err(foreign("it was retired; `onefold disk add --reuse` empties it")),
+            (false, _) => return Err(foreign("it belongs to another store; `onefold disk add --reuse` empties it")),
+        }
+    } else if options.reuse {
+        empty(io, path)?; // what a run that was cut short left, without its marker
+    }
+    if id.is_none() {
+        init::look(io, path, "disk")?;
+    }
+    let id = id.unwrap_or_else(|| {
+        let mut bytes = [0; 16];
+        io.world.random(&mut bytes);
+        DiskId(bytes)
+    });
+    let by_name = || path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
+    let label = free_label(store, options.label.clone(), by_name())?;
+    io.fs.create_dir_all(path).map_err(Error::io("create the folder", path))?;
+    let warnings = same_filesystem(store, path)?;
+    let (superblock, slot) = constants(store)?;
+    disk::furnish(
+        io,
+        path,
+        &Marker { store: store.superblock().store, disk: id, label: label.clone() },
+        &superblock,
+        &slot,
+    )?;
+    let domain = options.domain.clone();
+    let joined = Event::DiskJoined { disk: id, label: label.clone(), serial: String::new(), domain };
+    store.append(|_| vec![joined])?;
+    let mut known = store.pool().known();
+    known.disks.retain(|d| d.disk != id);
+    known.disks.push(KnownDisk { disk: id, label: label.clone(), path: bytes_of(path) });
+    known.disks.sort_by_key(|d| d.disk);
+    write_known(io, store.path(), &known)?;
+    Ok(Added { id, label, known: false, warnings })
+}
+
+/// The label that was given, or one made of the folder's name that no other disk has.
+fn free_label(store: &Store, given: Option<String>, name: String) -> Result<String> {
+    let taken = |label: &str| store.with_state(|s| s.disks.values().any(|d| !d.retired && d.label == label));
+    if let Some(label) = given {
+        if label.is_empty() || label.len() > 255 || taken(&label) {
+            let why = "labels are not empty, at most 255 bytes long, and each stands for one disk".to_owned();
+            return Err(Error::Argument { what: format!("the label {label:?}"), why });
+        }
+        return Ok(label);
+    }
+    let name = if name.is_empty() || name.len() > 200 { "disk".to_owned() } else { name };
+    let numbered = (2u32..).map(|n| format!("{name} {n}"));
+    Ok(std::iter::once(name.clone()).chain(numbered).find(|l| !taken(l)).unwrap_or(name))
+}
+
+fn same_filesystem(store: &Store, path: &Path) -> Result<Vec<String>> {
+    let io = store.io();
+    let space = io.fs.space(path).map_err(Error::io("ask for the room at", path))?;
+    let mut warnings = Vec::new();
+    for other in store.pool().disks() {
+        if io.fs.space(&other.path).is_ok_and(|s| s.filesystem == space.filesystem) {
+            let (a, b) = (path.display(), other.path.display());
+            warnings.push(format!("{a} and {b} lie on one filesystem: if it is lost, both are"));
+            break;
+        }
+    }
+    Ok(warnings)
+}
+
+/// The superblock and the key slot, byte for byte as they stand on a disk that is here.
+fn constants(store: &Store) -> Result<(Vec<u8>, Vec<u8>)> {
+    let slot = Path::new(KEYS_DIR).join(KEY_SLOT_FILE);
+    let mut folders: Vec<PathBuf> = store.pool().disks().map(|d| d.path.clone()).collect();
+    folders.push(store.path().to_owned());
+    let io = store.io();
+    for folder in folders {
+        let read = |name: &Path| io.read_small(&folder.join(name), limits::SMALL_FILE_BYTES);
+        if let (Ok(superblock), Ok(keys)) = (read(Path::new(SUPERBLOCK_FILE)), read(&slot)) {
+            let path = folder.join(SUPERBLOCK_FILE);
+            let good = crate::format::superblock::Superblock::decode(&path, &superblock).is_ok()
+                && crate::format::Keys::decode_slot(&folder.join(&slot), &keys).is_ok();
+            if good {
+                return Ok((superblock, keys));
+            }
+        }
+    }
+    store::read_constants(io, &[store.path().to_owned()], None, &mut Vec::new())?;
+    Err(Error::NoDisks { known: 0 }) // that they are read and cannot be is an error by itself
+}
+
+/// Removes what a disk of a store holds: the marker first, so that a cut leaves no disk.
+fn empty(io: &Io, folder: &Path) -> Result<()> {
+    let gone = |r: std::io::Result<()>, path: &Path| match r {
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(Error::io("remove", path)(e)),
+        _ => Ok(()),
+    };
+    for name in [MARKER_FILE, SUPERBLOCK_FILE, FORMAT_FILE] {
+        let path = folder.join(name);
+        gone(io.fs.remove_file(&path), &path)?;
+    }
+    for name in [PACKS_DIR, PARITY_DIR, BAD_DIR, LOG_DIR, KEYS_DIR] {
+        remove_all(io, &folder.join(name))?;
+    }
+    io.fs.sync_dir(folder).map_err(Error::io("sync the folder", folder))
+}
+
+/// Removes a folder of ours with its files; it holds files and one level of folders.
+fn remove_all(io: &Io, dir: &Path) -> Result<()> {
+    let entries = match io.fs.list(dir) {
+        Ok(entries) => entries,
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        Err(e) => return Err(Error::io("list", dir)(e)),
+    };
+    for entry in entries {
+        let path = dir.join(entry.name);
+        match entry.kind {
+            Kind::Dir => remove_all(io, &path)?,
+            _ => io.fs.remove_file(&path).map_err(Error::io("remove", &path))?,
+        }
+    }
+    io.fs.remove_dir(dir).map_err(Error::io("remove", dir))
+}

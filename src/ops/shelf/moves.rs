@@ -1,0 +1,162 @@
+//! Carrying a plan out: packs are written to their new disks by a few workers, logged some at a time.
+
+use super::plan::{Move, Plan, Purpose, standing_on};
+use super::regroup;
+use crate::catalog::state::GroupMember;
+use crate::error::{Error, Result};
+use crate::format::event::Event;
+use crate::format::{DiskId, PackId};
+use crate::io::threads::Mutex;
+use crate::ops::{Control, Notice, repair};
+use crate::pool::disk::Disk;
+use crate::store::Store;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError};
+
+/// Moves that are logged at once.
+const AT_ONCE: usize = 8;
+/// Workers at most: each reads a unit of every member of a group at a time.
+const WORKERS_MAX: usize = 8;
+/// What a worker needs of the memory budget.
+const WORKER_BYTES: u64 = 64 << 20;
+
+/// What was done.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Moved {
+    pub packs: u64,
+    pub bytes: u64,
+    /// Groups that were made anew.
+    pub groups: u64,
+    pub parity_bytes: u64,
+    /// Packs that stay where they are, with why.
+    pub failed: Vec<(PackId, String)>,
+}
+
+struct Moving<'a> {
+    store: &'a Store,
+    control: &'a Control,
+    plan: &'a Plan,
+    todo: Mutex<std::vec::IntoIter<Move>>,
+    packs: AtomicU64,
+    bytes: AtomicU64,
+    failed: Mutex<Vec<(PackId, String)>>,
+}
+
+/// Carries a plan out. `store` is open for writing.
+///
+/// # Errors
+/// [`Error::Interrupted`], and whatever keeps the log from being written. What was moved until then is logged.
+pub fn run(store: &Store, plan: &Plan, control: &Control) -> Result<Moved> {
+    control.progress.set_phase("moving packs");
+    control.progress.bytes_total.store(plan.move_bytes, Ordering::Relaxed);
+    control.progress.totals_known.store(true, Ordering::Relaxed);
+    if plan.purpose == Purpose::Drain
+        && let Some(disk) = store.pool().disk(&plan.from.id)
+    {
+        disk.full(); // nothing new goes there
+    }
+    let mut moved = Moved::default();
+    let anew = regroup::of_groups(store, &plan.regroup, &[plan.from.id], control)?;
+    moved.groups += anew.groups;
+    moved.parity_bytes += anew.parity_bytes;
+    let left: std::collections::HashSet<PackId> = standing_on(store, &plan.from.id).iter().map(|m| m.pack).collect();
+    moved.packs += plan.moves.iter().filter(|m| !m.parity && !left.contains(&m.pack)).count() as u64;
+    let rest: Vec<Move> = plan.moves.iter().filter(|m| left.contains(&m.pack)).copied().collect();
+    let moving = Moving {
+        store,
+        control,
+        plan,
+        todo: Mutex::new(rest.into_iter()),
+        packs: AtomicU64::new(0),
+        bytes: AtomicU64::new(0),
+        failed: Mutex::default(),
+    };
+    let cores = crate::io::threads::parallelism();
+    let workers = cores.min(WORKERS_MAX).min((store.memory_bytes() / 2 / WORKER_BYTES).max(1) as usize); // a small number
+    crate::io::threads::scope(|scope| -> Result<()> {
+        let moving = &moving;
+        let handles: Vec<_> = (0..workers).map(|_| scope.spawn(move || moving.work())).collect();
+        let mut outcome = Ok(());
+        for handle in handles {
+            outcome = outcome.and(handle.join().unwrap_or(Err(Error::WorkerLost { verb: "disk" })));
+        }
+        outcome
+    })?;
+    moved.packs += moving.packs.into_inner();
+    moved.bytes += moving.bytes.into_inner();
+    moved.failed = moving.failed.into_inner().unwrap_or_else(PoisonError::into_inner);
+    store.forget_files();
+    Ok(moved)
+}
+
+impl Moving<'_> {
+    fn work(&self) -> Result<()> {
+        loop {
+            let batch: Vec<Move> = {
+                let mut todo = self.todo.lock().unwrap_or_else(PoisonError::into_inner);
+                todo.by_ref().take(AT_ONCE).collect()
+            };
+            if batch.is_empty() {
+                return Ok(());
+            }
+            let mut done: Vec<(GroupMember, DiskId)> = Vec::new();
+            let mut stopped = None;
+            for m in &batch {
+                match self.control.proceed().and_then(|()| self.one(m)) {
+                    Ok(Some(moved)) => done.push(moved),
+                    Ok(None) => {}
+                    Err(e @ Error::Interrupted) => {
+                        stopped = Some(e);
+                        break;
+                    }
+                    Err(e) => {
+                        self.control.notice(Notice::Note(format!("pack {} was not moved: {e}", m.pack)));
+                        self.failed.lock().unwrap_or_else(PoisonError::into_inner).push((m.pack, e.to_string()));
+                    }
+                }
+            }
+            self.log(&done)?;
+            if let Some(e) = stopped {
+                return Err(e);
+            }
+        }
+    }
+
+    fn one(&self, m: &Move) -> Result<Option<(GroupMember, DiskId)>> {
+        let Ok(standing) = repair::standing(self.store, &m.pack) else { return Ok(None) }; // dropped since
+        let disk: Option<Arc<Disk>> = match &self.plan.purpose {
+            Purpose::Replace { by } => by.and_then(|by| self.store.pool().disk(&by)).cloned(),
+            Purpose::Drain => repair::disk_for(self.store, &standing, &[self.plan.from.id]),
+        };
+        let Some(disk) = disk else {
+            let disks = self.store.pool().why_full(m.bytes);
+            return Err(Error::NoSpace { needed: m.bytes, disks });
+        };
+        let temporary = repair::write_new(self.store, &standing, &disk, self.control)?;
+        repair::name(self.store, &standing, &temporary, &disk)?;
+        Ok(Some((standing.member, disk.id)))
+    }
+
+    fn log(&self, done: &[(GroupMember, DiskId)]) -> Result<()> {
+        if done.is_empty() {
+            return Ok(());
+        }
+        self.store.append(|state| {
+            let mut events = Vec::new();
+            for (member, to) in done {
+                events.push(Event::PackMoved { pack: member.pack, from: member.disk, to: *to });
+                if state.damage.contains_key(&member.pack) {
+                    events.push(Event::DamageHealed { pack: member.pack });
+                }
+            }
+            events
+        })?;
+        self.store.forget_files();
+        for (member, _) in done {
+            repair::remove_old(self.store, member);
+            self.packs.fetch_add(1, Ordering::Relaxed);
+            self.bytes.fetch_add(member.bytes, Ordering::Relaxed);
+        }
+        Ok(())
+    }
+}

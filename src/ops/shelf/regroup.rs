@@ -1,0 +1,238 @@
+//! Groups made anew: packs get other companions and new parity; the old groups are retired in the same entry.
+//!
+//! Until that entry the old groups live, and the packs' old files stand: nothing is less protected meanwhile.
+
+use crate::error::{Error, Result};
+use crate::format::event::{Event, Outcome};
+use crate::format::group::{CODE_REED_SOLOMON_16, Group, Member};
+use crate::format::{DiskId, PackId, WriterId};
+use crate::ops::{Control, Notice, repair};
+use crate::pack::sealed_path;
+use crate::pool::Place;
+use crate::pool::parity::read::GroupReader;
+use crate::pool::parity::write::{self, Failed, Target};
+use crate::store::Store;
+use std::collections::BTreeSet;
+
+/// Packs that are regrouped in one entry.
+const AT_ONCE: usize = 48;
+
+/// What was made.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Regrouped {
+    pub groups: u64,
+    pub parity_bytes: u64,
+}
+
+/// A writer that makes parity: its leavings are found by the log if it dies.
+struct Writer<'a> {
+    store: &'a Store,
+    id: WriterId,
+    sequence: u32,
+}
+
+impl<'a> Writer<'a> {
+    fn begin(store: &'a Store) -> Result<Self> {
+        let mut random = [0; 8];
+        store.io().world.random(&mut random);
+        let id = WriterId(random);
+        let began = Event::WriterBegan {
+            writer: id,
+            time_ns: store.io().world.now_ns(),
+            verb: "rebalance".into(),
+            host: crate::io::source::hostname(),
+            pid: crate::io::source::process_id(),
+            program: concat!("onefold ", env!("CARGO_PKG_VERSION")).into(),
+            parent: None,
+        };
+        store.append(|_| vec![began])?;
+        Ok(Writer { store, id, sequence: 0 })
+    }
+
+    fn next(&mut self) -> PackId {
+        self.sequence += 1; // far fewer than 2^32 packs a run
+        PackId::new(self.id, self.sequence)
+    }
+
+    fn end(self) -> Result<()> {
+        self.store.append(|_| vec![Event::WriterEnded { writer: self.id, outcome: Outcome::Done }]).map(drop)
+    }
+}
+
+/// Makes these groups anew, of their packs of data. What lies on a disk of `leave` moves to another one.
+///
+/// # Errors
+/// [`Error::Interrupted`], [`Error::NoSpace`], damage, and whatever keeps the log from being written.
+pub fn of_groups(store: &Store, groups: &[[u8; 16]], leave: &[DiskId], control: &Control) -> Result<Regrouped> {
+    of(store, groups, &[], leave, control)
+}
+
+/// As [`of_groups`], and takes packs without a group in.
+///
+/// # Errors
+/// As [`of_groups`].
+pub fn of(
+    store: &Store,
+    groups: &[[u8; 16]],
+    alone: &[PackId],
+    leave: &[DiskId],
+    control: &Control,
+) -> Result<Regrouped> {
+    let mut done = Regrouped::default();
+    if groups.is_empty() && alone.is_empty() {
+        return Ok(done);
+    }
+    let mut writer = Writer::begin(store)?;
+    let (mut packs, mut old): (Vec<PackId>, Vec<[u8; 16]>) = (Vec::new(), Vec::new());
+    let mut flush = |packs: &mut Vec<PackId>, old: &mut Vec<[u8; 16]>, writer: &mut Writer<'_>| -> Result<()> {
+        control.proceed()?;
+        let made = batch(store, writer, &std::mem::take(packs), &std::mem::take(old), leave, control)?;
+        done.groups += made.groups;
+        done.parity_bytes += made.parity_bytes;
+        Ok(())
+    };
+    for id in groups {
+        let data = store.with_state(|s| {
+            let members = s.group(id).map(|g| s.members(g)).unwrap_or_default();
+            members.into_iter().filter(|m| !m.parity).map(|m| m.pack).collect::<Vec<_>>()
+        });
+        if data.is_empty() {
+            continue; // retired since
+        }
+        packs.extend(data);
+        old.push(*id);
+        if packs.len() >= AT_ONCE {
+            flush(&mut packs, &mut old, &mut writer)?;
+        }
+    }
+    for pack in alone {
+        packs.push(*pack);
+        if packs.len() >= AT_ONCE {
+            flush(&mut packs, &mut old, &mut writer)?;
+        }
+    }
+    if !packs.is_empty() {
+        flush(&mut packs, &mut old, &mut writer)?;
+    }
+    writer.end()?;
+    Ok(done)
+}
+
+/// A pack and where it will lie.
+struct Seat {
+    member: Member,
+    from: DiskId,
+    to: DiskId,
+}
+
+/// Moves what has to leave, without logging it.
+fn seats(store: &Store, packs: &[PackId], leave: &[DiskId], control: &Control) -> Result<Vec<Seat>> {
+    let mut seats: Vec<Seat> = Vec::with_capacity(packs.len());
+    let known: Vec<_> = packs.iter().filter_map(|p| store.with_state(|s| s.pack_by_id(p).map(|p| p.sealed))).collect();
+    let mut crowd: Vec<DiskId> = known.iter().map(|p| p.disk).filter(|d| !leave.contains(d)).collect();
+    for p in known {
+        control.proceed()?;
+        let member = Member { pack: p.pack, parity: false, bytes: p.bytes, root: p.root };
+        let stays = !leave.contains(&p.disk) && store.pool().disk(&p.disk).is_some();
+        if stays {
+            seats.push(Seat { member, from: p.disk, to: p.disk });
+            continue;
+        }
+        // The disk that holds the fewest of these packs: they shall not meet in one group.
+        let count = |disk: &DiskId| crowd.iter().filter(|d| *d == disk).count();
+        let mut disks = store.pool().parity_disks(leave, p.bytes, usize::MAX, Place::Repair);
+        disks.sort_by_key(|d| count(&d.id)); // stable: else the most room first
+        let Some(to) = disks.first() else {
+            return Err(Error::NoSpace { needed: p.bytes, disks: store.pool().why_full(p.bytes) });
+        };
+        let standing = repair::standing(store, &p.pack)?;
+        let temporary = repair::write_new(store, &standing, to, control)?;
+        repair::name(store, &standing, &temporary, to)?;
+        crowd.push(to.id);
+        seats.push(Seat { member, from: p.disk, to: to.id });
+    }
+    Ok(seats)
+}
+
+fn batch(
+    store: &Store,
+    writer: &mut Writer<'_>,
+    packs: &[PackId],
+    old: &[[u8; 16]],
+    leave: &[DiskId],
+    control: &Control,
+) -> Result<Regrouped> {
+    let (pool, io) = (store.pool(), store.io());
+    let seats = seats(store, packs, leave, control)?;
+    let shape = store.with_state(|s| pool.shape(s.parity(), s.group_width()));
+    let mut made = Regrouped::default();
+    let mut events: Vec<Event> = seats
+        .iter()
+        .filter(|s| s.from != s.to)
+        .map(|s| Event::PackMoved { pack: s.member.pack, from: s.from, to: s.to })
+        .collect();
+    let places: Vec<(DiskId, u64)> = seats.iter().map(|s| (s.to, s.member.bytes)).collect();
+    let plan = if shape.parity > 0 { pool.plan_groups(&places, shape.width, shape.parity) } else { Vec::new() };
+    for group in plan {
+        control.proceed()?;
+        let chosen: Vec<&Seat> = group.into_iter().filter_map(|i| seats.get(i)).collect();
+        let members: Vec<Member> = chosen.iter().map(|s| s.member).collect();
+        let on: Vec<DiskId> = chosen.iter().map(|s| s.to).chain(leave.iter().copied()).collect();
+        let paths = chosen.iter().map(|s| pool.disk(&s.to).map(|d| sealed_path(&d.path, s.member.pack))).collect();
+        let bare = Group { id: [0; 16], code: CODE_REED_SOLOMON_16, members: members.clone() };
+        let source = GroupReader::new(io, bare, paths)?;
+        let longest = members.iter().map(|m| m.bytes).max().unwrap_or(0);
+        let mut mended = BTreeSet::new();
+        let made_group = loop {
+            let disks = pool.parity_disks(&on, longest, shape.parity, Place::Repair);
+            if disks.len() < shape.parity {
+                return Err(Error::NoSpace { needed: longest, disks: pool.why_full(longest) });
+            }
+            let targets: Vec<Target> =
+                disks.iter().map(|d| Target { pack: writer.next(), disk: d.path.clone() }).collect();
+            let mut id = [0; 16];
+            io.world.random(&mut id);
+            match write::make(io, store.superblock().store, id, &source, &members, &targets) {
+                Ok(group) => break Event::GroupMade { group, disks: disks.iter().map(|d| d.id).collect() },
+                Err(Failed::Target(i, e)) => {
+                    if let Some(disk) = disks.get(i) {
+                        disk.failed(&e);
+                        control.notice(Notice::Note(format!("disk {} takes no more data: {e}", disk.label)));
+                    }
+                }
+                // Its old group stands yet: what has rotted is mended from that first.
+                Err(Failed::Member(i, e)) => {
+                    let bad = members.get(i).map(|m| m.pack).filter(|pack| mended.insert(*pack)).ok_or(e)?;
+                    repair::mend(store, &[bad], control)?;
+                    source.forget(i);
+                }
+            }
+        };
+        if let Event::GroupMade { group, .. } = &made_group {
+            made.groups += 1;
+            made.parity_bytes += group.members.iter().filter(|m| m.parity).map(|m| m.bytes).sum::<u64>();
+        }
+        events.push(made_group);
+    }
+    let gone: Vec<_> = store.with_state(|s| {
+        let groups = old.iter().filter_map(|id| s.group(id));
+        groups.flat_map(|g| s.members(g)).filter(|m| m.parity).collect()
+    });
+    let retired: BTreeSet<[u8; 16]> = old.iter().copied().collect();
+    events.extend(retired.into_iter().map(|group| Event::GroupRetired { group }));
+    store.append(|state| {
+        let moved = seats.iter().filter(|s| s.from != s.to && state.damage.contains_key(&s.member.pack));
+        events.extend(moved.map(|s| Event::DamageHealed { pack: s.member.pack }));
+        events
+    })?;
+    store.forget_files();
+    for member in &gone {
+        repair::remove_old(store, member);
+    }
+    for seat in seats.iter().filter(|s| s.from != s.to) {
+        if let Some(disk) = pool.disk(&seat.from) {
+            let _ = io.fs.remove_file(&sealed_path(&disk.path, seat.member.pack)); // what stays costs space until check names it
+        }
+    }
+    Ok(made)
+}

@@ -1,0 +1,280 @@
+//! Disks that come, go and are emptied, over disks in memory: after each act everything restores, and any m disks may be
+//! lost again.
+
+use super::add::{self, AddOptions};
+use super::moves::{self, Moved};
+use super::plan::{self, Purpose};
+use super::{find, rebalance, retire, set_parity};
+use crate::format::DiskId;
+use crate::format::event::Event;
+use crate::ops::Control;
+use crate::ops::check::{self, CheckOptions};
+use crate::ops::risk;
+use crate::ops::scrub::{self, Found, ScrubOptions, ScrubReport};
+use crate::ops::testing::{Shelf, disk_id, disk_path, noise};
+use crate::store::Store;
+use std::path::Path;
+
+const STREAM_BYTES: usize = 3 << 20;
+
+fn filled(disks: usize, parity: usize, streams: u64) -> Shelf {
+    let shelf = Shelf::with_parity(disks, parity);
+    for seed in 0..streams {
+        shelf.stream(&format!("s{seed}"), &noise(seed, STREAM_BYTES));
+    }
+    shelf
+}
+
+/// Everything of every snapshot can be had, byte for byte, by `check` with all data read.
+fn whole(shelf: &Shelf) {
+    let store = shelf.read();
+    let report = check::run(&store, &CheckOptions { read_data: true, rebuild: false }, &Control::default()).unwrap();
+    assert_eq!(report.files_lost, 0, "{:?}", report.lost);
+    let last = shelf.latest(&store).snapshot.roots[0].clone();
+    let name = String::from_utf8(last).unwrap();
+    let seed: u64 = name.trim_start_matches("/s").parse().unwrap();
+    assert!(shelf.bytes_of(&store, &name).unwrap() == noise(seed, STREAM_BYTES));
+}
+
+fn fully_redundant(shelf: &Shelf) {
+    let store = shelf.read();
+    let r = store.redundancy(|pack, n| panic!("pack {pack} may lose {n:?} disks"));
+    assert!(r.is_full());
+}
+
+fn scrubbed(shelf: &Shelf) -> ScrubReport {
+    let store = shelf.read();
+    let (pass, _) = scrub::pass_of(&store);
+    let mut settle =
+        |found: &mut Found, complete: bool| scrub::settle(&shelf.write(), found, pass, complete, &Control::default());
+    scrub::run(&store, &ScrubOptions::default(), &Control::default(), &mut settle).unwrap()
+}
+
+fn join(shelf: &Shelf, path: &str) -> DiskId {
+    let options = AddOptions { path: path.into(), ..Default::default() };
+    let added = add::run(&shelf.write(), &options).unwrap();
+    drop(shelf.write()); // the log comes to stand on it
+    added.id
+}
+
+fn moved(shelf: &Shelf, disk: usize, purpose: Purpose) -> Moved {
+    let store = shelf.write();
+    let from = find(&store, &disk_id(disk).to_string(), Path::new("")).unwrap();
+    let planned = plan::plan(&store, from, purpose);
+    assert_eq!(planned.lost, []);
+    moves::run(&store, &planned, &Control::default()).unwrap()
+}
+
+fn packs_on(shelf: &Shelf, disk: DiskId) -> usize {
+    plan::standing_on(&shelf.read(), &disk).len()
+}
+
+#[test]
+fn two_dead_disks_are_replaced_and_two_others_may_die_then() {
+    let shelf = filled(8, 2, 3);
+    shelf.take_away(0);
+    shelf.take_away(1);
+    shelf.stream("s7", &noise(7, STREAM_BYTES));
+    for (old, new) in [(0, "/new0"), (1, "/new1")] {
+        let by = join(&shelf, new);
+        let moved = moved(&shelf, old, Purpose::Replace { by: Some(by) });
+        assert_eq!(moved.failed, []);
+        let store = shelf.write();
+        let from = find(&store, &disk_id(old).to_string(), Path::new("")).unwrap();
+        retire(&store, &from, false).unwrap();
+        drop(store);
+        assert!(packs_on(&shelf, by) > 0);
+    }
+    assert_eq!(shelf.read().missing_disks(), []);
+    fully_redundant(&shelf);
+    assert_eq!(scrubbed(&shelf).mended, []);
+    shelf.take_away(2);
+    shelf.take_away(3);
+    whole(&shelf);
+}
+
+#[test]
+fn a_drained_disk_is_empty_and_groups_that_were_too_wide_are_narrower() {
+    let shelf = filled(8, 2, 0);
+    shelf.stream("wide", &noise(77, 8 << 20)); // a piece for every lane
+    shelf.stream("s1", &noise(1, STREAM_BYTES));
+    let moved = moved(&shelf, 7, Purpose::Drain);
+    assert!(moved.groups > 0, "groups of eight members do not fit seven disks");
+    assert_eq!((moved.failed.len(), packs_on(&shelf, disk_id(7))), (0, 0));
+    let of_packs = |kind: &str| {
+        let store = shelf.read();
+        let fs = &store.io().fs;
+        let root = disk_path(7).join(kind);
+        let folders = fs.list(&root).unwrap_or_default();
+        folders.iter().map(|f| fs.list(&root.join(&f.name)).unwrap().len()).sum::<usize>()
+    };
+    assert_eq!((of_packs("packs"), of_packs("parity")), (0, 0));
+    fully_redundant(&shelf);
+    let store = shelf.write();
+    let from = find(&store, "bay 7", Path::new("")).unwrap();
+    retire(&store, &from, false).unwrap();
+    drop(store);
+    for gone in [[0, 1], [3, 6]] {
+        gone.iter().for_each(|d| shelf.take_away(*d));
+        whole(&shelf);
+        gone.iter().for_each(|d| shelf.bring_back(*d));
+    }
+}
+
+#[test]
+fn what_lay_on_a_lost_disk_is_rebuilt_onto_the_others() {
+    let shelf = filled(9, 2, 2);
+    shelf.take_away(4);
+    let moved = moved(&shelf, 4, Purpose::Drain);
+    assert_eq!(moved.failed, []);
+    let store = shelf.write();
+    let from = find(&store, &disk_path(4).to_string_lossy(), &disk_path(4)).unwrap();
+    assert!(!from.is_here);
+    retire(&store, &from, true).unwrap();
+    drop(store);
+    fully_redundant(&shelf);
+    assert_eq!(scrubbed(&shelf).mended, []);
+    whole(&shelf);
+}
+
+#[test]
+fn a_store_begun_without_parity_gets_it_and_small_groups_are_joined() {
+    let shelf = filled(6, 0, 4);
+    assert_eq!(shelf.read().with_state(|s| s.groups().count()), 0);
+    set_parity(&shelf.write(), 2, None).unwrap();
+    assert!(!shelf.read().redundancy(|_, _| {}).is_full());
+    let store = shelf.write();
+    let planned = rebalance::plan(&store);
+    assert!(!planned.alone.is_empty());
+    rebalance::run(&store, &planned, &Control::default()).unwrap();
+    drop(store);
+    fully_redundant(&shelf);
+    // many short runs make many small groups
+    for seed in 10..16 {
+        shelf.stream(&format!("s{seed}"), &noise(seed, STREAM_BYTES));
+    }
+    let parity = |store: &Store| {
+        store.with_state(|s| {
+            let members = s.groups().flat_map(|g| s.members(g)).filter(|m| m.parity);
+            members.map(|m| m.bytes).sum::<u64>()
+        })
+    };
+    let store = shelf.write();
+    let before = parity(&store);
+    let planned = rebalance::plan(&store);
+    if !planned.is_empty() {
+        rebalance::run(&store, &planned, &Control::default()).unwrap();
+        assert!(parity(&store) < before);
+    }
+    drop(store);
+    fully_redundant(&shelf);
+    assert!(rebalance::plan(&shelf.read()).is_empty(), "once is enough");
+    shelf.take_away(1);
+    shelf.take_away(5);
+    whole(&shelf);
+}
+
+#[test]
+fn a_scrub_mends_rot_in_data_and_parity_and_the_next_is_clean() {
+    let shelf = filled(6, 2, 2);
+    let files: Vec<_> = {
+        let store = shelf.read();
+        store.with_state(|s| {
+            let on = |d: &DiskId| store.pool().disk(d).unwrap().path.clone();
+            let group = s.groups().max_by_key(|g| g.group.members.len()).unwrap();
+            let members = s.members(group);
+            members.iter().map(|m| crate::ops::repair::path_on(&on(&m.disk), m.pack, m.parity)).collect()
+        })
+    };
+    // three of a group that may lose two, each at other places; then an end, a header, a lost file
+    let flip = |file: usize, at: usize| {
+        let mut bytes = shelf.fs.read(&files[file]).unwrap();
+        let at = at.min(bytes.len() - 1);
+        bytes[at] ^= 1;
+        shelf.fs.write(&files[file], &bytes).unwrap();
+    };
+    let n = files.len();
+    flip(0, 5_000);
+    flip(1, 90_000);
+    flip(n - 1, 200_000);
+    let report = scrubbed(&shelf);
+    assert_eq!(report.mended.len(), 3);
+    assert!(report.mended.iter().all(|m| m.failed.is_none()), "{:?}", report.mended);
+    assert_eq!(scrubbed(&shelf).mended, []);
+    let length = shelf.fs.read(&files[0]).unwrap().len();
+    flip(0, length - 50);
+    flip(n - 1, 100);
+    assert_eq!(scrubbed(&shelf).mended.len(), 2);
+    shelf.fs.remove(&files[1]).unwrap();
+    shelf.fs.remove(&files[n - 2]).unwrap();
+    let report = scrubbed(&shelf);
+    assert_eq!(report.mended.iter().filter(|m| m.failed.is_none()).count(), 2);
+    let last = scrubbed(&shelf);
+    assert_eq!((last.mended.len(), last.complete), (0, true));
+    fully_redundant(&shelf);
+    whole(&shelf);
+}
+
+#[test]
+fn what_cannot_be_mended_is_named_by_file() {
+    let shelf = filled(4, 1, 1);
+    let store = shelf.read();
+    let data: Vec<_> = store.with_state(|s| {
+        let group = s.groups().max_by_key(|g| g.data()).unwrap();
+        s.members(group).into_iter().filter(|m| !m.parity).collect()
+    });
+    for m in &data {
+        let disk = store.pool().disk(&m.disk).unwrap();
+        let path = crate::pack::sealed_path(&disk.path, m.pack);
+        let mut bytes = shelf.fs.read(&path).unwrap();
+        let half = bytes.len() / 2;
+        bytes[..half].iter_mut().for_each(|b| *b ^= 1);
+        shelf.fs.write(&path, &bytes).unwrap();
+    }
+    drop(store);
+    let mut report = scrubbed(&shelf);
+    assert!(report.mended.iter().any(|m| m.failed.is_some()));
+    scrub::name_losses(&shelf.read(), &mut report, &Control::default()).unwrap();
+    assert!(report.files_lost > 0 && report.lost[0].path == b"/s0");
+}
+
+#[test]
+fn risk_names_just_what_a_check_without_those_disks_finds_lost() {
+    let shelf = filled(6, 1, 4);
+    for gone in [vec![0], vec![0, 1], vec![2, 5], vec![1, 3, 4]] {
+        let ids: Vec<DiskId> = gone.iter().map(|d| disk_id(*d)).collect();
+        let told = risk::without(&shelf.read(), &ids, &Control::default()).unwrap();
+        assert!(gone.len() > 1 || told.files_lost == 0);
+        gone.iter().for_each(|d| shelf.take_away(*d));
+        let found = check::run(&shelf.read(), &CheckOptions::default(), &Control::default()).unwrap();
+        gone.iter().for_each(|d| shelf.bring_back(*d));
+        // a check cannot name what lies below a folder that it cannot read; here folders stand in their snapshots
+        let names = |list: &[crate::ops::FileLost]| {
+            list.iter().map(|l| (l.snapshot.clone(), l.path.clone())).collect::<Vec<_>>()
+        };
+        assert_eq!(names(&told.lost), names(&found.lost), "{gone:?}");
+    }
+}
+
+#[test]
+fn disks_are_found_by_path_label_and_id_and_odd_folders_are_refused() {
+    let shelf = filled(3, 1, 1);
+    let store = shelf.write();
+    for (named, path) in [("bay 1", "/x"), ("/disk1", "/disk1"), (&disk_id(1).to_string()[..8], "/x")] {
+        assert_eq!(find(&store, named, Path::new(path)).unwrap().id, disk_id(1), "{named}");
+    }
+    assert!(find(&store, "bay 9", Path::new("/bay 9")).is_err());
+    let from = find(&store, "bay 1", Path::new("/x")).unwrap();
+    assert!(retire(&store, &from, false).is_err(), "packs lie on it");
+    let add = |path: &str, reuse| add::run(&store, &AddOptions { path: path.into(), reuse, ..Default::default() });
+    assert!(add("/disk2", false).is_err() && add("/disk2/packs", false).is_err(), "it belongs to the store");
+    shelf.fs.write(Path::new("/mine/film.mkv"), b"x").unwrap();
+    assert!(add("/mine", true).is_err(), "other files");
+    assert!(set_parity(&store, 3, None).is_err(), "three disks cannot lose three");
+    store.append(|_| vec![Event::DiskRetired { disk: disk_id(2) }]).unwrap();
+    drop(store);
+    let store = shelf.write();
+    assert!(add::run(&store, &AddOptions { path: "/disk2".into(), ..Default::default() }).is_err(), "retired");
+    let again = add::run(&store, &AddOptions { path: "/disk2".into(), reuse: true, ..Default::default() }).unwrap();
+    assert_ne!(again.id, disk_id(2));
+}

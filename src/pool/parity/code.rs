@@ -1,0 +1,180 @@
+//! Code 1: Reed-Solomon over GF(2^16), as `reed-solomon-simd` computes it.
+//!
+//! Each 64 bytes of a shard hold 32 elements (byte i is the lower, byte 32 + i the upper half of element i),
+//! and elements at one place of all shards are coded together, apart from all others. `docs/FORMAT.md`
+//! describes the code; golden vectors hold the crate to it.
+
+use crate::error::{Error, Result};
+use reed_solomon_simd::{ReedSolomonDecoder, ReedSolomonEncoder};
+
+/// Ranges that are coded begin and end at multiples of this.
+pub const ALIGN: u64 = 64;
+
+fn refused(e: reed_solomon_simd::Error) -> Error {
+    // Counts and lengths are checked by the callers, so this cannot be; and if it is, nothing is believed.
+    Error::Damaged { what: "a parity group", path: Default::default(), offset: 0, why: e.to_string() }
+}
+
+/// Working memory for one group's shape: about twice the shards' length.
+pub struct Coder {
+    data: usize,
+    parity: usize,
+    encoder: Option<ReedSolomonEncoder>,
+    decoder: Option<ReedSolomonDecoder>,
+}
+
+impl Coder {
+    /// For `data` and `parity` shards, at least one of each.
+    pub fn new(data: usize, parity: usize) -> Self {
+        Coder { data, parity, encoder: None, decoder: None }
+    }
+
+    /// Computes the parity of `data`, all of one length, which is a multiple of 64 and not 0.
+    ///
+    /// # Errors
+    /// None for such shards.
+    pub fn encode(&mut self, data: &[&[u8]]) -> Result<Vec<Vec<u8>>> {
+        let bytes = data.first().map_or(0, |d| d.len());
+        let encoder = match &mut self.encoder {
+            Some(encoder) => {
+                encoder.reset(self.data, self.parity, bytes).map_err(refused)?;
+                encoder
+            }
+            none => none.insert(ReedSolomonEncoder::new(self.data, self.parity, bytes).map_err(refused)?),
+        };
+        for shard in data {
+            encoder.add_original_shard(shard).map_err(refused)?;
+        }
+        let made = encoder.encode().map_err(refused)?;
+        Ok(made.recovery_iter().map(<[u8]>::to_vec).collect())
+    }
+
+    /// Rebuilds the shards that are `wanted` from those that are there; both are named by slot: data first, then
+    /// parity. As many as there are data shards are needed.
+    ///
+    /// # Errors
+    /// [`Error::Damaged`] where too few are given.
+    pub fn rebuild(&mut self, there: &[(usize, &[u8])], wanted: &[usize]) -> Result<Vec<(usize, Vec<u8>)>> {
+        let bytes = there.first().map_or(0, |(_, d)| d.len());
+        let given = |slot: usize| there.iter().find(|(s, _)| *s == slot).map(|(_, d)| *d);
+        let parity_wanted = wanted.iter().any(|slot| *slot >= self.data);
+        let mut data: Vec<(usize, Vec<u8>)> = Vec::new();
+        let lacking = |slot: &usize| *slot < self.data && given(*slot).is_none();
+        if (0..self.data).any(|slot| lacking(&slot)) && (parity_wanted || wanted.iter().any(lacking)) {
+            let decoder = match &mut self.decoder {
+                Some(decoder) => {
+                    decoder.reset(self.data, self.parity, bytes).map_err(refused)?;
+                    decoder
+                }
+                none => none.insert(ReedSolomonDecoder::new(self.data, self.parity, bytes).map_err(refused)?),
+            };
+            for (slot, shard) in there {
+                match slot.checked_sub(self.data) {
+                    None => decoder.add_original_shard(*slot, shard).map_err(refused)?,
+                    Some(i) => decoder.add_recovery_shard(i, shard).map_err(refused)?,
+                }
+            }
+            let restored = decoder.decode().map_err(refused)?;
+            data.extend(restored.restored_original_iter().map(|(slot, shard)| (slot, shard.to_vec())));
+        }
+        let parity = if parity_wanted {
+            let rebuilt = |slot| data.iter().find(|(s, _)| *s == slot).map(|(_, d)| d.as_slice());
+            let all: Vec<&[u8]> = (0..self.data).filter_map(|slot| given(slot).or_else(|| rebuilt(slot))).collect();
+            self.encode(&all)?
+        } else {
+            Vec::new()
+        };
+        let made = data.into_iter().chain(parity.into_iter().enumerate().map(|(i, shard)| (self.data + i, shard)));
+        Ok(made.filter(|(slot, _)| wanted.contains(slot)).collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::format::check::blake3;
+    use proptest::prelude::*;
+
+    fn shards(k: usize, bytes: usize) -> Vec<Vec<u8>> {
+        let byte = |slot: usize, i: usize| (slot.wrapping_mul(2_654_435_761) ^ i.wrapping_mul(40_503) ^ (i >> 7)) as u8;
+        (0..k).map(|slot| (0..bytes).map(|i| byte(slot, i)).collect()).collect()
+    }
+
+    fn encode(k: usize, m: usize, data: &[Vec<u8>]) -> Vec<Vec<u8>> {
+        Coder::new(k, m).encode(&data.iter().map(Vec::as_slice).collect::<Vec<_>>()).unwrap()
+    }
+
+    /// What the crate computed when code 1 was fixed. A version that gives other bytes is another code.
+    #[test]
+    fn golden_parity() {
+        let golden = [
+            (1, 1, GOLDEN_1_1),
+            (2, 1, GOLDEN_2_1),
+            (1, 2, GOLDEN_1_2),
+            (6, 2, GOLDEN_6_2),
+            (8, 2, GOLDEN_8_2),
+            (3, 4, GOLDEN_3_4),
+            (5, 3, GOLDEN_5_3),
+            (64, 4, GOLDEN_64_4),
+        ];
+        let got = golden.map(|(k, m, _)| {
+            let parity = encode(k, m, &shards(k, 4096)).concat();
+            let hash: String = blake3(&[&parity])[..8].iter().map(|b| format!("{b:02x}")).collect();
+            (k, m, hash)
+        });
+        assert_eq!(got, golden.map(|(k, m, hash)| (k, m, hash.to_owned())));
+    }
+
+    const GOLDEN_1_1: &str = "4e33c5e78af7b479";
+    const GOLDEN_2_1: &str = "d7e1de0ea96d89e5";
+    const GOLDEN_1_2: &str = "e0433a6febb84498";
+    const GOLDEN_6_2: &str = "2c4511a3ee3b2a15";
+    const GOLDEN_8_2: &str = "8e2487595e812d8b";
+    const GOLDEN_3_4: &str = "10cd1b82084a8a61";
+    const GOLDEN_5_3: &str = "0432c3071fe49270";
+    const GOLDEN_64_4: &str = "172bfc766a5301a8";
+
+    #[test]
+    fn every_64_bytes_are_coded_alone() {
+        let data = shards(5, 1024);
+        let whole = encode(5, 3, &data);
+        for (from, to) in [(0, 64), (64, 1024), (448, 640), (960, 1024)] {
+            let part: Vec<Vec<u8>> = data.iter().map(|d| d[from..to].to_vec()).collect();
+            let parity = encode(5, 3, &part);
+            for (part, whole) in parity.iter().zip(&whole) {
+                assert_eq!(part[..], whole[from..to], "{from}..{to}");
+            }
+            let there = [(1, &part[1][..]), (4, &part[4]), (5, &parity[0]), (6, &parity[1]), (7, &parity[2])];
+            let mut rebuilt = Coder::new(5, 3).rebuild(&there, &[0, 2, 3]).unwrap();
+            rebuilt.sort();
+            assert_eq!(rebuilt, [0, 2, 3].map(|slot| (slot, part[slot].clone())), "{from}..{to}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_parity_many_lost_shards_come_back(
+            (k, m) in (1usize..12, 1usize..5),
+            order in proptest::collection::vec(any::<u32>(), 16),
+            columns in 1usize..5,
+        ) {
+            let data = shards(k, columns * 64);
+            let all: Vec<Vec<u8>> = data.iter().cloned().chain(encode(k, m, &data)).collect();
+            let mut slots: Vec<usize> = (0..k + m).collect();
+            slots.sort_by_key(|s| order[*s]);
+            let there: Vec<(usize, &[u8])> = slots[..k].iter().map(|s| (*s, all[*s].as_slice())).collect();
+            let rebuilt = Coder::new(k, m).rebuild(&there, &slots[k..]).unwrap();
+            prop_assert_eq!(rebuilt.len(), m);
+            for (slot, bytes) in rebuilt {
+                prop_assert_eq!(&bytes, &all[slot]);
+            }
+        }
+    }
+
+    #[test]
+    fn too_few_shards_rebuild_nothing() {
+        let data = shards(3, 64);
+        let parity = encode(3, 2, &data);
+        assert!(Coder::new(3, 2).rebuild(&[(0, &data[0]), (3, &parity[0])], &[1]).is_err());
+    }
+}

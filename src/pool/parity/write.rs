@@ -1,0 +1,215 @@
+//! Making parity: members in, parity packs out, a MiB of each at a time.
+
+use super::code::Coder;
+use super::{open_parity_path, parity_path};
+use crate::error::{Error, Result};
+use crate::format::check::{UNIT_BYTES, blake3, check128};
+use crate::format::group::{CODE_REED_SOLOMON_16, Group, Member};
+use crate::format::parity::{HEADER_STEP, ParityHeader, ParityTrailer, payload_bytes};
+use crate::format::{PackId, StoreId};
+use crate::io::{File, Io};
+use crate::pool::parity::read::GroupReader;
+use std::io::IoSlice;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// Written bytes are synced when so many have gathered, as those of packs.
+const SYNC_BYTES: u64 = 16 << 20;
+
+/// Where a parity pack goes, and under which name.
+#[derive(Clone, Debug)]
+pub struct Target {
+    pub pack: PackId,
+    /// The disk's folder.
+    pub disk: PathBuf,
+}
+
+/// Who was to blame.
+#[derive(Debug)]
+pub enum Failed {
+    /// This member, by its place among the data, could not be read and proven.
+    Member(usize, Error),
+    /// This target could not be written. Nothing of it is left if its disk let us.
+    Target(usize, Error),
+}
+
+impl Failed {
+    /// What happened.
+    pub fn into_error(self) -> Error {
+        match self {
+            Failed::Member(_, e) | Failed::Target(_, e) => e,
+        }
+    }
+}
+
+struct Writing<'a> {
+    io: &'a Io,
+    target: &'a Target,
+    file: Arc<dyn File>,
+    header: Vec<u8>,
+    table: Vec<u8>,
+    at: u64,
+    unsynced: u64,
+    named: bool,
+}
+
+impl<'a> Writing<'a> {
+    fn begin(io: &'a Io, target: &'a Target, header: Vec<u8>) -> Result<Self> {
+        let path = open_parity_path(&target.disk, target.pack);
+        if let Some(dir) = path.parent() {
+            io.fs.create_dir_all(dir).map_err(Error::io("create the folder", dir))?;
+        }
+        let file = io.fs.create_new(&path).map_err(Error::io("create the parity pack", &path))?;
+        let mut new = Writing { io, target, file, header, table: Vec::new(), at: 0, unsynced: 0, named: false };
+        let header = std::mem::take(&mut new.header);
+        new.put(&header)?;
+        new.table.extend_from_slice(&check128(&header));
+        Ok(new)
+    }
+
+    fn put(&mut self, bytes: &[u8]) -> Result<()> {
+        let path = || open_parity_path(&self.target.disk, self.target.pack);
+        self.file.write_all_at(&[IoSlice::new(bytes)], self.at).map_err(|e| Error::io("write to", path())(e))?;
+        self.at += bytes.len() as u64;
+        self.unsynced += bytes.len() as u64;
+        if self.unsynced >= SYNC_BYTES {
+            self.file.sync().map_err(|e| Error::io("sync", path())(e))?;
+            self.unsynced = 0;
+        }
+        Ok(())
+    }
+
+    fn unit(&mut self, bytes: &[u8]) -> Result<()> {
+        self.put(bytes)?;
+        self.table.extend_from_slice(&check128(bytes));
+        Ok(())
+    }
+
+    /// Writes the end, syncs, and gives the pack its name. Returns its length and root.
+    fn finish(&mut self, header_bytes: u32, payload: u64) -> Result<(u64, [u8; 32])> {
+        let root = blake3(&[&self.table]);
+        let trailer = ParityTrailer { pack: self.target.pack, header_bytes, payload_bytes: payload, root };
+        let mut end = std::mem::take(&mut self.table);
+        end.extend_from_slice(&trailer.encode());
+        self.put(&end)?;
+        let (from, to) =
+            (open_parity_path(&self.target.disk, self.target.pack), parity_path(&self.target.disk, self.target.pack));
+        self.file.sync().map_err(Error::io("sync", &from))?;
+        self.io.fs.rename_new(&from, &to).map_err(Error::io("name the parity pack", &to))?;
+        self.named = true;
+        for dir in to.ancestors().skip(1).take(3) {
+            self.io.fs.sync_dir(dir).map_err(Error::io("sync the folder", dir))?;
+        }
+        Ok((trailer.file_bytes(), root))
+    }
+
+    fn remove(&self) {
+        let disk = &self.target.disk;
+        let path = if self.named { parity_path } else { open_parity_path }(disk, self.target.pack);
+        let _ = self.io.fs.remove_file(&path); // a leftover of a writer that is known is removed by the next one
+    }
+}
+
+/// Makes the parity packs of a group that holds `members`, durable when this returns. `source` gives the members'
+/// bytes: a group without parity, of the same packs in the same order.
+///
+/// # Errors
+/// Who failed; no target has its name then.
+pub fn make(
+    io: &Io,
+    store: StoreId,
+    id: [u8; 16],
+    source: &GroupReader,
+    members: &[Member],
+    targets: &[Target],
+) -> std::result::Result<Group, Failed> {
+    let payload = payload_bytes(members.iter().map(|m| m.bytes).max().unwrap_or(0));
+    let parity = |t: &Target| Member { pack: t.pack, parity: true, bytes: 0, root: [0; 32] };
+    let mut group = Group { id, code: CODE_REED_SOLOMON_16, members: members.to_vec() };
+    group.members.extend(targets.iter().map(parity));
+    // The length of all parity packs is known before: all headers have one.
+    let probe = ParityHeader { store, pack: PackId([0; 12]), slot: 0, group: group.clone() }.encode();
+    let header_bytes = probe.len() as u32; // at most HEADER_BYTES_MAX
+    debug_assert!(probe.len().is_multiple_of(HEADER_STEP));
+    let trailer = ParityTrailer { pack: PackId([0; 12]), header_bytes, payload_bytes: payload, root: [0; 32] };
+    for m in group.members.iter_mut().filter(|m| m.parity) {
+        m.bytes = trailer.file_bytes();
+    }
+    let mut writing: Vec<Writing<'_>> = Vec::with_capacity(targets.len());
+    let outcome = (|| {
+        for (i, target) in targets.iter().enumerate() {
+            let slot = (members.len() + i) as u8; // at most GROUP_MEMBERS
+            let header = ParityHeader { store, pack: target.pack, slot, group: group.clone() }.encode();
+            writing.push(Writing::begin(io, target, header).map_err(|e| Failed::Target(i, e))?);
+        }
+        let mut coder = Coder::new(members.len(), targets.len());
+        for unit in 0..payload.div_ceil(UNIT_BYTES) {
+            let mut columns = Vec::with_capacity(members.len());
+            for slot in 0..members.len() {
+                columns.push(source.column(slot, unit).map_err(|e| Failed::Member(slot, e))?);
+            }
+            let shards: Vec<&[u8]> = columns.iter().map(|c| c.as_slice()).collect();
+            let made = coder.encode(&shards).map_err(|e| Failed::Member(0, e))?;
+            for (i, (w, shard)) in writing.iter_mut().zip(&made).enumerate() {
+                w.unit(shard).map_err(|e| Failed::Target(i, e))?;
+            }
+        }
+        for (i, w) in writing.iter_mut().enumerate() {
+            let (bytes, root) = w.finish(header_bytes, payload).map_err(|e| Failed::Target(i, e))?;
+            if let Some(m) = group.members.get_mut(members.len() + i) {
+                (m.bytes, m.root) = (bytes, root);
+            }
+        }
+        Ok(())
+    })();
+    match outcome {
+        Ok(()) => Ok(group),
+        Err(failed) => {
+            writing.iter().for_each(Writing::remove);
+            Err(failed)
+        }
+    }
+}
+
+/// Makes one parity pack of a group anew, into `into`, which must not exist, durable when this returns; named by the
+/// caller. Its bytes are the ones that the group's root stands for.
+///
+/// # Errors
+/// [`Error::Damaged`] where too little of the group can be had, [`Error::Io`].
+pub fn again(io: &Io, store: StoreId, source: &GroupReader, slot: usize, into: &Path) -> Result<()> {
+    let group = source.group();
+    let damaged =
+        |why: &str| Error::Damaged { what: "a parity pack", path: into.to_owned(), offset: 0, why: why.to_owned() };
+    let member = *group.members.get(slot).ok_or_else(|| damaged("its group has no such member"))?;
+    let data = group.members.iter().filter(|m| !m.parity);
+    let payload = payload_bytes(data.map(|m| m.bytes).max().unwrap_or(0));
+    let mut bare = group.clone();
+    bare.members.iter_mut().filter(|m| m.parity).for_each(|m| m.root = [0; 32]);
+    let header = ParityHeader { store, pack: member.pack, slot: slot as u8, group: bare }.encode(); // below GROUP_MEMBERS
+    let header_bytes = header.len() as u32; // at most HEADER_BYTES_MAX
+    let target = Target { pack: member.pack, disk: PathBuf::new() };
+    let file = io.fs.create_new(into).map_err(Error::io("create the parity pack", into))?;
+    let mut w =
+        Writing { io, target: &target, file, header: Vec::new(), table: Vec::new(), at: 0, unsynced: 0, named: false };
+    let written = (|| {
+        w.put(&header)?;
+        w.table.extend_from_slice(&check128(&header));
+        for unit in 0..payload.div_ceil(UNIT_BYTES) {
+            let column = source.recomputed(slot, unit)?;
+            w.unit(&column)?;
+        }
+        let root = blake3(&[&w.table]);
+        if root != member.root {
+            return Err(damaged("what was computed is not what the log's root stands for"));
+        }
+        let trailer = ParityTrailer { pack: member.pack, header_bytes, payload_bytes: payload, root };
+        let mut end = std::mem::take(&mut w.table);
+        end.extend_from_slice(&trailer.encode());
+        w.put(&end)?;
+        w.file.sync().map_err(Error::io("sync", into))
+    })();
+    if written.is_err() {
+        let _ = io.fs.remove_file(into); // a name that begins with a dot is ignored anyway
+    }
+    written
+}

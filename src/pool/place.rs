@@ -1,0 +1,192 @@
+//! Which disks: for the packs of a group, and for its parity.
+//!
+//! Members of a group lie on distinct disks, and no more than m of them in one failure domain where there are
+//! domains enough. Among the disks that may be taken the one with the most room comes first, so that unequal
+//! disks fill evenly.
+
+use super::Pool;
+use super::disk::Disk;
+use crate::format::DiskId;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+/// How groups are made now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Shape {
+    /// Parity packs of a group, as the store is set.
+    pub parity: usize,
+    /// Data packs of a group at most, as the store is set and disks are here.
+    pub width: usize,
+}
+
+/// Whether the reserve of a disk may be used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// For new data: the reserve stays.
+    Ordinary,
+    /// For repair, which may use the reserve.
+    Repair,
+}
+
+/// A group on the way: places of packs, their disks, and how many lie in each domain.
+type Gathering = (Vec<usize>, Vec<DiskId>, HashMap<String, usize>);
+
+impl Pool {
+    /// Groups as they are made with these settings on the disks that take data.
+    pub fn shape(&self, parity: usize, width: usize) -> Shape {
+        let disks = self.disks.values().filter(|d| d.takes_data()).count();
+        Shape { parity, width: width.min(disks.saturating_sub(parity)).max(1) }
+    }
+
+    /// Tells the pool in which failure domain each disk lies. An empty name is a domain of its own.
+    pub fn set_domains(&mut self, domains: impl IntoIterator<Item = (DiskId, String)>) {
+        self.domains = domains.into_iter().filter(|(_, d)| !d.is_empty()).collect();
+    }
+
+    fn domain(&self, disk: &DiskId) -> String {
+        self.domains.get(disk).cloned().unwrap_or_else(|| disk.to_string())
+    }
+
+    /// How many members of a group may lie in one domain: m, or as few as the domains that are here allow.
+    fn domain_limit(&self, width: usize, parity: usize) -> usize {
+        let here = self.disks.values().filter(|d| d.takes_data()).map(|d| self.domain(&d.id));
+        let domains = here.collect::<std::collections::BTreeSet<_>>().len().max(1);
+        parity.max((width + parity).div_ceil(domains)).max(1)
+    }
+
+    /// Whether groups of this shape can keep at most m members in each domain.
+    pub fn domains_suffice(&self, shape: Shape) -> bool {
+        shape.parity == 0 || self.domain_limit(shape.width, shape.parity) <= shape.parity
+    }
+
+    /// Puts packs, each with its disk and length, into groups of at most `width`: the longest together, since parity
+    /// is as long as the longest member. Returns their places in `packs`.
+    pub fn plan_groups(&self, packs: &[(DiskId, u64)], width: usize, parity: usize) -> Vec<Vec<usize>> {
+        let limit = self.domain_limit(width, parity);
+        let mut order: Vec<usize> = (0..packs.len()).collect();
+        order.sort_by_key(|&i| packs.get(i).map(|(disk, bytes)| (std::cmp::Reverse(*bytes), *disk)));
+        let mut groups: Vec<Gathering> = Vec::new();
+        for i in order {
+            let Some((disk, _)) = packs.get(i) else { continue };
+            let domain = self.domain(disk);
+            let fits = |(members, disks, domains): &&mut Gathering| {
+                members.len() < width && !disks.contains(disk) && domains.get(&domain).is_none_or(|n| *n < limit)
+            };
+            match groups.iter_mut().find(fits) {
+                Some((members, disks, domains)) => {
+                    members.push(i);
+                    disks.push(*disk);
+                    *domains.entry(domain).or_default() += 1;
+                }
+                None => groups.push((vec![i], vec![*disk], HashMap::from([(domain, 1)]))),
+            }
+        }
+        groups.into_iter().map(|(members, ..)| members).collect()
+    }
+
+    /// Up to `wanted` disks for packs of `bytes` beside members on `taken`: others than those, the least used domains
+    /// first, then those with the most room. Fewer come back where no more have room.
+    pub fn parity_disks(&self, taken: &[DiskId], bytes: u64, wanted: usize, place: Place) -> Vec<Arc<Disk>> {
+        let mut in_domain: BTreeMap<String, usize> = BTreeMap::new();
+        for disk in taken {
+            *in_domain.entry(self.domain(disk)).or_default() += 1;
+        }
+        let mut chosen: Vec<Arc<Disk>> = Vec::new();
+        let mut rooms: Vec<(u64, &Arc<Disk>)> = Vec::new();
+        for disk in self.disks.values().filter(|d| d.takes_data() && !taken.contains(&d.id)) {
+            let Ok(room) = disk.room(&self.io, bytes) else { continue };
+            let usable = match place {
+                Place::Ordinary => room.free.saturating_sub(room.total / 100),
+                Place::Repair => room.free,
+            };
+            if usable > bytes {
+                rooms.push((usable, disk));
+            }
+        }
+        while chosen.len() < wanted {
+            let best = rooms
+                .iter()
+                .enumerate()
+                .min_by_key(|(_, (usable, disk))| {
+                    let crowd = in_domain.get(&self.domain(&disk.id)).copied().unwrap_or(0);
+                    (crowd, std::cmp::Reverse(*usable), disk.id)
+                })
+                .map(|(i, _)| i);
+            let Some(i) = best else { break };
+            let (_, disk) = rooms.swap_remove(i); // a place in it
+            *in_domain.entry(self.domain(&disk.id)).or_default() += 1;
+            chosen.push(Arc::clone(disk));
+        }
+        chosen
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::format::StoreId;
+    use crate::format::text::{KnownDisk, MARKER_FILE, Marker};
+    use crate::io::memory::{ManualWorld, MemFs};
+    use crate::io::{Fs, Io};
+    use std::path::Path;
+
+    fn id(n: u8) -> DiskId {
+        DiskId([n; 16])
+    }
+
+    fn pool(domains: &[&str]) -> Pool {
+        let fs = MemFs::new();
+        let io = Io { fs: Arc::new(fs.clone()), world: Arc::new(ManualWorld::new(1, 1)) };
+        let mut known = Vec::new();
+        for n in 0..domains.len() as u8 {
+            let path = format!("/{n}");
+            let marker = Marker { store: StoreId([1; 16]), disk: id(n), label: format!("d{n}") };
+            fs.create_dir_all(Path::new(&path)).unwrap();
+            fs.write(Path::new(&path).join(MARKER_FILE), &marker.encode()).unwrap();
+            known.push(KnownDisk { disk: id(n), label: marker.label, path: path.into_bytes() });
+        }
+        let (mut pool, _) = Pool::join(&io, StoreId([1; 16]), &known).unwrap();
+        pool.set_domains(domains.iter().enumerate().map(|(n, d)| (id(n as u8), (*d).to_owned())));
+        pool
+    }
+
+    #[test]
+    fn members_lie_on_distinct_disks_and_parity_beside_them() {
+        let pool = pool(&[""; 8]);
+        let shape = pool.shape(2, 8);
+        assert_eq!(shape, Shape { parity: 2, width: 6 });
+        let packs: Vec<(DiskId, u64)> = (0..14).map(|i| (id(i % 8), 100 - u64::from(i))).collect();
+        let groups = pool.plan_groups(&packs, shape.width, 2);
+        assert_eq!(groups.iter().map(Vec::len).sum::<usize>(), 14);
+        for group in &groups {
+            let disks: Vec<DiskId> = group.iter().map(|i| packs[*i].0).collect();
+            let parity = pool.parity_disks(&disks, 1000, 2, Place::Ordinary);
+            assert_eq!(parity.len(), 2);
+            let mut all: Vec<DiskId> = disks.into_iter().chain(parity.iter().map(|d| d.id)).collect();
+            let n = all.len();
+            all.sort();
+            all.dedup();
+            assert_eq!(all.len(), n, "two members on one disk");
+        }
+    }
+
+    #[test]
+    fn no_domain_holds_more_of_a_group_than_its_parity_where_domains_suffice() {
+        let enough = pool(&["a", "a", "a", "b", "b", "b", "c", "c", "c", "d", "d", "d"]);
+        let shape = Shape { parity: 2, width: 6 };
+        assert!(enough.domains_suffice(shape));
+        let packs: Vec<(DiskId, u64)> = (0..12).map(|i| (id(i), 5)).collect();
+        for group in enough.plan_groups(&packs, 6, 2) {
+            let disks: Vec<DiskId> = group.iter().map(|i| packs[*i].0).collect();
+            let parity = enough.parity_disks(&disks, 10, 2, Place::Ordinary);
+            for domain in 0..4u8 {
+                let of = |d: &DiskId| d.0[0] / 3 == domain;
+                let n = disks.iter().filter(|d| of(d)).count() + parity.iter().filter(|d| of(&d.id)).count();
+                assert!(n <= 2, "{n} members in one domain");
+            }
+        }
+        let few = pool(&["a", "a", "a", "a", "b", "b", "b", "b"]);
+        assert!(!few.domains_suffice(few.shape(2, 8)));
+        assert_eq!(few.plan_groups(&(0..8).map(|i| (id(i), 5)).collect::<Vec<_>>(), 6, 2)[0].len(), 6);
+    }
+}

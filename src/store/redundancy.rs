@@ -1,0 +1,98 @@
+//! How many more disks each pack may lose, as log and disks tell now.
+
+use super::Store;
+use crate::catalog::state::{GroupMember, LogState};
+use crate::format::{DiskId, PackId};
+use crate::pool::PackStore;
+use std::collections::BTreeMap;
+
+/// Packs by how many more disks may be lost before they are.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Redundancy {
+    /// As many as the store is set to, or more.
+    pub full: u64,
+    /// Fewer, and at least one.
+    pub degraded: u64,
+    /// None, though the store is set to some.
+    pub at_risk: u64,
+    /// They cannot be had now.
+    pub lost: u64,
+    /// Bytes of all but the first.
+    pub short_bytes: u64,
+}
+
+impl Redundancy {
+    pub fn is_full(&self) -> bool {
+        self.degraded + self.at_risk + self.lost == 0
+    }
+}
+
+/// Whether a disk's packs can be counted on.
+pub type IsThere<'a> = &'a dyn Fn(&DiskId) -> bool;
+
+/// How many disks may go before fewer than `data` of these members are left; `None` where that is so now. A
+/// member counts if its disk is there and nothing is known against any byte of it.
+pub fn tolerance(state: &LogState, members: &[GroupMember], data: usize, is_there: IsThere<'_>) -> Option<usize> {
+    let mut on: BTreeMap<DiskId, usize> = BTreeMap::new();
+    for m in members.iter().filter(|m| is_there(&m.disk) && !state.damage.contains_key(&m.pack)) {
+        *on.entry(m.disk).or_default() += 1;
+    }
+    let mut left: usize = on.values().sum();
+    let mut counts: Vec<usize> = on.into_values().collect();
+    counts.sort_unstable();
+    let mut disks = 0;
+    if left < data {
+        return None;
+    }
+    while let Some(most) = counts.pop() {
+        left -= most; // a part of the sum
+        if left < data {
+            break;
+        }
+        disks += 1;
+    }
+    Some(disks)
+}
+
+impl Store {
+    /// Whether new packs and old ones on this disk can be counted on: it is here and has not failed.
+    pub fn is_sound(&self, disk: &DiskId) -> bool {
+        self.pool.disk(disk).is_some_and(|d| !d.is_suspect())
+    }
+
+    /// Goes through all packs. `each` is told every pack that may lose fewer disks than the store is set to.
+    pub fn redundancy(&self, mut each: impl FnMut(&PackId, Option<usize>)) -> Redundancy {
+        self.with_state(|state| {
+            let wanted = state.parity();
+            let mut out = Redundancy::default();
+            let mut known: BTreeMap<[u8; 16], Option<usize>> = BTreeMap::new();
+            for group in state.groups() {
+                let members = state.members(group);
+                let tolerates = tolerance(state, &members, group.data(), &|d| self.is_sound(d));
+                known.insert(group.group.id, tolerates);
+            }
+            for pack in state.packs().map(|p| &p.sealed) {
+                let tolerates = match state.group_of(&pack.pack) {
+                    // A group that is lost as a whole may still have this very pack.
+                    Some(group) => match known.get(&group.group.id).copied().flatten() {
+                        None if self.pool.holds(pack) && !state.damage.contains_key(&pack.pack) => Some(0),
+                        tolerates => tolerates,
+                    },
+                    None => self.pool.holds(pack).then_some(0),
+                };
+                match tolerates {
+                    Some(n) if n >= wanted => {
+                        out.full += 1;
+                        continue;
+                    }
+                    Some(0) => out.at_risk += 1,
+                    Some(_) => out.degraded += 1,
+                    None => out.lost += 1,
+                }
+                out.short_bytes = out.short_bytes.saturating_add(pack.bytes);
+                each(&pack.pack, tolerates);
+            }
+            out
+        })
+    }
+}

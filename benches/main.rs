@@ -322,6 +322,7 @@ fn verbs() {
             includes: vec![],
             overwrite: false,
             owner: false,
+            partial: false,
         };
         let report = restore::run(&store, &options, &Control::default()).expect("restore");
         assert_eq!(report.bytes, bytes as u64);

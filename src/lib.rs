@@ -67,6 +67,9 @@
 //! - **open** ([`store`]): disks by their markers → constants → the longest valid log → the index brought
 //!   forward, or rebuilt from footers.
 
+#[cfg(all(any(feature = "canary-sync", feature = "canary-check"), not(debug_assertions)))]
+compile_error!("the canary features lose data on purpose: they are for tests of the simulation only");
+
 pub mod catalog;
 pub mod chunk;
 pub mod cli;

@@ -23,19 +23,21 @@ use crate::format::text::{KnownDisk, MARKER_FILE, Marker};
 use crate::format::{ChunkId, ChunkKind, Keys, limits};
 use crate::index::memory::MemoryIndex;
 use crate::index::{Index, Place, Reflected};
+use crate::io::threads::{Mutex, MutexGuard};
 use crate::io::{File, Io, Lock};
 use crate::media::{self, SplitterId};
 use crate::pack::{ReadChunks, read};
-use crate::pool::disk::{KEY_SLOT_FILE, KEYS_DIR, SUPERBLOCK_FILE};
+use crate::pool::disk::{Disk, KEY_SLOT_FILE, KEYS_DIR, SUPERBLOCK_FILE};
 use crate::pool::log::{LogRead, LogWriter};
 use crate::pool::{PackStore, Pool, bytes_of, read_known, read_marker, write_known};
 use std::collections::{HashMap, VecDeque};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, PoisonError};
 
 mod index;
 mod rebuilt;
 mod redundancy;
+mod spares;
 
 pub use index::{INDEX_DIR, IndexKind, PackRows};
 pub use redundancy::{IsThere, Redundancy, tolerance};
@@ -101,6 +103,8 @@ pub struct Store {
     nodes: Mutex<NodeCache>,
     /// Plain bytes of bases of deltas.
     bases: Mutex<NodeCache>,
+    /// Second copies, once they were asked for.
+    spares: Mutex<Option<Arc<spares::Spares>>>,
     /// One thread at a time follows the log.
     following: Mutex<()>,
     rebuilding: rebuilt::Rebuilding,
@@ -305,6 +309,15 @@ impl Store {
         notices.extend(read.notices.iter().cloned());
         pool.set_domains(read.state.disks.iter().map(|(id, d)| (*id, d.domain.clone())));
         let stale = read.stale().map(|d| d.id).collect();
+        for disk in pool.disks() {
+            if read.state.settings.get(&Disk::suspect_key(&disk.id)).is_some_and(|since| !since.is_empty()) {
+                disk.note();
+                notices.push(format!(
+                    "disk {} failed an earlier run; look into the kernel's log, then run `onefold check --read-data`",
+                    disk.label
+                ));
+            }
+        }
         let blocked = read.blocked.as_ref().map(ToString::to_string);
         let log = match options.mode {
             Mode::Read => Log::Reader(Box::new(read.state)),
@@ -341,6 +354,7 @@ impl Store {
             memory_bytes: options.memory_bytes.max(MEMORY_MIN),
             nodes: Mutex::default(),
             bases: Mutex::default(),
+            spares: Mutex::default(),
             following: Mutex::default(),
             rebuilding: rebuilt::Rebuilding::default(),
             _locks: locks,
@@ -484,10 +498,33 @@ impl Store {
 
     /// Where chunks lie, in the order asked. Only places in live packs on disks that are here and outside
     /// known damage count, and such as can be rebuilt; whether the bytes there are the chunk's is proven when they are read.
+    /// A reader is given another copy where the index's place is of no use.
     ///
     /// # Errors
     /// [`Error::Index`].
     pub fn locate(&self, ids: &[ChunkId]) -> Result<Vec<Option<Located>>> {
+        let places = self.indexed(ids)?;
+        let mut located: Vec<Option<Located>> =
+            self.with_state(|state| places.iter().map(|p| p.and_then(|p| self.usable(state, p))).collect());
+        for ((id, place), found) in ids.iter().zip(&places).zip(&mut located) {
+            if let (Some(place), None) = (place, &found) {
+                *found = self.elsewhere(id, Some(*place))?.into_iter().next();
+            }
+        }
+        Ok(located)
+    }
+
+    /// As [`Store::locate`], by the index's places alone: for those who judge the index.
+    ///
+    /// # Errors
+    /// [`Error::Index`].
+    pub fn locate_indexed(&self, ids: &[ChunkId]) -> Result<Vec<Option<Located>>> {
+        let places = self.indexed(ids)?;
+        Ok(self.with_state(|state| places.iter().map(|p| p.and_then(|p| self.usable(state, p))).collect()))
+    }
+
+    /// What the index, and what is kept beside it, say.
+    fn indexed(&self, ids: &[ChunkId]) -> Result<Vec<Option<Place>>> {
         let mut places = self.overlay.get_many(ids)?;
         let rest: Vec<usize> = (0..ids.len()).filter(|&i| places[i].is_none()).collect(); // one place an id
         if !rest.is_empty() {
@@ -496,17 +533,17 @@ impl Store {
                 places[i] = place;
             }
         }
-        Ok(self.with_state(|state| {
-            let live = |place: Place| {
-                let sealed = state.pack(place.pack)?.sealed;
-                if place.stored as usize > limits::RECORD_BYTES {
-                    return None; // the index lies
-                }
-                let (offset, bytes) = (u64::from(place.offset), u64::from(place.stored));
-                self.reaches_place(state, &sealed, offset, bytes).then_some(Located { sealed, place })
-            };
-            places.into_iter().map(|p| p.and_then(live)).collect()
-        }))
+        Ok(places)
+    }
+
+    /// A place, if it can be read or rebuilt by what is known.
+    fn usable(&self, state: &LogState, place: Place) -> Option<Located> {
+        let sealed = state.pack(place.pack)?.sealed;
+        if place.stored as usize > limits::RECORD_BYTES {
+            return None; // the index lies
+        }
+        let (offset, bytes) = (u64::from(place.offset), u64::from(place.stored));
+        self.reaches_place(state, &sealed, offset, bytes).then_some(Located { sealed, place })
     }
 
     /// As [`Store::locate`], for reading: where a chunk is nowhere and the log has gone on, it is followed first.
@@ -517,6 +554,16 @@ impl Store {
         let seen = self.reflected().number;
         let found = self.locate(ids)?;
         if found.iter().all(Option::is_some) || !self.follow(seen)? { Ok(found) } else { self.locate(ids) }
+    }
+
+    /// As [`Store::find`], by the index's places alone.
+    ///
+    /// # Errors
+    /// [`Error::Index`].
+    pub fn find_indexed(&self, ids: &[ChunkId]) -> Result<Vec<Option<Located>>> {
+        let seen = self.reflected().number;
+        let found = self.locate_indexed(ids)?;
+        if found.iter().all(Option::is_some) || !self.follow(seen)? { Ok(found) } else { self.locate_indexed(ids) }
     }
 
     /// Opens the pack that holds a chunk. Where a gc dropped it meanwhile, the log is followed and the chunk looked up
@@ -538,12 +585,16 @@ impl Store {
         }
     }
 
-    /// Reads and proves one chunk at its place.
+    /// Reads and proves one chunk at its place; a reader whose place fails it takes another copy, if there is one.
     ///
     /// # Errors
     /// [`Error::ChunkDamaged`], [`Error::Io`], [`Error::DiskMissing`]: its own bytes do not do, and its group cannot make
     /// them good.
     pub fn read_at(&self, kind: ChunkKind, id: &ChunkId, at: &Located, unsqueezer: &mut Unsqueezer) -> Result<Vec<u8>> {
+        self.read_there(kind, id, at, unsqueezer).or_else(|e| self.read_elsewhere(kind, id, at, unsqueezer, e))
+    }
+
+    fn read_there(&self, kind: ChunkKind, id: &ChunkId, at: &Located, unsqueezer: &mut Unsqueezer) -> Result<Vec<u8>> {
         self.with_record(id, at, |at, record| {
             let (pack, offset) = (at.sealed.pack, u64::from(at.place.offset));
             let bases = &mut |base: &ChunkId| self.base(base);
@@ -562,7 +613,10 @@ impl Store {
         }
         let missing = || Error::ChunkMissing { chunk: id.to_string() };
         let at = self.find(std::slice::from_ref(id))?.pop().flatten().ok_or_else(missing)?;
-        self.base_at(id, &at)
+        self.base_at(id, &at).or_else(|e| {
+            let others = self.elsewhere(id, Some(at.place))?;
+            others.iter().find_map(|other| self.base_at(id, other).ok()).ok_or(e)
+        })
     }
 
     /// As [`Store::base`], for a base whose place is known.

@@ -197,6 +197,71 @@ fn a_disk_that_fails_in_the_middle_of_a_backup_is_left_out_and_the_backup_goes_o
     }
 }
 
+/// Found by the simulation: where the other history was longer, the log was called damaged, and no place was named.
+#[test]
+fn a_fork_is_called_one_whichever_side_is_longer() {
+    for longer in [false, true] {
+        let (disk, first) = begun();
+        let other = disk.snapshot();
+        let backup_at = |fs: &MemFs, seed| {
+            backup(&io_of(Arc::new(fs.clone()), seed), &Arc::default(), noise(seed, 300_000)).unwrap();
+        };
+        (0..if longer { 3 } else { 1 }).for_each(|i| backup_at(&other, 20 + i));
+        backup_at(&disk, 30);
+        for path in other.paths().iter().filter(|p| p.starts_with("/disks/c/log")) {
+            disk.write(path, &other.read(path).unwrap()).unwrap();
+        }
+        let io = io_of(Arc::new(disk.clone()), 40);
+        let refused = open(&io, &Arc::default(), Mode::Write { verb: "backup" }).map(|_| ()).unwrap_err();
+        let Error::LogFork { one, other, .. } = &refused else { panic!("longer {longer}: {refused}") };
+        assert!(one != other);
+        let found = contents(&open(&io, &Arc::default(), Mode::Read).unwrap());
+        assert!(found[0] == first, "what both sides have can be read");
+    }
+}
+
+/// The log keeps which disk failed until every byte of it was read and proven.
+#[test]
+fn a_disk_that_failed_is_named_by_later_runs_until_it_was_looked_at() {
+    use onefold::ops::check::{self, CheckOptions};
+    use onefold::ops::disks::{self, DiskState};
+    let states = |io: &Io, index: &Arc<MemoryIndex>| {
+        let list = disks::list(&open(io, index, Mode::Read).unwrap()).unwrap();
+        list.into_iter().map(|d| d.state).collect::<Vec<_>>()
+    };
+    let (disk, _) = begun();
+    for (op, path) in [(Op::Sync, "/disks/b/packs"), (Op::Write, "/disks/b/packs"), (Op::SyncDir, "/disks/b/log")] {
+        let fs = disk.snapshot();
+        let plan = FaultPlan::new().with_path(op, When::From(1), path, Action::Fail(onefold::io::faulty::Failure::Io));
+        let index: Arc<MemoryIndex> = Arc::default();
+        backup(&io_of(Arc::new(FaultyFs::new(Arc::new(fs.clone()), plan)), 3), &index, noise(4, 9_000_000)).unwrap();
+        let io = io_of(Arc::new(fs.clone()), 4);
+        let named = [DiskState::Healthy, DiskState::Suspect, DiskState::Healthy];
+        assert_eq!(states(&io, &index), named, "{op:?}");
+        // another run, which the disk does not fail: it is named all the same, and takes nothing
+        let packs = |fs: &MemFs| {
+            fs.paths()
+                .iter()
+                .filter(|p| p.starts_with("/disks/b/packs") && p.extension().is_some_and(|e| e == "pack"))
+                .count()
+        };
+        let before = packs(&fs);
+        backup(&io, &index, noise(5, 5_000_000)).unwrap();
+        assert_eq!((states(&io, &index), packs(&fs)), (named.to_vec(), before), "{op:?}");
+        let store = open(&io, &index, Mode::Read).unwrap();
+        let report =
+            check::run(&store, &CheckOptions { read_data: true, rebuild: false }, &Control::default()).unwrap();
+        assert_eq!(report.looked_at.len(), 1, "{:?}", report.problems);
+        drop(store);
+        let store = open(&io, &index, Mode::Write { verb: "check" }).unwrap();
+        check::record_looked_at(&store, &report.looked_at).unwrap();
+        drop(store);
+        assert_eq!(states(&io, &index), [DiskState::Healthy; 3], "{op:?}");
+        backup(&io, &index, noise(6, 9_000_000)).unwrap();
+        assert!(packs(&fs) > before, "{op:?}: it takes data again");
+    }
+}
+
 #[test]
 fn a_shelf_that_is_full_fails_the_backup_and_keeps_what_was_acknowledged() {
     let (disk, first) = begun();

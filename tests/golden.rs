@@ -37,8 +37,15 @@ fn restored(shelf: &Shelf, store: &Store, nth: usize) -> PathBuf {
     let snapshot = snapshots::list(store, &[])[nth].clone();
     let target = shelf.path(&format!("out{nth}"));
     let path = Some(snapshot.snapshot.roots[0].clone());
-    let options =
-        RestoreOptions { snapshot, path, target: target.clone(), includes: vec![], overwrite: false, owner: false };
+    let options = RestoreOptions {
+        snapshot,
+        path,
+        target: target.clone(),
+        includes: vec![],
+        overwrite: false,
+        owner: false,
+        partial: false,
+    };
     let report = restore::run(store, &options, &Control::default()).unwrap();
     assert_eq!((report.files_lost, report.failed), (0, 0));
     target

@@ -100,6 +100,7 @@ impl World {
             includes: vec![],
             overwrite: false,
             owner: false,
+            partial: false,
         };
         let report = restore::run(&store, &options, &Control::default()).unwrap();
         assert_eq!((report.files_lost, report.failed), (0, 0));

@@ -217,6 +217,7 @@ impl Shelf {
             includes: vec![],
             overwrite: false,
             owner: false,
+            partial: false,
         };
         let report = onefold::ops::restore::run(&store, &options, &control).unwrap();
         let notices = notices.lock().unwrap().clone();

@@ -32,6 +32,7 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("uzers", &["io"]),
     ("reed_solomon_simd", &["pool"]),
     ("rustix", &["io"]),
+    ("crossbeam_channel", &["io"]),
 ];
 
 fn root() -> PathBuf {

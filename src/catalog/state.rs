@@ -11,6 +11,7 @@ use crate::format::log::LogEntry;
 use crate::format::snapshot::Snapshot;
 use crate::format::superblock::KNOWN_READ_ONLY;
 use crate::format::{DiskId, EntryHash, PackId, SnapshotId, StoreId, WriterId};
+use crate::io::threads::simulated_or;
 use std::collections::{BTreeMap, HashMap};
 
 mod groups;
@@ -357,7 +358,7 @@ impl LogState {
     /// they did.
     pub fn wants_checkpoint(&self) -> bool {
         const AT_LEAST: u64 = 4 << 20;
-        self.bytes_since_checkpoint > self.checkpoint_bytes.max(AT_LEAST)
+        self.bytes_since_checkpoint > self.checkpoint_bytes.max(simulated_or(6 << 10, AT_LEAST))
     }
 
     /// The serial that the next sealed pack gets.

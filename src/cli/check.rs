@@ -57,10 +57,10 @@ impl CheckArgs {
     }
 }
 
-/// Logs the damage that was found and what has healed, so that the next backup stores damaged chunks anew. That needs
+/// Logs the damage that was found, what has healed, and disks that are trusted again, so that the next backup stores damaged chunks anew. That needs
 /// the writer's lock; a check beside a writer, or of a store that cannot be written, only says so.
 fn remember(context: &Context, report: &CheckReport) {
-    if report.damage.is_empty() && report.healed.is_empty() {
+    if report.damage.is_empty() && report.healed.is_empty() && report.looked_at.is_empty() {
         return;
     }
     let recorded = Store::open(
@@ -72,7 +72,11 @@ fn remember(context: &Context, report: &CheckReport) {
         .as_path(),
         &OpenOptions::new(Mode::Write { verb: "check" }, context.memory_bytes),
     )
-    .and_then(|opened| check::record(&opened.store, &report.damage, &report.healed));
+    .and_then(|opened| {
+        let mut notes = check::record(&opened.store, &report.damage, &report.healed)?;
+        notes.extend(check::record_looked_at(&opened.store, &report.looked_at)?);
+        Ok(notes)
+    });
     match recorded {
         Ok(notes) => notes.into_iter().for_each(|note| context.warn(note)),
         Err(e) => context.warn(format!("what was found could not be recorded for the next backup: {e}")),
@@ -172,6 +176,7 @@ mod tests {
             bytes_lost: 0,
             damage: vec![],
             healed: vec![],
+            looked_at: vec![],
         };
         assert_eq!(verdict(&report(vec![], 0)), Exit::Done);
         assert_eq!(verdict(&report(vec![true], 0)), Exit::Losses);

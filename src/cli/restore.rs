@@ -15,7 +15,9 @@ use std::time::{Duration, Instant};
 ///
 /// Writes files, folders, links, times, modes and attributes of the snapshot below the target. With SNAPSHOT:PATH what
 /// lies below PATH goes straight into the target. Every chunk is proven before it is written: what cannot be proven is
-/// not written, but named as lost, and the rest goes on.
+/// not written, but named as lost, and the rest goes on. A file that lost a part does not get its name, so that nothing
+/// broken is taken for whole; with --partial it does, and the file onefold-holes.txt in the target lists for each hole the
+/// path and the first and last byte.
 ///
 /// A target that holds something is refused without --overwrite; with it, files of the same name are replaced and others
 /// stay. Nothing outside the target is written, whatever names and symlinks the snapshot holds. Owners and setuid bits
@@ -46,13 +48,18 @@ pub struct RestoreArgs {
     /// Bring owners, groups and setuid bits back (needs root)
     #[arg(long)]
     owner: bool,
+
+    /// Leave files that lost a part under their names, zeros in the holes, and list the holes in onefold-holes.txt
+    #[arg(long)]
+    partial: bool,
 }
 
 const EXAMPLES: &str = "\
 Examples:
   onefold restore latest --target /tmp/all
   onefold restore latest:/media/library/Artist --target /media/library/Artist --overwrite
-  onefold restore 'before the move:/media' --target /mnt/new --include '*.flac'";
+  onefold restore 'before the move:/media' --target /mnt/new --include '*.flac'
+  onefold restore latest --target /tmp/what-is-left --partial";
 
 impl RestoreArgs {
     pub(super) fn run(self, context: &Context) -> Result<Exit> {
@@ -67,6 +74,7 @@ impl RestoreArgs {
             includes: self.includes,
             overwrite: self.overwrite,
             owner: self.owner,
+            partial: self.partial,
         };
         let report = restore::run(&store, &options, &context.control)?;
         print(context, &options, &report, begun.elapsed())?;
@@ -91,6 +99,7 @@ fn print(context: &Context, options: &RestoreOptions, r: &RestoreReport, took: D
             "hard_links_restored": r.hard_links,
             "bytes_restored": r.bytes,
             "files_lost": r.files_lost,
+            "files_partial": r.files_partial,
             "bytes_lost": r.bytes_lost,
             "files_failed": r.failed,
             "metadata_failures": r.metadata_failures,
@@ -98,6 +107,9 @@ fn print(context: &Context, options: &RestoreOptions, r: &RestoreReport, took: D
             "total_duration": took.as_secs_f64(),
         });
         json::put_system_path(&mut d, "target", &options.target);
+        if let Some(holes) = &r.holes {
+            json::put_system_path(&mut d, "holes", &options.target.join(holes));
+        }
         return out.document(&d);
     }
     out.line(format!(
@@ -116,6 +128,10 @@ fn print(context: &Context, options: &RestoreOptions, r: &RestoreReport, took: D
     ];
     if r.files_lost > 0 {
         said.push(("lost", format!("{}, {}: named above", n(r.files_lost, "file"), render::size(r.bytes_lost))));
+    }
+    if r.files_partial > 0 {
+        let list = r.holes.as_deref().unwrap_or(restore::HOLES_FILE);
+        said.push(("with holes", format!("{} of them, listed in {list}", n(r.files_partial, "file"))));
     }
     if r.failed > 0 {
         said.push(("not written", format!("{}: named above", n(r.failed, "file"))));

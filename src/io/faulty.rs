@@ -10,6 +10,7 @@
 //!    same order. Nothing here depends on time or chance.
 //! 2. After a power cut nothing gets through any more, neither by the filesystem nor by an open file.
 
+use super::threads::pause;
 use super::{DirEntry, File, Fs, Kind, Lock, Space};
 use rustix::io::Errno;
 use std::io::{self, IoSlice};
@@ -103,14 +104,19 @@ pub enum Action {
     /// Writes, syncs, renames, removals: it says that all is well and does nothing, as a disk whose
     /// cache lies.
     Lose,
+    /// The thread that asks for it panics, as a mistake of ours would make it.
+    Panic,
+    /// Writes: the bytes land so many bytes behind their place, and it says that all is well.
+    Misplace(u64),
 }
 
 impl Action {
     /// Whether it means something for a class.
     fn suits(self, op: Op) -> bool {
         match self {
-            Action::Fail(_) | Action::PowerCut | Action::PowerCutAfter => true,
+            Action::Fail(_) | Action::PowerCut | Action::PowerCutAfter | Action::Panic => true,
             Action::ShortRead | Action::FlipBit(_) => op == Op::Read,
+            Action::Misplace(_) => op == Op::Write,
             Action::Lose => matches!(op, Op::Write | Op::Sync | Op::SyncDir | Op::Rename | Op::Remove),
         }
     }
@@ -186,6 +192,7 @@ pub struct FaultyFs {
 struct Faults {
     plan: FaultPlan,
     counts: [AtomicU64; Op::ALL.len()],
+    digest: AtomicU64,
     cut: AtomicBool,
 }
 
@@ -196,8 +203,10 @@ fn no_power() -> io::Error {
 impl Faults {
     /// Counts an operation and returns what is to happen to it.
     fn meet(&self, op: Op, paths: &[&Path]) -> io::Result<Option<Action>> {
+        pause(); // in a simulation the others may go on at each operation
         self.powered()?;
         self.counts[op as usize].fetch_add(1, Ordering::Relaxed); // a place for each class
+        self.digested(op as u64, paths);
         let mut decided = None;
         // Every rule counts what fits it, also where an earlier one decides.
         for rule in self.plan.rules.iter().filter(|rule| rule.op == op) {
@@ -215,8 +224,20 @@ impl Faults {
                 self.cut.store(true, Ordering::SeqCst);
                 Err(no_power())
             }
+            Some(Action::Panic) => panic!("a panic by plan"),
             other => Ok(other),
         }
+    }
+
+    /// FNV-1a over what was asked for. Threads that ask at the same time may leave one another out: then there was no
+    /// order to speak of.
+    fn digested(&self, op: u64, paths: &[&Path]) {
+        let step = |d: u64, byte: u8| (d ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3);
+        let mut digest = (self.digest.load(Ordering::Relaxed) ^ op).wrapping_mul(0x0000_0100_0000_01b3);
+        for path in paths {
+            digest = path.as_os_str().as_encoded_bytes().iter().fold(digest, |d, b| step(d, *b));
+        }
+        self.digest.store(digest, Ordering::Relaxed);
     }
 
     fn powered(&self) -> io::Result<()> {
@@ -251,12 +272,25 @@ impl FaultyFs {
     /// Puts a plan over a filesystem.
     pub fn new(inner: Arc<dyn Fs>, plan: FaultPlan) -> FaultyFs {
         let counts = std::array::from_fn(|_| AtomicU64::new(0));
-        FaultyFs { inner, faults: Arc::new(Faults { plan, counts, cut: AtomicBool::new(false) }) }
+        FaultyFs {
+            inner,
+            faults: Arc::new(Faults {
+                plan,
+                counts,
+                digest: AtomicU64::new(0xcbf2_9ce4_8422_2325),
+                cut: AtomicBool::new(false),
+            }),
+        }
     }
 
     /// Returns how many operations were asked for so far.
     pub fn counts(&self) -> Counts {
         Counts(std::array::from_fn(|i| self.faults.counts[i].load(Ordering::Relaxed)))
+    }
+
+    /// Returns a number that depends on all operations so far, their paths and their order.
+    pub fn digest(&self) -> u64 {
+        self.faults.digest.load(Ordering::Relaxed)
     }
 
     /// Tells whether the power is cut.
@@ -296,7 +330,12 @@ impl File for FaultyFile {
     }
 
     fn write_all_at(&self, parts: &[IoSlice<'_>], offset: u64) -> io::Result<()> {
-        self.faults.meet_or_lose(Op::Write, &[&self.path], || self.inner.write_all_at(parts, offset))
+        let action = self.faults.meet(Op::Write, &[&self.path])?;
+        match action {
+            Some(Action::Lose) => Ok(()),
+            Some(Action::Misplace(by)) => self.inner.write_all_at(parts, offset.saturating_add(by)),
+            action => self.faults.run(action, || self.inner.write_all_at(parts, offset)),
+        }
     }
 
     fn sync(&self) -> io::Result<()> {

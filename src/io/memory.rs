@@ -23,6 +23,7 @@ mod tree;
 mod world;
 
 pub use world::ManualWorld;
+pub(in crate::io) use world::SplitMix;
 
 use super::{DirEntry, File, Fs, Kind, Lock, Space};
 use file::{FileNode, MemFile};

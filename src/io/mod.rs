@@ -1,9 +1,10 @@
-//! The one door to the operating system: files, sync, clock, randomness.
+//! The one door to the operating system: files, sync, clock, randomness, threads.
 //!
 //! Everything that a store keeps on its disks goes through [`Fs`], so that the floors above can run
 //! over real files ([`real`]), over a disk in memory that forgets what was not synced ([`memory`]), or
 //! over either with seeded faults ([`faulty`]). What is read from a library ([`source`]) and written
-//! back to one ([`target`]) has its own doors, since links, owners and attributes matter there.
+//! back to one ([`target`]) has its own doors, since links, owners and attributes matter there. Threads and
+//! what they share ([`threads`]) come from here too, so that a simulation can own their order.
 //!
 //! # Rules that every [`Fs`] keeps
 //!
@@ -17,6 +18,7 @@ pub mod memory;
 pub mod real;
 pub mod source;
 pub mod target;
+pub mod threads;
 
 use std::io;
 use std::path::{Path, PathBuf};

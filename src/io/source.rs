@@ -15,6 +15,7 @@ mod names;
 pub use names::Names;
 
 use super::real::advise;
+use super::threads;
 use rustix::buffer::spare_capacity;
 use rustix::fs::{Advice, CWD, Dir, Mode, OFlags, SeekFrom};
 use rustix::io::{Errno, retry_on_intr};
@@ -97,6 +98,23 @@ impl From<&stdfs::Metadata> for Metadata {
             blocks: m.blocks(),
             rdev: m.rdev(),
         }
+        .pinned()
+    }
+}
+
+impl Metadata {
+    /// In a simulation, instead of what a filesystem happens to give: folders have no times, a file's change time is that of
+    /// its bytes, which a test sets, and its inode is made of that, so that the names of one file have one.
+    fn pinned(mut self) -> Metadata {
+        if threads::is_simulated() {
+            if self.kind == FileKind::Dir {
+                self.mtime = (0, 0);
+            }
+            self.ctime = self.mtime;
+            self.inode = (self.mtime.0 as u64).wrapping_mul(1_000_000_007) ^ u64::from(self.mtime.1); // any bits do
+            self.device = 1;
+        }
+        self
     }
 }
 
@@ -341,12 +359,15 @@ fn open_leased(path: &Path, flags: OFlags) -> io::Result<OwnedFd> {
 
 /// Returns this machine's name.
 pub fn hostname() -> String {
+    if threads::is_simulated() {
+        return "simulated".to_owned();
+    }
     rustix::system::uname().nodename().to_string_lossy().into_owned()
 }
 
 /// Returns this process's id.
 pub fn process_id() -> u32 {
-    std::process::id()
+    if threads::is_simulated() { 1 } else { std::process::id() }
 }
 
 /// Returns when a process of this machine began, in words that two processes of one id never share: the

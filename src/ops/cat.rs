@@ -15,6 +15,7 @@ use crate::format::entry::{Content, EntryKind};
 use crate::format::recipe::Recipe;
 use crate::format::text::escape;
 use crate::format::{ChunkId, ChunkKind};
+use crate::io::threads;
 use crate::store::Store;
 use std::collections::HashMap;
 use std::io::Write;
@@ -152,9 +153,9 @@ impl Writer<'_> {
 }
 
 fn stream(store: &Store, recipe: &Recipe, from: u64, to: u64, writer: &mut Writer<'_>) -> Result<()> {
-    let (send, receive) = crossbeam_channel::bounded::<Result<Vec<Ready>>>(1);
-    std::thread::scope(|scope| {
-        let reader = std::thread::Builder::new().name("onefold-cat".into()).spawn_scoped(scope, move || {
+    let (send, receive) = threads::bounded::<Result<Vec<Ready>>>(1);
+    threads::scope(|scope| {
+        let reader = scope.spawn_named("onefold-cat", move || {
             let mut windows = Windows::new(store, recipe, from, to);
             while let Some(window) = windows.next().transpose() {
                 let failed = window.is_err();
@@ -165,7 +166,7 @@ fn stream(store: &Store, recipe: &Recipe, from: u64, to: u64, writer: &mut Write
         });
         let reader = reader.map_err(Error::io("start a thread for", store.path()))?;
         let mut outcome = Ok(());
-        for window in &receive {
+        for window in receive.iter() {
             outcome = window.and_then(|pieces| pieces.iter().try_for_each(|p| writer.ready(p)));
             if outcome.is_err() {
                 break;

@@ -18,8 +18,9 @@
 
 use super::{Control, FileLost};
 use crate::error::{Error, Result};
-use crate::format::PackId;
 use crate::format::event::Event;
+use crate::format::{DiskId, PackId};
+use crate::pool::disk::Disk;
 use crate::store::Store;
 
 mod folders;
@@ -76,6 +77,8 @@ pub struct CheckReport {
     pub damage: Vec<(PackId, u64, u64)>,
     /// Packs that the log calls damaged and that proved whole.
     pub healed: Vec<PackId>,
+    /// Disks that failed an earlier run and of which every byte was read and proven now.
+    pub looked_at: Vec<DiskId>,
 }
 
 /// Problems as they are found, bounded in number.
@@ -134,6 +137,7 @@ pub fn run(store: &Store, options: &CheckOptions, control: &Control) -> Result<C
         chunks: read.chunks,
         damage: read.damage,
         healed: read.healed,
+        looked_at: if options.read_data { looked_at(store, &read.faulty) } else { Vec::new() },
         ..Default::default()
     };
     trees::check(store, &read.truth, options.rebuild, control, &mut report, &mut problems)?;
@@ -145,6 +149,21 @@ pub fn run(store: &Store, options: &CheckOptions, control: &Control) -> Result<C
     }
     report.problems = problems.finish();
     Ok(report)
+}
+
+/// Disks that failed an earlier run and on which nothing is amiss.
+fn looked_at(store: &Store, faulty: &[DiskId]) -> Vec<DiskId> {
+    store.pool().disks().filter(|d| d.is_noted() && !faulty.contains(&d.id)).map(|d| d.id).collect()
+}
+
+/// Logs that disks were looked at and are trusted again. `store` is open for writing.
+///
+/// # Errors
+/// As [`Store::append`].
+pub fn record_looked_at(store: &Store, disks: &[DiskId]) -> Result<Vec<String>> {
+    let events: Vec<Event> =
+        disks.iter().map(|id| Event::Setting { key: Disk::suspect_key(id), value: String::new() }).collect();
+    if events.is_empty() { Ok(Vec::new()) } else { store.append(|_| events) }
 }
 
 /// Logs what a check found: damage that the log does not know yet, so that the chunks there count as misses

@@ -29,7 +29,7 @@ pub enum DiskState {
     Healthy,
     /// Not at any place that is known.
     Missing,
-    /// A write, a sync, or the question for its room failed.
+    /// A write, a sync, or the question for its room failed, now or in an earlier run, and nobody looked at it since.
     Suspect,
     /// Its log is older than the store's; the next writer brings it up to date.
     Stale,
@@ -160,7 +160,7 @@ fn look_at(store: &Store, disk: &Disk, (packs, pack_bytes): (u64, u64), rooms: &
     }
     info.state = match &room {
         Err(_) => DiskState::Suspect,
-        Ok(_) if disk.is_suspect() => DiskState::Suspect,
+        Ok(_) if disk.is_suspect() || disk.is_noted() => DiskState::Suspect,
         Ok(_) if store.stale_disks().contains(&disk.id) => DiskState::Stale,
         Ok(room) if room.usable < store.superblock().pack_bytes || !disk.takes_data() => DiskState::Full,
         Ok(_) => DiskState::Healthy,

@@ -21,7 +21,7 @@ use crate::format::{DiskId, Keys, StoreId, limits};
 use crate::index::sort;
 use crate::io::{Io, Kind};
 use crate::pool::disk::{FORMAT_FILE, KEY_SLOT_FILE, KEYS_DIR, LOG_DIR, SUPERBLOCK_FILE};
-use crate::pool::log::LogRead;
+use crate::pool::log::{Head, LogRead, mend};
 use crate::pool::{Pool, bytes_of, is_of_the_filesystem, path_of, read_known, read_marker, write_known};
 use crate::store::{INDEX_DIR, IndexKind, LOCK_FILE, Mode, OpenOptions, Store, known_disks, lock, read_constants};
 use std::path::{Path, PathBuf};
@@ -115,6 +115,9 @@ pub fn run_with(io: &Io, options: &RecoverOptions, index: IndexKind, control: &C
     control.progress.set_phase("reading the packs' tables");
     let open = OpenOptions { memory_bytes: options.memory_bytes, mode: Mode::Write { verb: "recover" }, index };
     let opened = Store::open_under(io, &options.store, &open, Some(held))?;
+    // Opening needed one good copy of each entry; now all are looked at, and made good.
+    let head = opened.store.with_state(Head::of);
+    problems.extend(mend(io, &options.store, opened.store.pool(), head, || control.proceed())?);
     opened.store.index().flush()?;
     io.fs.sync_dir(&options.store).map_err(Error::io("sync the folder", &options.store))?;
     report(&opened.store, opened.notices, problems, control)

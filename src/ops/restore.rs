@@ -4,7 +4,8 @@
 //! under temporary names, and their chunks gathered into a window. A window is located in one go, sorted
 //! by disk, pack and offset, read in long runs, proven, decoded and written in place by several threads. A
 //! file gets its name when its last byte is written. What could not be had is named, and not left under
-//! its name.
+//! its name; only with `partial` a file of which something could be had is, with zeros for the rest, and a list in the
+//! target tells the holes.
 //!
 //! Memory: the window's pieces (bounded in number), the runs that are being read (bounded in bytes), and
 //! open files (bounded in number).
@@ -20,15 +21,24 @@ use crate::format::node::MapRoot;
 use crate::format::{ChunkId, ChunkKind};
 use crate::io::source::{FileKind, Names};
 use crate::io::target::{OutFile, SetMetadata, Target};
+use crate::io::threads::{self, Mutex};
 use crate::pool::PackStore;
 use crate::store::{Located, Store};
 use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
+use holes::Holes;
 use std::collections::HashMap;
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
+
+mod holes;
+
+/// Where `partial` lists the holes, below the target; with a number behind it where that name is taken.
+pub const HOLES_FILE: &str = "onefold-holes.txt";
+/// Bytes of that list at most; what comes after is named and not listed.
+const LIST_BYTES: usize = 64 << 20;
 
 /// Pieces of a window: 16 Ki chunks of 256 KiB are 4 GiB, over which reads are sorted.
 const WINDOW_PIECES: usize = 16 << 10;
@@ -60,6 +70,8 @@ pub struct RestoreOptions {
     pub overwrite: bool,
     /// Bring back owners and setuid bits. Needs root.
     pub owner: bool,
+    /// Leave a file that lost a part under its name, zeros where it is lost, and list the holes in [`HOLES_FILE`].
+    pub partial: bool,
 }
 
 /// What was restored.
@@ -71,7 +83,11 @@ pub struct RestoreReport {
     pub hard_links: u64,
     pub bytes: u64,
     pub files_lost: u64,
+    /// Of those, how many stand in the target with holes.
+    pub files_partial: u64,
     pub bytes_lost: u64,
+    /// The list of holes, below the target, where one was written.
+    pub holes: Option<String>,
     /// Attributes, owners or times that could not be set.
     pub metadata_failures: u64,
     /// Names that could not be written.
@@ -88,8 +104,8 @@ struct Open {
     /// Pieces that are not written yet.
     left: AtomicUsize,
     bytes: u64,
-    bytes_lost: AtomicU64,
-    reason: Mutex<Option<String>>,
+    /// Why something of it is lost, first, and what.
+    lack: Mutex<Option<(String, Holes)>>,
 }
 
 /// One chunk's part in one file.
@@ -125,6 +141,9 @@ struct Restore<'a> {
     users: Names,
     report: Mutex<RestoreReport>,
     lost: Mutex<Vec<FileLost>>,
+    /// Lines of the list of holes, and link ids of files that stand there with some, with their lost bytes.
+    list: Mutex<String>,
+    partial_links: Mutex<HashMap<u64, (u64, String)>>,
     /// First name of each link id, and whether it came out whole.
     links: Mutex<HashMap<u64, Vec<Vec<u8>>>>,
 }
@@ -160,9 +179,12 @@ pub fn run(store: &Store, options: &RestoreOptions, control: &Control) -> Result
         users: Names::new(),
         report: Mutex::default(),
         lost: Mutex::default(),
+        list: Mutex::default(),
+        partial_links: Mutex::default(),
         links: Mutex::default(),
     };
     restore.walk(&root, includes.as_ref())?;
+    restore.write_list()?;
     let mut lost = restore.lost.into_inner().unwrap_or_else(PoisonError::into_inner);
     lost.sort_by(|a, b| a.path.cmp(&b.path));
     for file in lost {
@@ -381,6 +403,12 @@ impl Restore<'_> {
                             self.flush(window)?;
                         }
                         if self.target.hard_link(&refs(&first), &refs(&path)).is_ok() {
+                            let lacks =
+                                self.partial_links.lock().unwrap_or_else(PoisonError::into_inner).get(&link).cloned();
+                            if let Some((bytes_lost, reason)) = lacks {
+                                self.count(|r| r.files_partial += 1);
+                                self.lose(&shown, bytes_lost, reason);
+                            }
                             self.count(|r| r.hard_links += 1);
                             self.control.progress.files_done.fetch_add(1, Ordering::Relaxed);
                             self.control.progress.bytes_done.fetch_add(*bytes, Ordering::Relaxed);
@@ -433,8 +461,7 @@ impl Restore<'_> {
             out: RwLock::new(Some(out)),
             left: AtomicUsize::new(1), // the walk's own share, given back below
             bytes,
-            bytes_lost: AtomicU64::new(0),
-            reason: Mutex::default(),
+            lack: Mutex::default(),
         });
         if let Err(e) = prepared {
             self.give_up(&open, &e);
@@ -447,7 +474,7 @@ impl Restore<'_> {
                 let piece = match piece {
                     Ok(piece) => piece,
                     Err(e) => {
-                        self.lose_part(&open, bytes - at, e.to_string());
+                        self.lose_part(&open, at, bytes - at, e.to_string());
                         at = bytes;
                         break;
                     }
@@ -477,7 +504,7 @@ impl Restore<'_> {
                 }
             }
             if at < bytes {
-                self.lose_part(&open, bytes - at, "its recipe covers less than the file".into());
+                self.lose_part(&open, at, bytes - at, "its recipe covers less than the file".into());
             }
         } else {
             self.control.progress.bytes_done.fetch_add(bytes, Ordering::Relaxed);
@@ -513,9 +540,9 @@ impl Restore<'_> {
         }
     }
 
-    fn lose_part(&self, open: &Open, bytes: u64, reason: String) {
-        open.bytes_lost.fetch_add(bytes, Ordering::Relaxed);
-        open.reason.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(reason);
+    fn lose_part(&self, open: &Open, at: u64, bytes: u64, reason: String) {
+        let mut lack = open.lack.lock().unwrap_or_else(PoisonError::into_inner);
+        lack.get_or_insert_with(|| (reason, Holes::default())).1.add(at, bytes);
     }
 
     /// The target did not take the file.
@@ -532,10 +559,15 @@ impl Restore<'_> {
             return;
         }
         let Some(out) = open.out.write().unwrap_or_else(PoisonError::into_inner).take() else { return };
-        let reason = open.reason.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(reason) = reason {
-            let _ = self.target.abandon(out); // a leftover is under a temporary name
-            self.lose(&open.shown, open.bytes_lost.load(Ordering::Relaxed), reason);
+        let lack = open.lack.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some((reason, holes)) = lack {
+            let lost = holes.bytes();
+            if self.options.partial && lost < open.bytes {
+                self.finish_partial(open, out, &holes, &reason);
+            } else {
+                let _ = self.target.abandon(out); // a leftover is under a temporary name
+            }
+            self.lose(&open.shown, lost, reason);
             return;
         }
         let attributes = self.attributes(&open.shown, &open.entry);
@@ -550,6 +582,59 @@ impl Restore<'_> {
             }
             Err(e) => self.fail(&open.shown, &e),
         }
+    }
+
+    /// Gives a file with holes its name, and lists them.
+    fn finish_partial(&self, open: &Open, out: OutFile, holes: &Holes, reason: &str) {
+        let attributes = self.attributes(&open.shown, &open.entry);
+        match self.target.finish(out, &self.metadata(&open.entry, &attributes), self.options.overwrite) {
+            Ok(warnings) => {
+                self.count(|r| {
+                    r.files_partial += 1;
+                    r.bytes += open.bytes.saturating_sub(holes.bytes());
+                });
+                warnings.iter().for_each(|w| self.metadata_failed(&open.shown, format!("{w:?}")));
+                if let Some(link) = open.entry.link {
+                    let mut links = self.partial_links.lock().unwrap_or_else(PoisonError::into_inner);
+                    links.insert(link, (holes.bytes(), reason.to_owned()));
+                }
+                let mut list = self.list.lock().unwrap_or_else(PoisonError::into_inner);
+                if list.len() < LIST_BYTES {
+                    holes::lines(&open.shown, holes, &mut list);
+                }
+            }
+            Err(e) => self.fail(&open.shown, &e),
+        }
+    }
+
+    /// Writes the list of holes, sorted, into the target.
+    fn write_list(&self) -> Result<()> {
+        let list = std::mem::take(&mut *self.list.lock().unwrap_or_else(PoisonError::into_inner));
+        if list.is_empty() {
+            return Ok(());
+        }
+        let mut lines: Vec<&str> = list.lines().collect();
+        lines.sort_by_key(|line| line.split_once('\t').map_or(*line, |(path, _)| path)); // stable: holes stay in order
+        let text = format!("# path, first and last byte of what could not be had\n{}\n", lines.join("\n"));
+        let failed = |e| Error::io("write the list of holes into", &self.options.target)(e);
+        for n in 0..1000u32 {
+            let name = if n == 0 { HOLES_FILE.to_owned() } else { format!("{HOLES_FILE}.{n}") };
+            let out = self.target.create_file(&[name.as_bytes()]).map_err(failed)?;
+            out.write_at(text.as_bytes(), 0).map_err(failed)?;
+            let now = self.store.io().world.now_ns();
+            let nanos = now.rem_euclid(1_000_000_000) as u32; // below 10^9
+            let mtime = (now.div_euclid(1_000_000_000), nanos);
+            let metadata = SetMetadata { mode: 0o644, mtime, owner: None, attributes: &[] };
+            match self.target.finish(out, &metadata, false) {
+                Ok(_) => {
+                    self.count(|r| r.holes = Some(name));
+                    return Ok(());
+                }
+                Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => {}
+                Err(e) => return Err(failed(e)),
+            }
+        }
+        Err(failed(std::io::ErrorKind::AlreadyExists.into()))
     }
 
     // ---- a window -------------------------------------------------------------------------------
@@ -580,11 +665,11 @@ impl Restore<'_> {
         }
         found.sort_by_key(|(at, _)| (at.sealed.disk, at.sealed.serial, at.place.offset));
         let runs = Mutex::new(runs(found));
-        let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        let cores = threads::parallelism();
         let disks = self.store.pool().disks().count();
         let by_memory = (self.store.memory_bytes() / (32 << 20)).max(1) as usize; // a small number
         let threads = cores.max(disks).min(by_memory).min(16);
-        std::thread::scope(|scope| {
+        threads::scope(|scope| {
             let work = || self.read_runs(&runs).and_then(|()| self.rebuild(&mapped));
             let workers: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
             let mut outcome = Ok(());
@@ -601,7 +686,7 @@ impl Restore<'_> {
 
     fn lose_wants(&self, wants: Vec<Want>, reason: &str) {
         for want in wants {
-            self.lose_part(&want.file, u64::from(want.bytes), reason.to_owned());
+            self.lose_part(&want.file, want.at, u64::from(want.bytes), reason.to_owned());
             self.done(&want.file);
         }
     }
@@ -626,11 +711,12 @@ impl Restore<'_> {
                 Ok(bytes) => match bytes.get(skip..skip + piece.bytes as usize) {
                     Some(bytes) => self.write(&piece.file, bytes, piece.at),
                     None => {
-                        self.lose_part(&piece.file, piece.bytes, "a segment is shorter than its recipe says".into())
+                        let why = "a segment is shorter than its recipe says";
+                        self.lose_part(&piece.file, piece.at, piece.bytes, why.into())
                     }
                 },
                 Err(e @ Error::Index { .. }) => return Err(e),
-                Err(e) => self.lose_part(&piece.file, piece.bytes, e.to_string()),
+                Err(e) => self.lose_part(&piece.file, piece.at, piece.bytes, e.to_string()),
             }
             self.done(&piece.file);
         }
@@ -649,7 +735,9 @@ impl Restore<'_> {
                     let offset = u64::from(at.place.offset);
                     let start = (offset - run.from) as usize; // the run begins at its first record
                     let record = buffer.get(start..start + at.place.stored as usize).unwrap_or_default();
-                    self.store.open_read(&id, &at, record, unsqueezer, &mut |base| self.store.base(base))
+                    let opened = self.store.open_read(&id, &at, record, unsqueezer, &mut |base| self.store.base(base));
+                    // once more by itself: there may be another copy
+                    opened.or_else(|_| self.store.read_at(ChunkKind::Data, &id, &at, unsqueezer))
                 }
                 // one bad sector must not take the run's other records with it
                 Err(_) => self.store.read_at(ChunkKind::Data, &id, &at, unsqueezer),
@@ -662,6 +750,7 @@ impl Restore<'_> {
                             Some(part) => self.write(&want.file, part, want.at),
                             None => self.lose_part(
                                 &want.file,
+                                want.at,
                                 u64::from(want.bytes),
                                 "a chunk of it is shorter than its recipe says".into(),
                             ),

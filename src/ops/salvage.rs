@@ -108,6 +108,7 @@ fn with_stand_in(io: &Io, home: &Path, options: &SalvageOptions, control: &Contr
             includes: Vec::new(),
             overwrite: false,
             owner: false,
+            partial: false,
         };
         let report = restore::run(&store, &restore, control)?;
         out.push(Salvaged { snapshot, folder, report });

@@ -11,6 +11,7 @@ use crate::format::footer::{
 use crate::format::limits;
 use crate::format::record::{Codec, Header, PAYLOAD_CHECK_BYTES, payload_check};
 use crate::format::{ChunkId, ChunkKind, DiskId, PackId, StoreId};
+use crate::io::threads::simulated_or;
 use crate::io::{File, Io};
 use std::io::IoSlice;
 use std::path::{Path, PathBuf};
@@ -213,7 +214,7 @@ impl PackWriter {
 
     /// Whether the pack has reached its size, and is to be sealed.
     pub fn is_full(&self, pack_bytes: u64) -> bool {
-        self.at >= pack_bytes || self.rows.len() as u32 >= limits::PACK_RECORDS - 1024
+        self.at >= simulated_or(128 << 10, pack_bytes) || self.rows.len() as u32 >= limits::PACK_RECORDS - 1024
     }
 
     /// Appends records, one behind the other. Syncs when [`SYNC_BYTES`] have gathered.
@@ -262,7 +263,7 @@ impl PackWriter {
         self.at = at;
         self.unsynced.extend(records); // kept until synced, whatever happened
         written.map_err(|e| self.failed("write to the pack", e))?;
-        if self.unsynced_bytes >= SYNC_BYTES {
+        if self.unsynced_bytes >= simulated_or(48 << 10, SYNC_BYTES) {
             self.sync()?;
         }
         Ok(())
@@ -315,7 +316,10 @@ impl PackWriter {
 
     fn finish(&mut self, end: &[u8], trailer: &Trailer) -> Result<()> {
         self.file.write_all_at(&[IoSlice::new(end)], self.at).map_err(|e| self.failed("write to the pack", e))?;
-        self.file.sync().map_err(|e| self.failed("sync the pack", e))?;
+        // The canary: a pack that is named before its bytes are durable.
+        if !cfg!(feature = "canary-sync") {
+            self.file.sync().map_err(|e| self.failed("sync the pack", e))?;
+        }
         let (from, to) = (open_path(&self.disk, self.pack), sealed_path(&self.disk, self.pack));
         self.io.fs.rename_new(&from, &to).map_err(Error::io("name the sealed pack", &to))?;
         for dir in to.ancestors().skip(1).take(2) {

@@ -30,6 +30,8 @@ pub struct Disk {
     pub label: String,
     pub path: PathBuf,
     suspect: AtomicBool,
+    /// It failed an earlier run, says the log, and nobody looked at it since.
+    noted: AtomicBool,
     full: AtomicBool,
 }
 
@@ -48,12 +50,35 @@ pub struct Room {
 
 impl Disk {
     pub fn new(id: DiskId, label: String, path: PathBuf) -> Self {
-        Disk { id, label, path, suspect: AtomicBool::new(false), full: AtomicBool::new(false) }
+        Disk {
+            id,
+            label,
+            path,
+            suspect: AtomicBool::new(false),
+            noted: AtomicBool::new(false),
+            full: AtomicBool::new(false),
+        }
     }
 
     /// Marks the disk: a write or sync on it failed.
     pub fn suspect(&self) {
         self.suspect.store(true, Ordering::Relaxed);
+    }
+
+    /// Marks the disk: it failed an earlier run.
+    pub fn note(&self) {
+        self.noted.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether it failed an earlier run and was not looked at since. It takes data only where no other disk has room.
+    pub fn is_noted(&self) -> bool {
+        self.noted.load(Ordering::Relaxed)
+    }
+
+    /// The key of the setting by which the log says that the disk failed a run: its value is when that was told, in
+    /// nanoseconds since 1970; empty after the disk was looked at.
+    pub fn suspect_key(id: &DiskId) -> String {
+        format!("disk.suspect.{id}")
     }
 
     /// Marks the disk: it said that it is full.

@@ -26,7 +26,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 mod audit;
-pub use audit::{CopyFault, Fault, Head, audit};
+pub use audit::{CopyFault, Fault, Head, audit, mend};
 
 /// One copy of the log.
 struct Copy {
@@ -166,11 +166,34 @@ impl LogRead {
             let mut bad = Vec::new();
             let previous = state.hash;
             let found = self.entry(io, number, &mut bad, |e| number == checkpoint || e.previous == previous)?;
-            let Some((entry, hash, bytes)) = found else { return Err(self.damaged(number, &bad)) };
+            let Some((entry, hash, bytes)) = found else {
+                let fork = if bad.is_empty() { self.fork(io, checkpoint, number) } else { None };
+                return Err(fork.unwrap_or_else(|| self.damaged(number, &bad)));
+            };
             damaged.extend(bad.into_iter().map(|(i, _)| (i, number)));
             state.apply(&entry, hash, bytes)?;
         }
         Ok(state)
+    }
+
+    /// The first entry of these of which there are two. Where a chain breaks off although nothing is damaged, its copies
+    /// went separate ways before that.
+    fn fork(&self, io: &Io, from: u64, to: u64) -> Option<Error> {
+        for number in from..=to {
+            let mut first: Option<(&Copy, EntryHash)> = None;
+            for copy in &self.copies {
+                let Ok(Some((_, hash, _))) = read_entry(io, &copy.dir, self.state.store, number) else { continue };
+                match first {
+                    Some((other, theirs)) if theirs != hash => {
+                        let (one, other) = (other.dir.join(file_name(number)), copy.dir.join(file_name(number)));
+                        return Some(Error::LogFork { number, one, other });
+                    }
+                    Some(_) => {}
+                    None => first = Some((copy, hash)),
+                }
+            }
+        }
+        None
     }
 
     fn note_damage(&mut self, damaged: Vec<(usize, u64)>) {
@@ -382,11 +405,32 @@ impl LogWriter {
     /// # Errors
     /// Whatever keeps it from being durable in `STORE` and on a disk. Nothing may be appended after that.
     pub fn append(&mut self, events: Vec<Event>) -> Result<Vec<String>> {
+        let mut events = events;
+        events.extend(self.new_suspects());
         let mut notices = self.write(events, false)?;
+        // A disk that failed this very entry. The entry stands; what cannot be told of the disk is told by the next run that
+        // meets it.
+        let failed = self.new_suspects();
+        if !failed.is_empty()
+            && let Err(e) = self.write(failed, false)
+        {
+            notices.push(format!("it could not be logged which disk failed: {e}"));
+            return Ok(notices);
+        }
         if self.state.wants_checkpoint() {
             notices.extend(self.write(self.state.checkpoint_events(), true)?);
         }
         Ok(notices)
+    }
+
+    /// Disks that failed this run and of which the log does not say so yet.
+    fn new_suspects(&self) -> Vec<Event> {
+        let failed = self.copies.iter().filter_map(|c| c.disk.as_ref()).filter(|d| d.is_suspect());
+        let keys = failed.map(|d| Disk::suspect_key(&d.id));
+        let value = self.io.world.now_ns().to_string();
+        keys.filter(|key| self.state.settings.get(key).is_none_or(String::is_empty))
+            .map(|key| Event::Setting { key, value: value.clone() })
+            .collect()
     }
 
     fn write(&mut self, events: Vec<Event>, checkpoint: bool) -> Result<Vec<String>> {

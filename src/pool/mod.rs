@@ -21,6 +21,7 @@ use crate::error::{Error, Result};
 use crate::format::event::SealedPack;
 use crate::format::text::{DISKS_FILE, DiskList, KnownDisk, MARKER_FILE, Marker};
 use crate::format::{DiskId, StoreId, limits};
+use crate::io::threads::Mutex;
 use crate::io::{File, Io, Lock};
 use crate::pack;
 use disk::Disk;
@@ -28,7 +29,7 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::ffi::OsStr;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, PoisonError};
 
 /// Open packs whose handles are kept.
 const HANDLES: usize = 128;
@@ -202,11 +203,23 @@ impl Pool {
     }
 
     /// The disk for a new pack: the one with the most usable bytes for each open pack that it would then
-    /// have, so that unequal disks fill evenly. `open_on` names the disk of every open pack of this run. `None`
-    /// where none has room for `pack_bytes` beyond its reserve; what frees space may use the reserve too.
+    /// have, so that unequal disks fill evenly; one that failed an earlier run only if no other has room. `open_on` names
+    /// the disk of every open pack of this run. `None` where none has room for `pack_bytes` beyond its reserve; what frees
+    /// space may use the reserve too.
     pub fn choose(&self, pack_bytes: u64, open_on: &[DiskId], reserve: bool) -> Option<Arc<Disk>> {
+        let trusted = self.best(pack_bytes, open_on, reserve, |d| !d.is_noted());
+        trusted.or_else(|| self.best(pack_bytes, open_on, reserve, |_| true)).map(Arc::clone)
+    }
+
+    fn best(
+        &self,
+        pack_bytes: u64,
+        open_on: &[DiskId],
+        reserve: bool,
+        may: impl Fn(&Disk) -> bool,
+    ) -> Option<&Arc<Disk>> {
         let mut best: Option<(u64, &Arc<Disk>)> = None;
-        for disk in self.disks.values().filter(|d| d.takes_data()) {
+        for disk in self.disks.values().filter(|d| d.takes_data() && may(d)) {
             let Ok(room) = disk.room(&self.io, pack_bytes) else { continue };
             let open = open_on.iter().filter(|id| **id == disk.id).count() as u64;
             let usable = if reserve { room.free } else { room.usable };
@@ -218,7 +231,7 @@ impl Pool {
                 best = Some((share, disk));
             }
         }
-        best.map(|(_, disk)| Arc::clone(disk))
+        best.map(|(_, disk)| disk)
     }
 
     /// A line per disk on why it takes no data, for the error that says so.

@@ -8,7 +8,7 @@ use crate::format::footer::Footer;
 use crate::format::log::file_name;
 use crate::index::memory::MemoryIndex;
 use crate::index::{BulkLoad, Index, NextEntry, Place, Reflected, Statistics, Visit, VisitCount};
-use crate::io::Io;
+use crate::io::{Io, threads};
 use crate::pack::read::{self, Found};
 use crate::pool::PackStore;
 use crate::pool::disk::LOG_DIR;
@@ -203,9 +203,23 @@ impl PackRows {
     }
 }
 
-fn unindexed(io: &Io, home: &Path) -> Vec<u32> {
-    let text = io.read_small(&home.join(UNINDEXED_FILE), 64 << 20).unwrap_or_default();
-    String::from_utf8_lossy(&text).lines().filter_map(|l| l.parse().ok()).collect()
+/// The packs that wait to be indexed. A list that is there and cannot be read must not pass for an empty one: what it
+/// names would stay out of the index, which would say that it has all.
+fn unindexed(io: &Io, home: &Path) -> Result<Vec<u32>> {
+    let path = home.join(UNINDEXED_FILE);
+    let text = match io.read_small(&path, 64 << 20) {
+        Ok(text) => text,
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(e) => return Err(Error::io("read the list of packs that wait for the index", path)(e)),
+    };
+    let serials = String::from_utf8_lossy(&text).lines().map(str::parse).collect::<std::result::Result<_, _>>();
+    let why = || "a line of it is no number; `onefold recover` makes the index anew".to_owned();
+    serials.map_err(|_| Error::Damaged {
+        what: "the list of packs that wait for the index",
+        path,
+        offset: 0,
+        why: why(),
+    })
 }
 
 fn write_unindexed(io: &Io, home: &Path, serials: &[u32]) -> Result<()> {
@@ -223,7 +237,7 @@ fn write_unindexed(io: &Io, home: &Path, serials: &[u32]) -> Result<()> {
 impl Store {
     /// The chunks of a pack, as its footer has them, its own or what its group makes of it; of a pack whose end is
     /// damaged for good, as its records have them.
-    fn rows_of(&self, pack: &SealedPack, notices: &mut Vec<String>) -> Result<PackRows> {
+    pub(super) fn rows_of(&self, pack: &SealedPack, notices: &mut Vec<String>) -> Result<PackRows> {
         match self.ends(pack) {
             Ok(ends) => Ok(PackRows::of(pack.serial, &ends.footer)),
             Err(e @ (Error::Io { .. } | Error::DiskMissing { .. })) => Err(e),
@@ -268,6 +282,13 @@ impl Store {
     pub(super) fn open_index(&mut self, kind: &IndexKind, notices: &mut Vec<String>) -> Result<()> {
         if self.mode != Mode::Read {
             let read = LogRead::read(&self.io, &self.path, &self.pool)?;
+            let head = Reflected { number: read.state.number, hash: read.state.hash };
+            if head != self.reflected() {
+                // Nobody else writes: it could not be read as it was a moment ago. An index that was brought to an earlier
+                // entry now would stand for the next one without what lies between.
+                let damaged = Error::LogDamaged { number: self.reflected().number, places: vec![self.path.clone()] };
+                return Err(read.blocked.unwrap_or(damaged));
+            }
             let opened = self.wanted(kind).open(true)?;
             self.index = self.brought_forward(kind, opened, &read, notices)?;
             return Ok(());
@@ -277,7 +298,7 @@ impl Store {
         let (base, lacking) = match opened {
             Ok(Tried::Ready(index)) => {
                 let stands_for = index.reflected()?.unwrap_or(Reflected { number: 0, hash: here.hash });
-                let packs_wait = unindexed(&self.io, &self.path).iter().any(|s| self.is_held(*s));
+                let packs_wait = unindexed(&self.io, &self.path)?.iter().any(|s| self.is_held(*s));
                 if stands_for == here && !packs_wait {
                     self.index = index;
                     return Ok(());
@@ -318,8 +339,11 @@ impl Store {
         let Ok(held) = lock(&self.io, &self.path, "bringing the index up to date") else { return Ok(false) };
         // A writer may have ended since: read the log again, under the lock.
         let read = LogRead::read(&self.io, &self.path, &self.pool)?;
+        if read.state.number < self.reflected().number {
+            return Ok(false); // it can be read worse than a moment ago
+        }
         let opened = self.wanted(kind).open(true)?;
-        self.log = std::sync::Mutex::new(Log::Reader(Box::new(read.state.clone())));
+        self.log = threads::Mutex::new(Log::Reader(Box::new(read.state.clone())));
         let index = self.brought_forward(kind, opened, &read, notices)?;
         index.flush()?;
         if matches!(kind, IndexKind::Memory(_)) {
@@ -382,7 +406,7 @@ impl Store {
                 match since {
                     Some(mut sealed) => {
                         let behind = head.number - stands_for.map_or(0, |r| r.number);
-                        let waiting = unindexed(&self.io, &self.path);
+                        let waiting = unindexed(&self.io, &self.path)?;
                         sealed.extend(waiting.iter().filter_map(|s| read.state.pack(*s)).map(|p| p.sealed));
                         if behind > 0 || waiting.iter().any(|s| self.is_held(*s)) {
                             self.feed_forward(&*index, &sealed, head, notices)?;
@@ -468,8 +492,8 @@ impl Store {
         let temporary = self.path.clone();
         let mut load = BulkLoad::new(&self.io, &temporary, (self.memory_bytes / 4) as usize)?;
         // One table of a pack of 256 MiB is some 50 KB; the queue holds 16.
-        let (send, receive) = crossbeam_channel::bounded::<(SealedPack, Result<PackRows>, Vec<String>)>(16);
-        std::thread::scope(|scope| -> Result<()> {
+        let (send, receive) = threads::bounded::<(SealedPack, Result<PackRows>, Vec<String>)>(16);
+        threads::scope(|scope| -> Result<()> {
             for packs in by_disk.values() {
                 let send = send.clone();
                 scope.spawn(move || {
@@ -483,7 +507,7 @@ impl Store {
                 });
             }
             drop(send);
-            for (pack, rows, noticed) in receive {
+            for (pack, rows, noticed) in receive.iter() {
                 notices.extend(noticed);
                 match rows {
                     Ok(rows) => {

@@ -16,12 +16,13 @@ use crate::format::check::UNIT_BYTES;
 use crate::format::event::SealedPack;
 use crate::format::{ChunkId, ChunkKind, PackId};
 use crate::io::File;
+use crate::io::threads::Mutex;
 use crate::pack::read::{self, Bases, Ends};
 use crate::pool::PackStore;
 use crate::pool::parity::parity_path;
 use crate::pool::parity::read::{GroupReader, ProvenFile};
 use std::collections::{BTreeSet, VecDeque};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, PoisonError};
 
 /// Groups that are kept open, with a few rebuilt units each.
 const GROUPS_KEPT: usize = 8;

@@ -241,6 +241,7 @@ fn show(context: &Context, store: &Path, library: &Path, target: &Path) -> Resul
             includes: vec![],
             overwrite: false,
             owner: false,
+            partial: false,
         };
         restore::run(&store, &options, &context.control)?
     };

@@ -63,10 +63,10 @@ impl World for ManualWorld {
 
 /// SplitMix64 (Steele, Lea, Flood: Fast Splittable Pseudorandom Number Generators, OOPSLA 2014).
 #[derive(Clone, Debug)]
-pub(super) struct SplitMix(pub u64);
+pub(in crate::io) struct SplitMix(pub u64);
 
 impl SplitMix {
-    pub(super) fn next(&mut self) -> u64 {
+    pub(in crate::io) fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -75,7 +75,7 @@ impl SplitMix {
     }
 
     /// A number below `bound`, 0 for a bound of 0. The bias is below 2^-32 for the bounds of a test.
-    pub(super) fn below(&mut self, bound: u64) -> u64 {
+    pub(in crate::io) fn below(&mut self, bound: u64) -> u64 {
         self.next().checked_rem(bound).unwrap_or(0)
     }
 }

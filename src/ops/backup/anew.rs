@@ -14,12 +14,12 @@ use crate::format::event::Event;
 use crate::format::node::MapRoot;
 use crate::format::snapshot::Snapshot;
 use crate::io::source::Names;
+use crate::io::threads::{Receiver, Sender, bounded};
 use crate::ops::copy::{Copied, count};
 use crate::ops::ingest::{self, Counters, Ingest, Purpose};
 use crate::ops::snapshots::SnapshotInfo;
 use crate::ops::{Control, cat};
 use crate::store::Store;
-use crossbeam_channel::{Receiver, Sender, bounded};
 use std::collections::HashMap;
 use std::io::{Read, Write};
 use std::sync::atomic::Ordering;
@@ -193,7 +193,7 @@ impl Anew<'_> {
         let from = self.from;
         // The reader's progress counts nothing here: the copy's own does.
         let quiet = Control::default();
-        let (stored, read) = std::thread::scope(|scope| {
+        let (stored, read) = crate::io::threads::scope(|scope| {
             let giver = scope.spawn(|| cat::whole(from, content, bytes, &mut Giver(give), &quiet));
             let stored = readers.stream(&mut Taker { from: take, held: Vec::new(), at: 0 }, lane);
             if stored.is_err() || control.is_cancelled() {

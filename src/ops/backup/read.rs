@@ -14,17 +14,17 @@ use crate::format::entry::{Attributes, Content, Entry, EntryKind, Witness, encod
 use crate::format::recipe::{self, Range, Reference, Stream};
 use crate::format::{ChunkId, ChunkKind, limits};
 use crate::io::source::{Names, SourceFile};
+use crate::io::threads::{Either, Mutex, Receiver, RecvTimeoutError, Sender, TrySendError, bounded, recv_either};
 use crate::media::{self, Deflate, Hints, Mapped, Part, Run, Splitter};
 use crate::ops::Notice;
 use crate::ops::ingest::resemble::{Asked, Resembler};
 use crate::ops::ingest::{Ingest, Sink};
 use crate::pack::payload::{Payload, SharedWindow, WindowPool};
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TrySendError, bounded};
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 /// Bytes of a reader's window: four times the longest chunk, which keeps it near the processor's
@@ -181,25 +181,21 @@ impl<'a, 's> Readers<'a, 's> {
                 continue;
             }
             self.idle.fetch_add(1, Ordering::SeqCst);
-            let job = crossbeam_channel::select! {
-                recv(self.batches.1) -> batch => {
-                    self.idle.fetch_sub(1, Ordering::SeqCst);
+            let next = recv_either(&self.batches.1, jobs);
+            self.idle.fetch_sub(1, Ordering::SeqCst);
+            match next {
+                Either::First(batch) => {
                     if let Ok(batch) = batch {
                         reader.batch(batch);
                     }
-                    continue;
                 }
-                recv(jobs) -> job => job,
-            };
-            self.idle.fetch_sub(1, Ordering::SeqCst);
-            match job {
-                Ok(job) => {
+                Either::Second(Ok(job)) => {
                     let busy = Busy::new(&self.busy);
                     let outcome = reader.file(&job);
                     drop(busy);
                     let _ = job.send.send(outcome); // nobody waits for it if the run ends
                 }
-                Err(_) => open = false,
+                Either::Second(Err(_)) => open = false,
             }
         }
     }

@@ -11,9 +11,9 @@ use crate::format::entry::{Attributes, Entry, EntryKind, Time, Witness};
 use crate::format::node::MapRoot;
 use crate::format::snapshot::{Counts, Snapshot};
 use crate::io::source::{self, Names};
+use crate::io::threads::{self, Receiver, bounded};
 use crate::ops::ingest::{Ingest, Sink};
 use crate::ops::{Control, Notice};
-use crossbeam_channel::{Receiver, bounded};
 use std::collections::BTreeMap;
 use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
@@ -68,11 +68,12 @@ pub(super) fn build(
                 .filter_map(|p| source::stat(p).ok())
                 .map(|m| (m.device, m.inode))
                 .collect();
-            let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+            let cores = threads::parallelism();
             // A reader holds a few windows of 4 MiB.
             let by_memory = (ingest.store().memory_bytes() / (64 << 20)).max(1) as usize; // a small number
-            let (steps, receive) = bounded(AHEAD);
-            let (jobs, todo) = bounded(AHEAD);
+            let ahead = threads::simulated_or(4, AHEAD);
+            let (steps, receive) = bounded(ahead);
+            let (jobs, todo) = bounded(ahead);
             let parent = parent.and_then(|s| Some((s.tree.clone(), s.witness.clone()?)));
             let mut walker = Walker {
                 ingest,
@@ -88,7 +89,7 @@ pub(super) fn build(
                 run_bytes: 0,
                 now_ns,
             };
-            std::thread::scope(|scope| {
+            threads::scope(|scope| {
                 let walk = scope.spawn(move || {
                     let outcome = walker.walk(paths);
                     control.progress.totals_known.store(true, Ordering::Relaxed);

@@ -14,6 +14,7 @@ use crate::format::footer::{PACK_HEADER_BYTES, Row};
 use crate::format::{ChunkId, DiskId, PackId};
 use crate::index::Place;
 use crate::io::File;
+use crate::io::threads::{self, Mutex, MutexGuard};
 use crate::ops::{Control, ingest};
 use crate::pack::read::{self, Ends, Found};
 use crate::pool::PackStore;
@@ -22,7 +23,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, PoisonError};
 
 mod conclude;
 mod index;
@@ -44,6 +45,8 @@ pub(super) struct PacksRead<'s> {
     pub chunks: u64,
     pub damage: Vec<(PackId, u64, u64)>,
     pub healed: Vec<PackId>,
+    /// Disks with something amiss.
+    pub faulty: Vec<DiskId>,
 }
 
 /// What is wrong with one pack.
@@ -67,7 +70,7 @@ struct Findings {
     faults: BTreeMap<u32, Fault>,
     /// Units that do not fit their checks: serial, first byte, length.
     units: Vec<(u32, u64, u64)>,
-    others: HashMap<ChunkId, Place>,
+    others: HashMap<ChunkId, Vec<Place>>,
     /// By serial: rows that the index may have in that pack.
     indexed: HashMap<u32, u64>,
     /// By serial: rows that the index does not have.
@@ -79,6 +82,8 @@ struct Findings {
     index_error: Option<String>,
     /// A delta's base was not found.
     baseless: bool,
+    /// Deltas in packs without a table, and what they are coded against.
+    salvaged: Vec<(Place, Vec<ChunkId>)>,
 }
 
 struct Reading {
@@ -157,7 +162,7 @@ pub(super) fn read<'s>(
             done: AtomicBool::new(false),
         })
         .collect();
-    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let cores = threads::parallelism();
     let by_memory = (store.memory_bytes() / 4 / THREAD_MEMORY_BYTES).max(1) as usize; // a small number
     let threads = cores.max(lanes.len()).min(by_memory).min(THREADS_MAX);
     let check = Check {
@@ -170,13 +175,13 @@ pub(super) fn read<'s>(
         chunks: AtomicU64::new(0),
         stopped: AtomicBool::new(false),
     };
-    std::thread::scope(|scope| -> Result<()> {
+    threads::scope(|scope| -> Result<()> {
         let check = &check;
         let mut handles = Vec::new();
         for i in 1..threads {
             let name = format!("onefold-check-{i}");
             // What cannot be started is not needed: this thread works too.
-            handles.extend(std::thread::Builder::new().name(name).spawn_scoped(scope, move || check.work(i)));
+            handles.extend(scope.spawn_named(&name, move || check.work(i)));
         }
         let mut outcome = check.work(0);
         for handle in handles {
@@ -187,11 +192,21 @@ pub(super) fn read<'s>(
     check.index_holds_no_more()?;
     let (bytes_read, chunks) = (check.bytes_read.into_inner(), check.chunks.into_inner());
     let findings = check.findings.into_inner().unwrap_or_else(PoisonError::into_inner);
-    let mut read = PacksRead { truth: Truth::new(store), packs, bytes_read, chunks, damage: vec![], healed: vec![] };
+    let mut read = PacksRead {
+        truth: Truth::new(store),
+        packs,
+        bytes_read,
+        chunks,
+        damage: vec![],
+        healed: vec![],
+        faulty: vec![],
+    };
     let baseless = findings.baseless;
+    let mut findings = findings;
+    let salvaged = std::mem::take(&mut findings.salvaged);
     conclude::conclude(store, findings, read_data, &mut read, problems);
     if baseless || !read.truth.harm.is_empty() {
-        orphans::find(&mut read.truth, control)?;
+        orphans::find(&mut read.truth, &salvaged, control)?;
     }
     Ok(read)
 }
@@ -213,7 +228,9 @@ impl Check<'_> {
                         self.prove(&window, &buffer, &mut unsqueezer, &mut scratch);
                     }
                     let rows = window.ends.footer.rows.get(window.rows.clone()).unwrap_or_default();
-                    self.compare_with_index(&window.sealed, rows);
+                    let places: Vec<_> =
+                        rows.iter().map(|r| (r.header.id, Place::of(window.sealed.serial, r))).collect();
+                    self.compare_with_index(&window.sealed, &places);
                     self.look_for_bases(rows);
                 }
                 Ok(None) => break Ok(()),
@@ -234,7 +251,7 @@ impl Check<'_> {
             let order = || (0..n).map(|k| (me + k) % n).filter(open);
             let free = order().find_map(|i| {
                 let lane = self.lanes.get(i)?;
-                Some((lane, lane.cursor.try_lock().ok()?))
+                Some((lane, lane.cursor.try_lock()?))
             });
             let (lane, mut cursor) = match free {
                 Some(taken) => taken,
@@ -420,7 +437,7 @@ impl Check<'_> {
         let bases: Vec<ChunkId> = rows.iter().flat_map(|r| r.header.bases.iter().copied()).collect();
         for part in bases.chunks(4096) {
             // An index that fails is reported by its comparison.
-            if !self.store.locate(part).is_ok_and(|found| found.iter().all(Option::is_some)) {
+            if !self.store.locate_indexed(part).is_ok_and(|found| found.iter().all(Option::is_some)) {
                 unpoisoned(&self.findings).baseless = true;
             }
         }
@@ -443,6 +460,7 @@ impl Check<'_> {
         use std::io::ErrorKind::{NotFound, PermissionDenied};
         let path = self.store.pool().place(sealed);
         let mut only = HashSet::new();
+        let mut rows = Vec::new();
         let mut sound: Vec<(u64, u64)> = Vec::new();
         let mut passing = false;
         match self.store.io().fs.open(&path) {
@@ -453,10 +471,23 @@ impl Check<'_> {
                     let Found::Record(record, at) = found else { return Ok(()) };
                     let bytes = record.record_bytes();
                     self.count(bytes);
-                    if ingest::adopt::proven(self.store.keys(), &mut unsqueezer, &record, &mut |id| self.store.base(id))
+                    let mut baseless = false;
+                    let bases = &mut |id: &ChunkId| self.store.base(id).inspect_err(|_| baseless = true);
+                    let proven = ingest::adopt::proven(self.store.keys(), &mut unsqueezer, &record, bases);
+                    // The record's own checks fit. What its base has is found where that lies.
+                    if (proven || baseless)
                         && let Ok(offset) = u32::try_from(at)
                     {
                         only.insert(offset);
+                        let stored = bytes as u32; // a record is at most RECORD_BYTES long
+                        let (pack, plain) = (sealed.serial, record.plain_bytes);
+                        let place = Place { pack, offset, stored, plain };
+                        rows.push((record.id, place));
+                        if !record.bases.is_empty() {
+                            let mut findings = unpoisoned(&self.findings);
+                            findings.baseless |= baseless;
+                            findings.salvaged.push((place, record.bases.clone()));
+                        }
                         match sound.last_mut() {
                             Some((_, end)) if *end == at => *end += bytes,
                             _ => sound.push((at, at + bytes)),
@@ -472,6 +503,7 @@ impl Check<'_> {
             Err(e) => passing = e.kind() == PermissionDenied || matches!(e.raw_os_error(), Some(23 | 24)), // ENFILE, EMFILE
         }
         self.chunks.fetch_add(only.len() as u64, Ordering::Relaxed);
+        self.compare_with_index(sealed, &rows);
         let mut ranges = Vec::new();
         if sound.is_empty() {
             ranges.push((0, 0));

@@ -58,7 +58,7 @@ pub(super) struct Truth<'s> {
     /// Serials of packs that the log calls damaged and that proved whole.
     pub healed: HashSet<u32>,
     /// Places that tables have and the index does not, or has elsewhere.
-    pub others: HashMap<ChunkId, Place>,
+    pub others: HashMap<ChunkId, Vec<Place>>,
     /// Chunks that were asked for and that the index could not have given.
     pub beside_index: AtomicU64,
 }
@@ -119,7 +119,7 @@ impl Judge for Truth<'_> {
     fn find(&self, ids: &[ChunkId]) -> Result<Vec<std::result::Result<Located, Lack>>> {
         let mut out = Vec::with_capacity(ids.len());
         // A gc beside this check may have moved it since the store was opened.
-        for (id, located) in ids.iter().zip(self.store.find(ids)?) {
+        for (id, located) in ids.iter().zip(self.store.find_indexed(ids)?) {
             let first = match located {
                 Some(at) if !self.is_harmed(&at.place) || self.is_rebuilt(&at) => Ok(at),
                 Some(at) => Err(Lack::Damaged(at.place)),
@@ -130,12 +130,13 @@ impl Judge for Truth<'_> {
                 },
             };
             let found = match (first, self.others.get(id)) {
-                (Err(lack), Some(other)) => self
-                    .judge(*other)
-                    .inspect(|_| {
+                (Err(lack), Some(others)) => match others.iter().find_map(|other| self.judge(*other).ok()) {
+                    Some(at) => {
                         self.beside_index.fetch_add(1, Ordering::Relaxed);
-                    })
-                    .map_err(|_| lack),
+                        Ok(at)
+                    }
+                    None => Err(lack),
+                },
                 (first, _) => first,
             };
             out.push(found);

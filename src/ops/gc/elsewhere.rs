@@ -9,13 +9,14 @@ use crate::error::{Error, Result};
 use crate::format::footer::PackKind;
 use crate::format::{ChunkId, ChunkKind};
 use crate::index::Place;
+use crate::io::threads::Mutex;
 use crate::ops::Control;
 use crate::ops::share::tables;
 use crate::pack::ReadChunks;
 use crate::store::{Located, Store};
 use std::collections::HashMap;
+use std::sync::PoisonError;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
 
 /// What a row takes in the map, its slack included.
 const ROW_BYTES: u64 = 96;

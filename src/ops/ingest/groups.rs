@@ -10,6 +10,7 @@ use crate::error::Error;
 use crate::format::event::Event;
 use crate::format::group::{CODE_REED_SOLOMON_16, Group, Member};
 use crate::format::{DiskId, PackId};
+use crate::io::threads::Mutex;
 use crate::ops::Notice;
 use crate::pack::sealed_path;
 use crate::pack::write::Sealed;
@@ -18,8 +19,8 @@ use crate::pool::parity::read::GroupReader;
 use crate::pool::parity::write::{self, Failed, Target};
 use crate::pool::{Place, Shape};
 use std::collections::BTreeSet;
+use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
-use std::sync::{Mutex, PoisonError};
 
 /// Bytes for each data lane that a run spreads evenly before it keeps neighbours together.
 const SPREAD_BYTES: u64 = 16 << 20;

@@ -20,12 +20,13 @@ use crate::format::footer::{Features, Row};
 use crate::format::record::Codec;
 use crate::format::{ChunkId, ChunkKind, PackId};
 use crate::io::File;
+use crate::io::threads::Mutex;
 use crate::pack::payload::Payload as Bytes;
 use crate::pack::read;
 use crate::pack::write::NewRecord;
 use crate::store::{Located, Store};
 use std::collections::{HashMap, VecDeque};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock, PoisonError};
 
 /// Shorter chunks are not sketched: a delta's record would be half of what it saves.
 const PLAIN_MIN: usize = 2 << 10;

@@ -226,3 +226,22 @@ fn a_real_index_is_replaced_whatever_became_of_it() {
     let again = run(&shelf, &options, &Control::default()).unwrap();
     assert_eq!((again.problems.len(), again.log_number), (0, first.log_number));
 }
+
+/// Found by the simulation: an opening reads each entry until one copy is good, so rot in the others stayed until the good
+/// one was lost too.
+#[test]
+fn copies_of_the_log_that_no_opening_met_are_mended() {
+    let (mut shelf, bytes) = filled(2);
+    let entry = disk_path(0).join("log/000000000002");
+    let good = shelf.fs.read(&entry).unwrap();
+    for harm in [Vec::new(), good[..good.len() / 2].to_vec(), vec![7; 300]] {
+        shelf.fs.write(&entry, &harm).unwrap();
+        let report = recover(&mut shelf, &[0, 1]).unwrap();
+        assert!(report.problems.iter().any(|p| p.contains("000000000002")), "{:?}", report.problems);
+        assert!(shelf.fs.read(&entry).unwrap() == good);
+    }
+    shelf.fs.remove(&entry).unwrap();
+    recover(&mut shelf, &[0, 1]).unwrap();
+    assert!(shelf.fs.read(&entry).unwrap() == good);
+    assert_whole(&shelf, &bytes);
+}

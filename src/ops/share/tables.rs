@@ -8,6 +8,7 @@ use crate::error::Result;
 use crate::format::DiskId;
 use crate::format::event::SealedPack;
 use crate::format::footer::{PackKind, Row};
+use crate::io::threads;
 use crate::ops::{Control, Notice};
 use crate::store::Store;
 use std::collections::BTreeMap;
@@ -94,13 +95,13 @@ fn pass<T: Send>(
     let stop = AtomicBool::new(false);
     let queues: Vec<Vec<SealedPack>> = by_disk.into_values().collect();
     let threads = queues.len().min(THREADS_MAX);
-    let (jobs, of_disk) = crossbeam_channel::unbounded::<Vec<SealedPack>>();
+    let (jobs, of_disk) = threads::unbounded::<Vec<SealedPack>>();
     for queue in queues {
         let _ = jobs.send(queue); // its other end lives below
     }
     drop(jobs);
-    let (tell, told) = crossbeam_channel::bounded::<Told<T>>(WAITING * threads.max(1));
-    std::thread::scope(|scope| {
+    let (tell, told) = threads::bounded::<Told<T>>(WAITING * threads.max(1));
+    threads::scope(|scope| {
         for _ in 0..threads {
             let (of_disk, tell, stop) = (of_disk.clone(), tell.clone(), &stop);
             scope.spawn(move || {

@@ -6,11 +6,12 @@ use crate::catalog::state::GroupMember;
 use crate::error::{Error, Result};
 use crate::format::event::Event;
 use crate::format::{DiskId, PackId};
+use crate::io::threads::Mutex;
 use crate::ops::{Control, Notice, repair};
 use crate::pool::disk::Disk;
 use crate::store::Store;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, PoisonError};
 
 /// Moves that are logged at once.
 const AT_ONCE: usize = 8;
@@ -70,9 +71,9 @@ pub fn run(store: &Store, plan: &Plan, control: &Control) -> Result<Moved> {
         bytes: AtomicU64::new(0),
         failed: Mutex::default(),
     };
-    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let cores = crate::io::threads::parallelism();
     let workers = cores.min(WORKERS_MAX).min((store.memory_bytes() / 2 / WORKER_BYTES).max(1) as usize); // a small number
-    std::thread::scope(|scope| -> Result<()> {
+    crate::io::threads::scope(|scope| -> Result<()> {
         let moving = &moving;
         let handles: Vec<_> = (0..workers).map(|_| scope.spawn(move || moving.work())).collect();
         let mut outcome = Ok(());

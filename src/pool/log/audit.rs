@@ -128,3 +128,36 @@ pub fn audit(
     }
     Ok(numbers.len() as u64)
 }
+
+/// Writes good copies over those that are damaged, and makes those that are missing, from the newest checkpoint on. A
+/// copy that differs is left: it is another history's. Returns what was mended and what could not be, one line each.
+///
+/// An opening reads each entry until one copy is good, so that it costs one log and not one a disk; what is rotten behind that
+/// is found by an [`audit`] and mended here, before the good copy is lost too.
+///
+/// # Errors
+/// As [`audit`].
+pub fn mend(io: &Io, home: &Path, pool: &Pool, head: Head, proceed: impl Fn() -> Result<()>) -> Result<Vec<String>> {
+    let mut faults = Vec::new();
+    audit(io, home, pool, head, proceed, |fault| faults.push(fault))?;
+    let mut told = Vec::new();
+    for fault in faults.iter().filter(|f| f.number >= head.checkpoint) {
+        let Some(good) = fault.good.as_deref().and_then(Path::parent) else { continue };
+        let (path, what) = (
+            fault.path.display(),
+            match &fault.fault {
+                Fault::Missing { .. } => "was missing",
+                Fault::Damaged(_) => "was damaged",
+                Fault::Differs => continue,
+            },
+        );
+        let Some((_, _, bytes)) = read_entry(io, good, head.store, fault.number)? else { continue };
+        let dir = fault.path.parent().unwrap_or(home);
+        let written = io.fs.create_dir_all(dir).and_then(|()| io.write_durable(&fault.path, &bytes, true));
+        told.push(match written {
+            Ok(()) => format!("{path} {what} and was written anew"),
+            Err(e) => format!("{path} {what} and cannot be written: {e}"),
+        });
+    }
+    Ok(told)
+}

@@ -12,11 +12,12 @@ use crate::format::footer::{TRAILER_BYTES, Trailer};
 use crate::format::group::{CODE_REED_SOLOMON_16, Group, Member};
 use crate::format::limits;
 use crate::format::parity::{self, ParityTrailer, payload_bytes};
+use crate::io::threads::Mutex;
 use crate::io::{File, Io};
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, PoisonError};
 
 /// Rebuilt units that are kept.
 const UNITS_KEPT: usize = 4;

@@ -18,6 +18,9 @@ pub(super) fn conclude(
     problems: &mut Problems,
 ) {
     let faults = findings.faults;
+    let by_serial = |serial: &u32| store.with_state(|s| s.pack(*serial).map(|p| p.sealed.disk));
+    let units = findings.units.iter().map(|(serial, ..)| serial);
+    read.faulty = faults.keys().chain(&findings.faltered).chain(units).filter_map(by_serial).collect();
     for serial in findings.faltered {
         let Some(sealed) = store.with_state(|s| s.pack(serial).map(|p| p.sealed)) else { continue };
         problems.repairable(format!(

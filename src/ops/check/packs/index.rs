@@ -4,7 +4,6 @@ use super::{Check, unpoisoned};
 use crate::error::{Error, Result};
 use crate::format::ChunkId;
 use crate::format::event::SealedPack;
-use crate::format::footer::Row;
 use crate::format::record::{HEADER_BYTES_MAX, Header};
 use crate::index::Place;
 use crate::ops::check::line_of;
@@ -13,12 +12,12 @@ use std::collections::HashMap;
 
 /// Chunks that are looked up at once.
 const BATCH: usize = 1024;
-/// Chunks whose place is remembered because the index does not have it: some 100 bytes each.
+/// Chunks whose places are remembered because the index does not have them: some 150 bytes each.
 const OTHERS_MAX: usize = 1 << 20;
 
 impl Check<'_> {
     /// Looks the rows of one pack up: each is in the index here, or where it is as well.
-    pub(super) fn compare_with_index(&self, sealed: &SealedPack, rows: &[Row]) {
+    pub(super) fn compare_with_index(&self, sealed: &SealedPack, rows: &[(ChunkId, Place)]) {
         for rows in rows.chunks(BATCH) {
             if unpoisoned(&self.findings).index_error.is_some() {
                 return;
@@ -29,18 +28,17 @@ impl Check<'_> {
         }
     }
 
-    fn compare_batch(&self, sealed: &SealedPack, rows: &[Row]) -> Result<()> {
-        let ids: Vec<ChunkId> = rows.iter().map(|r| r.header.id).collect();
+    fn compare_batch(&self, sealed: &SealedPack, rows: &[(ChunkId, Place)]) -> Result<()> {
+        let ids: Vec<ChunkId> = rows.iter().map(|(id, _)| *id).collect();
         let (mut here, mut lacking, mut others) = (0, 0, Vec::new());
-        for (row, at) in rows.iter().zip(self.store.locate(&ids)?) {
-            let own = Place::of(sealed.serial, row);
+        for (&(id, own), at) in rows.iter().zip(self.store.locate_indexed(&ids)?) {
             match at {
                 Some(at) if at.place == own => here += 1,
                 Some(at) => {
-                    lacking += u64::from(!self.holds(&at, &row.header.id));
-                    others.push((row.header.id, own));
+                    lacking += u64::from(!self.holds(&at, &id));
+                    others.push((id, own));
                 }
-                None => match self.store.index().get(&row.header.id)? {
+                None => match self.store.index().get(&id)? {
                     // In damage that the log knows: the index may have it, nobody goes by it.
                     Some(place) if place == own => here += 1,
                     elsewhere => {
@@ -50,7 +48,7 @@ impl Check<'_> {
                                 || s.is_damaged(&sealed.pack, u64::from(own.offset), u64::from(own.stored))
                         });
                         lacking += u64::from(!explained);
-                        others.push((row.header.id, own));
+                        others.push((id, own));
                     }
                 },
             }
@@ -62,7 +60,7 @@ impl Check<'_> {
         }
         for (id, place) in others {
             if findings.others.len() < OTHERS_MAX {
-                findings.others.insert(id, place);
+                findings.others.entry(id).or_default().push(place);
             } else {
                 findings.others_left_out += 1;
             }

@@ -18,7 +18,7 @@ const BATCH: usize = 4096;
 ///
 /// # Errors
 /// [`crate::Error::Index`], [`crate::Error::Interrupted`].
-pub(super) fn find(truth: &mut Truth<'_>, control: &Control) -> Result<()> {
+pub(super) fn find(truth: &mut Truth<'_>, salvaged: &[(Place, Vec<ChunkId>)], control: &Control) -> Result<()> {
     let store = truth.store;
     let packs: Vec<_> = store.with_state(|s| s.packs().map(|p| p.sealed).collect());
     let mut orphans = HashSet::new();
@@ -37,6 +37,11 @@ pub(super) fn find(truth: &mut Truth<'_>, control: &Control) -> Result<()> {
                     orphans.insert((place.pack, place.offset));
                 }
             }
+        }
+    }
+    for (place, bases) in salvaged {
+        if truth.find(bases)?.iter().any(std::result::Result::is_err) {
+            orphans.insert((place.pack, place.offset));
         }
     }
     truth.orphans = orphans;

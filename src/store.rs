@@ -24,7 +24,7 @@ use crate::format::{ChunkId, ChunkKind, Keys, limits};
 use crate::index::memory::MemoryIndex;
 use crate::index::{Index, Place, Reflected};
 use crate::io::threads::{Mutex, MutexGuard};
-use crate::io::{Io, Lock};
+use crate::io::{File, Io, Lock};
 use crate::media::{self, SplitterId};
 use crate::pack::{ReadChunks, read};
 use crate::pool::disk::{Disk, KEY_SLOT_FILE, KEYS_DIR, SUPERBLOCK_FILE};
@@ -566,20 +566,22 @@ impl Store {
         if found.iter().all(Option::is_some) || !self.follow(seen)? { Ok(found) } else { self.locate_indexed(ids) }
     }
 
-    /// Where a chunk is now: its place, unless a gc dropped that pack meanwhile; then the log is followed and the chunk
-    /// looked up again.
-    fn current(&self, id: &ChunkId, at: &Located) -> Result<Located> {
+    /// Opens the pack that holds a chunk. Where a gc dropped it meanwhile, the log is followed and the chunk looked up
+    /// again.
+    fn open_at(&self, id: &ChunkId, at: &Located) -> Result<(Arc<dyn File>, Located)> {
         let seen = self.reflected().number;
         match self.pool.open(&at.sealed) {
-            Err(Error::Io { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => {
+            Ok(file) => Ok((file, *at)),
+            Err(e) if matches!(&e, Error::Io { source, .. } if source.kind() == std::io::ErrorKind::NotFound) => {
                 let still = self.with_state(|s| s.pack(at.place.pack).is_some());
                 if still && !self.follow(seen)? {
-                    return Ok(*at); // the file is lost; its group may stand in for it
+                    return Err(e);
                 }
                 let missing = || Error::ChunkMissing { chunk: id.to_string() };
-                self.locate(std::slice::from_ref(id))?.pop().flatten().ok_or_else(missing)
+                let again = self.locate(std::slice::from_ref(id))?.pop().flatten().ok_or_else(missing)?;
+                Ok((self.pool.open(&again.sealed)?, again))
             }
-            _ => Ok(*at),
+            Err(e) => Err(e),
         }
     }
 
@@ -593,11 +595,10 @@ impl Store {
     }
 
     fn read_there(&self, kind: ChunkKind, id: &ChunkId, at: &Located, unsqueezer: &mut Unsqueezer) -> Result<Vec<u8>> {
-        let at = &self.current(id, at)?;
-        let offset = u64::from(at.place.offset);
-        self.with_record(id, at, |record| {
+        self.with_record(id, at, |at, record| {
+            let (pack, offset) = (at.sealed.pack, u64::from(at.place.offset));
             let bases = &mut |base: &ChunkId| self.base(base);
-            read::open_record(&self.keys, unsqueezer, at.sealed.pack, offset, record, (kind, id), bases)
+            read::open_record(&self.keys, unsqueezer, pack, offset, record, (kind, id), bases)
         })
     }
 
@@ -626,11 +627,10 @@ impl Store {
         if let Some(held) = self.bases.lock().unwrap_or_else(PoisonError::into_inner).held.get(id) {
             return Ok(Arc::clone(held));
         }
-        let at = &self.current(id, at)?;
-        let (pack, offset) = (at.sealed.pack, u64::from(at.place.offset));
         // Not the caller's: that one is in use for what this is the base of.
         let mut unsqueezer = Unsqueezer::default();
-        let plain = self.with_record(id, at, |record| {
+        let plain = self.with_record(id, at, |at, record| {
+            let (pack, offset) = (at.sealed.pack, u64::from(at.place.offset));
             let no_bases = &mut read::no_bases;
             read::open_record(&self.keys, &mut unsqueezer, pack, offset, record, (ChunkKind::Data, id), no_bases)
         })?;

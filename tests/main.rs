@@ -5,6 +5,7 @@ mod crash;
 mod damage;
 mod golden;
 mod model;
+mod protocol;
 mod reclaim;
 mod roundtrip;
 mod sim;

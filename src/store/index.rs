@@ -462,12 +462,12 @@ impl Store {
         index.apply(&[], Some(head))
     }
 
-    /// The rows that do not lie on known damage: another copy of such a chunk must win.
+    /// The rows that do not lie on known damage, or come out of their group all the same: of the others another copy must win.
     fn sound(&self, pack: &SealedPack, mut rows: PackRows) -> PackRows {
         self.with_state(|state| {
-            let whole = |p: &Place| !state.is_damaged(&pack.pack, u64::from(p.offset), u64::from(p.stored));
-            rows.chunks.retain(|(_, p)| whole(p));
-            rows.features.retain(|(_, p)| whole(p));
+            let can_be_had = |p: &Place| self.reaches_place(state, pack, u64::from(p.offset), u64::from(p.stored));
+            rows.chunks.retain(|(_, p)| can_be_had(p));
+            rows.features.retain(|(_, p)| can_be_had(p));
         });
         rows
     }
@@ -559,13 +559,20 @@ impl Store {
             let why = "too much was written since it was opened; start again".to_owned();
             return Err(Error::Index { action: "be followed", path: self.index_path(), why });
         }
-        for pack in since.iter().filter(|p| self.pool.holds(p)) {
+        let (here, away): (Vec<&SealedPack>, Vec<&SealedPack>) = since.iter().partition(|p| self.pool.holds(p));
+        for pack in here {
             // A pack that was dropped after our look at the log is met again by whoever misses its chunks.
             if let Ok(rows) = self.rows_of(pack, &mut Vec::new()) {
                 self.overlay.apply(&rows.chunks, None)?;
             }
         }
         *self.log() = Log::Reader(Box::new(read.state));
+        self.forget_files(); // packs may have moved, and groups been made anew
+        for pack in away.into_iter().filter(|p| self.reaches(p)) {
+            if let Ok(rows) = self.rows_of(pack, &mut Vec::new()) {
+                self.overlay.apply(&rows.chunks, None)?;
+            }
+        }
         Ok(true)
     }
 

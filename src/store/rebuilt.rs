@@ -163,25 +163,29 @@ impl Store {
         std::mem::take(&mut *harmed).into_iter().collect()
     }
 
-    /// Reads a record and makes something of it; from the group's proven bytes where its own do not do.
+    /// Reads a record and makes something of it; where a gc moved it meanwhile, at its new place, and where its own bytes do
+    /// not do, from the group's proven ones.
     pub(super) fn with_record<T>(
         &self,
         id: &ChunkId,
         at: &Located,
-        mut make: impl FnMut(&[u8]) -> Result<T>,
+        mut make: impl FnMut(&Located, &[u8]) -> Result<T>,
     ) -> Result<T> {
-        let mut record = vec![0; self.record_bytes(at)?];
-        let offset = u64::from(at.place.offset);
-        let mut attempt = |file: Arc<dyn File>| {
+        let mut attempt = |file: &dyn File, at: &Located| {
+            let mut record = vec![0; self.record_bytes(at)?];
+            let offset = u64::from(at.place.offset);
             file.read_exact_at(&mut record, offset).map_err(|e| self.read_failed(id, at, e))?;
-            make(&record)
+            make(at, &record)
         };
-        let own = self.pool.open(&at.sealed).and_then(&mut attempt);
+        let (own, at) = match self.open_at(id, at) {
+            Ok((file, at)) => (attempt(&*file, &at), at),
+            Err(e) => (Err(e), *at),
+        };
         match own {
             Err(e @ (Error::Index { .. } | Error::Interrupted)) => Err(e),
             Err(e) => match self.proven(&at.sealed) {
                 Ok(Some(file)) => {
-                    let made = attempt(file).map_err(|_| e)?;
+                    let made = attempt(&*file, &at).map_err(|_| e)?;
                     self.note_harm(&at.sealed);
                     Ok(made)
                 }

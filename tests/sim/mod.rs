@@ -178,4 +178,8 @@ found! {
     one_of_three_copies_is_enough: 963;
     a_disk_away_takes_only_what_lies_on_it_alone: 921;
     a_longer_history_on_one_disk_is_a_fork: 2165;
+    an_index_that_is_brought_to_an_earlier_log_claims_no_more_than_it_has: 1394;
+    a_second_copy_is_found_though_the_index_names_the_first: 3234;
+    a_salvaged_delta_finds_its_base_elsewhere: 2103;
+    what_a_group_makes_good_stays_in_an_index_made_anew: 77;
 }

@@ -478,3 +478,34 @@ fn with_a_disk_away_groups_that_count_on_it_stay() {
     let store = shelf.read();
     assert!(store.redundancy(|_, _| ()).is_full(), "no group lost a member to the gc");
 }
+
+/// What stays of a shelf with parity may lose as many disks as before, and everything comes back without them.
+#[test]
+fn a_gc_of_a_shelf_with_parity_gives_space_back_and_leaves_everything_redundant() {
+    let shelf = Shelf::with_parity(6, 2);
+    let kept = noise(1, 3_000_000);
+    shelf.stream("f", &[kept.clone(), noise(2, 5_000_000)].concat());
+    shelf.stream("f", &kept);
+    let first = ids(&shelf)[0];
+    forget(&shelf, &[first]);
+    let parity = |shelf: &Shelf| -> u64 {
+        shelf.read().with_state(|s| s.groups().flat_map(|g| s.members(g)).filter(|m| m.parity).map(|m| m.bytes).sum())
+    };
+    let before = (stored(&shelf), parity(&shelf));
+    for options in [NOW, FULL] {
+        gc(&shelf, &options).unwrap();
+    }
+    let after = (stored(&shelf), parity(&shelf));
+    assert!(after.0 < before.0 - 4_000_000, "{before:?} {after:?}");
+    assert!(after.1 < before.1, "parity of what is gone is gone: {before:?} {after:?}");
+    assert!(shelf.read().redundancy(|_, _| {}).is_full());
+    let options = CheckOptions { read_data: true, ..Default::default() };
+    let report = check::run(&shelf.read(), &options, &Control::default()).unwrap();
+    assert_eq!((report.lost, report.problems), (vec![], vec![]));
+    is_sound(&shelf);
+    for gone in [[0, 1], [2, 5], [3, 4]] {
+        gone.iter().for_each(|d| shelf.take_away(*d));
+        assert!(shelf.bytes_of(&shelf.read(), "/f").unwrap() == kept);
+        gone.iter().for_each(|d| shelf.bring_back(*d));
+    }
+}

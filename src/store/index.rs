@@ -462,12 +462,12 @@ impl Store {
         index.apply(&[], Some(head))
     }
 
-    /// The rows that do not lie on known damage: another copy of such a chunk must win.
+    /// The rows that do not lie on known damage, or come out of their group all the same: of the others another copy must win.
     fn sound(&self, pack: &SealedPack, mut rows: PackRows) -> PackRows {
         self.with_state(|state| {
-            let whole = |p: &Place| !state.is_damaged(&pack.pack, u64::from(p.offset), u64::from(p.stored));
-            rows.chunks.retain(|(_, p)| whole(p));
-            rows.features.retain(|(_, p)| whole(p));
+            let can_be_had = |p: &Place| self.reaches_place(state, pack, u64::from(p.offset), u64::from(p.stored));
+            rows.chunks.retain(|(_, p)| can_be_had(p));
+            rows.features.retain(|(_, p)| can_be_had(p));
         });
         rows
     }

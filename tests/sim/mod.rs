@@ -48,7 +48,8 @@ fn live_through(seed: u64, schedule: Schedule, given: Option<&[steps::Step]>) ->
         let disks = *chance.pick(&[0, 1, 2, 2, 3, 3, 4]);
         let room = chance.one_in(5).then(|| (4 << 20) + chance.below(1 << 20));
         let small_chunks = !chance.one_in(6);
-        let shelf = Shelf::new(seed, disks, rocks, room, small_chunks);
+        let parity = usize::from(disks >= 3 && chance.one_in(3));
+        let shelf = Shelf::new(seed, disks, parity, rocks, room, small_chunks);
         let mut story = Story {
             chance,
             shelf,
@@ -59,10 +60,11 @@ fn live_through(seed: u64, schedule: Schedule, given: Option<&[steps::Step]>) ->
             index_lies: false,
             destroyed: false,
             away: false,
+            parity,
             tight: room.is_some(),
             images: Vec::new(),
             tally: Tally::default(),
-            told: vec![format!("{disks} disks, room {room:?}, {schedule:?}")],
+            told: vec![format!("{disks} disks, parity {parity}, room {room:?}, {schedule:?}")],
         };
         let outcome = catch_unwind(AssertUnwindSafe(|| {
             story.step(steps::Step::Backup);
@@ -176,4 +178,8 @@ found! {
     one_of_three_copies_is_enough: 963;
     a_disk_away_takes_only_what_lies_on_it_alone: 921;
     a_longer_history_on_one_disk_is_a_fork: 2165;
+    an_index_that_is_brought_to_an_earlier_log_claims_no_more_than_it_has: 1394;
+    a_second_copy_is_found_though_the_index_names_the_first: 3234;
+    a_salvaged_delta_finds_its_base_elsewhere: 2103;
+    what_a_group_makes_good_stays_in_an_index_made_anew: 77;
 }

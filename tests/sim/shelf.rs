@@ -47,7 +47,7 @@ pub struct Run {
 
 impl Shelf {
     /// Makes a store with so many disks. `room` bounds each of them, in bytes.
-    pub fn new(seed: u64, disks: usize, rocks: bool, room: Option<u64>, small_chunks: bool) -> Shelf {
+    pub fn new(seed: u64, disks: usize, parity: usize, rocks: bool, room: Option<u64>, small_chunks: bool) -> Shelf {
         let fs = MemFs::new();
         #[cfg(feature = "rocksdb")]
         let (index, home) = if rocks {
@@ -74,6 +74,7 @@ impl Shelf {
             store: shelf.home.clone(),
             disks: shelf.disks.clone(),
             pack_bytes: Some(1 << 20),
+            parity: Some(parity),
             like,
             ..Default::default()
         };

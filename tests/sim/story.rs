@@ -53,6 +53,8 @@ pub struct Story {
     pub destroyed: bool,
     /// A disk is away.
     pub away: bool,
+    /// Disks that may be lost: then what the oracle, which knows no groups, calls lost is the most that may be.
+    pub parity: usize,
     /// Disks have little room.
     pub tight: bool,
     pub images: Vec<Image>,

@@ -159,7 +159,7 @@ impl Error {
             Error::UnreadableTree { .. } => "`onefold check` names what is lost; attach missing disks, back the sources up again, or forget that snapshot".into(),
             Error::AmbiguousSnapshot { .. } => "give more digits of the id".into(),
             Error::Locked { .. } => "wait for it to end, or stop it; the lock dies with its process".into(),
-            Error::DiskMissing { .. } => "attach the disk and mount it; if it is mounted elsewhere, name it with `onefold recover --disk PATH`".into(),
+            Error::DiskMissing { .. } => "attach the disk and mount it; if it is mounted elsewhere, name it with `onefold disk add PATH`".into(),
             Error::NoDisks { .. } => "mount the disks; `onefold disk list` names where each was last seen".into(),
             Error::NoSpace { .. } => "free some room, or give the store another disk".into(),
             Error::FromTheFuture { .. } => "update onefold; nothing was changed".into(),

@@ -49,6 +49,21 @@ fn word(health: &Health) -> &'static str {
     }
 }
 
+/// What may be lost, as it is now and not as it is set.
+fn redundancy(r: &StatusReport) -> String {
+    let now = match (r.parity, r.tolerates) {
+        (_, None) => "none: packs are lost or cannot be reached now".to_owned(),
+        (0, _) => "none: a disk that dies takes its packs with it".into(),
+        (_, Some(0)) => "none at the moment: another disk that dies takes packs with it".into(),
+        (_, Some(1)) => "any 1 disk may die".into(),
+        (_, Some(n)) => format!("any {n} disks may die"),
+    };
+    match r.short_packs {
+        0 => now,
+        n => format!("{now}; {} short of the {} that the store is set to", render::counted(n, "pack"), r.parity),
+    }
+}
+
 fn text(context: &Context, r: &StatusReport, store: &std::path::Path) -> Result<()> {
     let out = &context.out;
     out.line(format!("{}: {}", render::name(store.as_os_str().as_encoded_bytes()), word(&r.health)))?;
@@ -71,14 +86,7 @@ fn text(context: &Context, r: &StatusReport, store: &std::path::Path) -> Result<
     let mut said = vec![
         ("newest", newest),
         ("snapshots", render::count(r.snapshots)),
-        (
-            "redundancy",
-            match r.parity {
-                0 => "none: a disk that dies takes its packs with it".into(),
-                1 => "any 1 disk may die".into(),
-                n => format!("any {n} disks may die"),
-            },
-        ),
+        ("redundancy", redundancy(r)),
         ("space", format!("{} stored, {} still fit", render::size(r.stored_bytes), render::size(r.fits_bytes))),
         (
             "damage",
@@ -115,6 +123,8 @@ fn document(r: &StatusReport) -> Value {
         "stored_bytes": r.stored_bytes,
         "fits_bytes": r.fits_bytes,
         "parity": r.parity,
+        "disks_that_may_die": r.tolerates,
+        "packs_short_of_parity": r.short_packs,
         "damaged_packs": r.damage,
         "running": r.running,
         "next": r.next,

@@ -75,7 +75,12 @@ pub struct StatusReport {
     pub stored_bytes: u64,
     /// Bytes that can still be stored, parity taken off. Disks on one filesystem share its room.
     pub fits_bytes: u64,
+    /// How many disks the store is set to lose.
     pub parity: u32,
+    /// How many more disks may be lost now before a pack is; `None` where one cannot be had already.
+    pub tolerates: Option<u32>,
+    /// Packs that may lose fewer disks than the store is set to.
+    pub short_packs: u64,
     /// Writers at work or dead, one line each.
     pub running: Vec<String>,
     /// Packs with known damage.
@@ -202,12 +207,21 @@ pub fn status(store: &Store) -> Result<StatusReport> {
         snapshots: count,
         stored_bytes,
         parity,
+        tolerates: Some(parity),
+        short_packs: 0,
         running: Vec::new(),
         damage: damaged.len() as u64,
         memory_floor_bytes: store.memory_floor_bytes(),
         next: Vec::new(),
         health: Health::Good,
     };
+    let mut least = Some(parity);
+    let redundancy = store.redundancy(|_, may_lose| {
+        let may_lose = may_lose.map(|n| u32::try_from(n).unwrap_or(u32::MAX));
+        least = least.zip(may_lose).map(|(a, b)| a.min(b));
+    });
+    report.tolerates = least;
+    report.short_packs = redundancy.degraded + redundancy.at_risk + redundancy.lost;
     let mut dead = false;
     for w in &writers {
         let (line, is_dead) = describe(w, now);
@@ -218,7 +232,7 @@ pub fn status(store: &Store) -> Result<StatusReport> {
     let disks_are_well = report.disks.iter().all(|d| matches!(d.state, DiskState::Healthy | DiskState::Full));
     report.health = if lost > 0 {
         Health::Lost
-    } else if !disks_are_well || report.damage > 0 || dead || store.blocked().is_some() {
+    } else if !disks_are_well || report.short_packs > 0 || report.damage > 0 || dead || store.blocked().is_some() {
         Health::Attention
     } else {
         Health::Good
@@ -332,9 +346,17 @@ fn next_steps(store: &Store, r: &StatusReport, usable: u64, lost: u64, dead: boo
                 } else {
                     format!(" (last seen at {})", d.path.display())
                 };
-                let needed = if d.packs > 0 { format!("; {} packs lie on it", d.packs) } else { String::new() };
+                let needed = match d.packs {
+                    0 => String::new(),
+                    1 => "; 1 pack lies on it".into(),
+                    n => format!("; {n} packs lie on it"),
+                };
+                let dead = match r.parity {
+                    0 => format!("`onefold disk remove --lost {:?}`", d.label),
+                    _ => format!("`onefold disk replace {:?} NEW`", d.label),
+                };
                 next.push(format!(
-                    "Disk {:?} is missing{seen}{needed}: attach and mount it, or if it is mounted elsewhere run `onefold recover --disk PATH`.",
+                    "Disk {:?} is missing{seen}{needed}: attach and mount it; if it is mounted elsewhere run `onefold disk add PATH`, if it is dead {dead}.",
                     d.label
                 ));
             }
@@ -356,6 +378,13 @@ fn next_steps(store: &Store, r: &StatusReport, usable: u64, lost: u64, dead: boo
         ));
     } else if r.damage > 0 {
         next.push(format!("{} packs are damaged: run `onefold scrub`, which rebuilds what has parity, or `onefold check --read-data`.", r.damage));
+    }
+    let all_here = r.disks.iter().all(|d| d.state != DiskState::Missing);
+    if r.short_packs > 0 && r.damage == 0 && all_here {
+        next.push(format!(
+            "{} packs may lose fewer disks than the store is set to: run `onefold rebalance`.",
+            r.short_packs
+        ));
     }
     if dead {
         next.push("A writer died: the next `onefold backup` takes over what it stored.".into());
@@ -429,8 +458,26 @@ mod tests {
         assert_eq!(states(&store), [DiskState::Healthy, DiskState::Missing]);
         let report = status(&store).unwrap();
         assert_eq!(report.health, Health::Attention);
-        assert!(report.next[0].contains("/disk1") && report.next[0].contains("recover --disk"), "{:?}", report.next);
+        assert!(report.next[0].contains("/disk1") && report.next[0].contains("disk add PATH"), "{:?}", report.next);
         assert!(report.disks[1].packs > 0);
+    }
+
+    #[test]
+    fn a_status_tells_what_may_be_lost_now_and_not_what_is_set() {
+        let shelf = Shelf::with_parity(6, 2);
+        shelf.stream("f", &noise(1, 3_000_000));
+        let report = status(&shelf.read()).unwrap();
+        assert_eq!((report.tolerates, report.short_packs, report.health), (Some(2), 0, Health::Good));
+        shelf.take_away(1);
+        let report = status(&shelf.read()).unwrap();
+        assert!(report.tolerates == Some(1) && report.short_packs > 0, "{:?}", report.tolerates);
+        assert!(report.next[0].contains("disk replace"), "{:?}", report.next);
+        shelf.take_away(2);
+        shelf.take_away(3);
+        assert_eq!(status(&shelf.read()).unwrap().tolerates, None);
+        let bare = Shelf::new(2);
+        bare.stream("f", &noise(1, 100_000));
+        assert_eq!(status(&bare.read()).unwrap().tolerates, Some(0));
     }
 
     #[test]

@@ -330,13 +330,14 @@ fn verbs() {
 }
 
 fn main() {
-    let all: [(&str, fn()); 6] = [
+    let all: [(&str, fn()); 7] = [
         ("cut", cut),
         ("pack", pack),
         ("index", index),
         ("codecs", codecs::run),
         ("backup restore", verbs),
-        ("shelf", shelf::run),
+        ("parity", shelf::code),
+        ("shelf", shelf::verbs),
     ];
     for (name, run) in all {
         if name.split(' ').any(wanted) {

@@ -17,13 +17,8 @@ const MIB: usize = 1 << 20;
 const FILES: usize = 24;
 const FILE_BYTES: usize = 32 * MIB;
 
-pub fn run() {
-    code();
-    verbs();
-}
-
 /// One core, a MiB a member, as groups are made: goal 2 GB/s of data for 8 + 2.
-fn code() {
+pub fn code() {
     for (k, m) in [(4, 1), (6, 2), (8, 2), (8, 3), (16, 2)] {
         let data: Vec<Vec<u8>> = (0..k).map(|i| noise(i as u64, MIB)).collect();
         let shards: Vec<&[u8]> = data.iter().map(Vec::as_slice).collect();
@@ -62,7 +57,8 @@ fn open(home: &Path, mode: Mode) -> Store {
     Store::open(&Io::real(), home, &OpenOptions::new(mode, 1 << 30)).unwrap().store
 }
 
-fn verbs() {
+/// Eight disks in memory: backup with and without parity, scrub, restore without two of them.
+pub fn verbs() {
     let shm = Path::new("/dev/shm");
     let base = if shm.is_dir() { shm.to_owned() } else { std::env::temp_dir() };
     let root = base.join(format!("onefold-bench-shelf-{}", std::process::id()));

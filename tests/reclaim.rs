@@ -54,7 +54,7 @@ impl Shelf {
             shelf.fs.create_dir_all(Path::new(dir)).unwrap();
         }
         shelf.fs.sync_dir(Path::new("/")).unwrap();
-        let disks = (0..disks).map(|i| format!("/disks/{i}").into()).collect();
+        let disks = (0..disks).map(|i| format!("/disks/{i}").into()).collect(); // from four on: one parity pack a group
         let options = InitOptions { store: "/store".into(), disks, pack_bytes: Some(1 << 20), ..Default::default() };
         init::run(&shelf.io(1), &options).unwrap();
         shelf
@@ -319,7 +319,7 @@ impl World {
 
 fn history(seed: u64) {
     let mut rng = Rng(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
-    let shelf = Shelf::new(1 + rng.next(3));
+    let shelf = Shelf::new([1, 2, 3, 5][rng.next(4) as usize]);
     let mut world = World {
         shelf,
         dir: tempfile::tempdir().unwrap(),
@@ -421,19 +421,24 @@ fn nothing_live_is_dropped_and_nothing_dead_stays() {
 
 #[test]
 fn a_power_cut_at_any_durable_step_of_a_gc_leaves_every_live_snapshot_whole() {
-    cuts(false);
+    cuts(false, 2);
 }
 
 #[test]
 fn a_power_cut_in_a_gc_that_follows_what_changed_leaves_every_live_snapshot_whole() {
-    cuts(true);
+    cuts(true, 2);
+}
+
+#[test]
+fn a_power_cut_in_a_gc_of_groups_leaves_every_live_snapshot_whole() {
+    cuts(true, 4);
 }
 
 /// With `counted`, counts are there when the gc begins that is cut.
-fn cuts(counted: bool) {
+fn cuts(counted: bool, disks: u64) {
     let dir = tempfile::tempdir().unwrap();
     let source = dir.path().join("lib");
-    let mut shelf = Shelf::new(2);
+    let mut shelf = Shelf::new(disks);
     let mut files = Files::new();
     let (mut kept, mut given) = (Vec::new(), Vec::new());
     for generation in 0..3 {
@@ -506,6 +511,9 @@ fn cuts(counted: bool) {
                 whole(&shelf, &format!("{what}, then two gcs"));
                 let live = shelf.read().with_state(|s| s.packs().map(|p| p.sealed.bytes).sum::<u64>());
                 assert_eq!(shelf.stored(), live, "{what}: a file is left that is no pack");
+                let known = shelf.read().with_state(|s| s.groups().map(|g| g.parity_disks.len()).sum::<usize>());
+                let left = shelf.fs.paths().into_iter().filter(|p| p.extension().is_some_and(|e| e == "parity"));
+                assert_eq!(left.count(), known, "{what}: parity is left that no group has");
             }
         }
     }

@@ -49,6 +49,14 @@ pub struct LogRead {
     copies: Vec<Copy>,
 }
 
+/// Files that a gc was to remove.
+#[derive(Debug, Default)]
+pub struct Dropped {
+    pub packs: BTreeSet<PackId>,
+    /// Of groups that were retired.
+    pub parity: BTreeSet<PackId>,
+}
+
 /// Reads an entry's file and proves it; `None` where it does not exist.
 fn read_entry(io: &Io, dir: &Path, store: StoreId, number: u64) -> Result<Option<(LogEntry, EntryHash, Vec<u8>)>> {
     let path = dir.join(file_name(number));
@@ -291,11 +299,11 @@ impl LogRead {
     ///
     /// # Errors
     /// [`Error::FromTheFuture`].
-    pub fn dropped_by_the_unfinished(&self, io: &Io) -> Result<BTreeSet<PackId>> {
+    pub fn dropped_by_the_unfinished(&self, io: &Io) -> Result<Dropped> {
         let drops = |verb: &str| verb == "gc" || verb == "compact";
         let mut waiting: BTreeSet<WriterId> =
             self.state.writers.iter().filter(|(_, w)| drops(&w.verb)).map(|(id, _)| *id).collect();
-        let mut dropped = BTreeSet::new();
+        let (mut dropped, mut retired) = (Dropped::default(), BTreeSet::new());
         let mut number = self.state.number;
         while number > 0 && !waiting.is_empty() {
             let Some((entry, _, _)) = self.entry(io, number, &mut Vec::new(), |_| true)? else { break };
@@ -304,12 +312,28 @@ impl LogRead {
             for event in events {
                 match event {
                     Event::PackDropped { pack } => {
-                        dropped.insert(*pack);
+                        dropped.packs.insert(*pack);
+                    }
+                    Event::GroupRetired { group } => {
+                        retired.insert(*group);
                     }
                     Event::WriterBegan { writer, .. } => {
                         waiting.remove(writer);
                     }
                     _ => {}
+                }
+            }
+            number -= 1;
+        }
+        // Which files of parity a retired group had stands where it was made, however long ago.
+        let mut number = self.state.number;
+        while number > 0 && !retired.is_empty() {
+            let Some((entry, _, _)) = self.entry(io, number, &mut Vec::new(), |_| true)? else { break };
+            for event in &entry.events {
+                if let Event::GroupMade { group, .. } = event
+                    && retired.remove(&group.id)
+                {
+                    dropped.parity.extend(group.members.iter().filter(|m| m.parity).map(|m| m.pack));
                 }
             }
             number -= 1;

@@ -228,7 +228,7 @@ pub(super) fn strays(store: &Store, control: &Control, problems: &mut Problems) 
         let shown = stray.path.display();
         if known || store.io().fs.stat(&stray.path).is_ok_and(|s| s.is_none()) {
             continue; // sealed, renamed or removed meanwhile
-        } else if writer || stray.pack.is_some_and(|(pack, sealed)| sealed && dropped.contains(&pack)) {
+        } else if writer || stray.pack.is_some_and(|(pack, sealed)| sealed && dropped.packs.contains(&pack)) {
             of_writers += 1;
         } else if stray.pack.is_some() {
             problems.repairable(format!(

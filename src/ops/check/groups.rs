@@ -9,6 +9,7 @@ use crate::io::Kind;
 use crate::ops::{Control, Notice};
 use crate::pool::disk::PARITY_DIR;
 use crate::pool::is_of_the_filesystem;
+use crate::pool::log::LogRead;
 use crate::pool::parity::{of_name, parity_path};
 use crate::store::Store;
 use std::collections::HashMap;
@@ -35,6 +36,9 @@ pub(super) fn parity(store: &Store, control: &Control, problems: &mut Problems) 
         };
         problems.repairable(format!("the parity pack {} {what}; `onefold scrub` makes it anew", path.display()));
     }
+    // A gc retires a group before it removes that one's parity, and logs its end after that.
+    let unfinished = LogRead::read(store.io(), store.path(), store.pool());
+    let unfinished = unfinished.and_then(|read| read.dropped_by_the_unfinished(store.io())).unwrap_or_default();
     let mut of_writers = 0u64;
     for disk in store.pool().disks() {
         let root = disk.path.join(PARITY_DIR);
@@ -54,7 +58,7 @@ pub(super) fn parity(store: &Store, control: &Control, problems: &mut Problems) 
                 let lives = pack.is_some_and(|(p, complete)| complete && known.get(&p).is_some_and(|k| k.0 == disk.id));
                 let writer = pack.is_some_and(|(p, _)| {
                     // One that began after our log was read is not there yet: it is no one's loss to tell it as a stray.
-                    store.with_state(|s| s.writers.contains_key(&p.writer()))
+                    store.with_state(|s| s.writers.contains_key(&p.writer())) || unfinished.parity.contains(&p)
                 });
                 match (lives, writer) {
                     (true, _) => {}

@@ -1,3 +1,5 @@
+//! Copies between stores that share their keys, and between ones that do not.
+
 use super::super::testing::{HOME, Shelf, noise};
 use super::*;
 use crate::format::StoreId;

@@ -13,6 +13,7 @@ use crate::ops::{Control, Notice};
 use crate::pack::{read, sealed_path};
 use crate::pool::PackStore;
 use crate::pool::log::LogRead;
+use crate::pool::parity::parity_path;
 use crate::store::Store;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -123,7 +124,7 @@ pub(in crate::ops) fn leftovers(store: &Store, control: &Control) -> Result<()> 
     let read = LogRead::read(store.io(), store.path(), store.pool())?;
     let dropped = read.dropped_by_the_unfinished(store.io())?;
     let mut files = Vec::new();
-    for pack in dropped.iter().filter(|p| store.with_state(|s| s.pack_by_id(p).is_none())) {
+    for pack in dropped.packs.iter().filter(|p| store.with_state(|s| s.pack_by_id(p).is_none())) {
         for disk in store.pool().disks() {
             let path = sealed_path(&disk.path, *pack);
             if store.io().fs.stat(&path).is_ok_and(|s| s.is_some()) {
@@ -131,14 +132,19 @@ pub(in crate::ops) fn leftovers(store: &Store, control: &Control) -> Result<()> 
             }
         }
     }
-    if files.is_empty() {
+    let mut parity = Vec::new();
+    for pack in dropped.parity.iter().filter(|p| store.with_state(|s| s.group_of(p).is_none())) {
+        let paths = store.pool().disks().map(|d| parity_path(&d.path, *pack));
+        parity.extend(paths.filter(|p| store.io().fs.stat(p).is_ok_and(|s| s.is_some())).map(|p| (*pack, p)));
+    }
+    if files.is_empty() && parity.is_empty() {
         return Ok(());
     }
     for (pack, path) in &files {
         unindex(store, control, *pack, path);
     }
-    let freed = remove(store, control, &files);
-    let n = files.len();
+    let freed = remove(store, control, &files) + remove(store, control, &parity);
+    let n = files.len() + parity.len();
     control.notice(Notice::Note(format!(
         "a gc was cut short: {n} files of packs that it had dropped were removed, {freed} bytes"
     )));

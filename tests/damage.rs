@@ -101,7 +101,11 @@ fn harm_alone(path: &Path, harm: Harm, seed: u64) -> bool {
         Harm::Truncate => bytes.truncate(at),
         Harm::TruncateAtBorder => {
             let borders = [4, 8, 16, 64, 512, 4096, bytes.len() - bytes.len().min(128), bytes.len() - 1];
-            bytes.truncate(borders[seed as usize % borders.len()]);
+            let border = borders[seed as usize % borders.len()];
+            if border >= bytes.len() {
+                return false;
+            }
+            bytes.truncate(border);
         }
         Harm::Empty => bytes.clear(),
         Harm::Grow => bytes.extend(noise(seed, 100)),

@@ -153,8 +153,18 @@ impl Shelf {
         self.open(Mode::Read).unwrap().store
     }
 
+    /// Readers that bring the index up to date take the writer's lock for a moment: it is waited for, as the command line does.
     pub fn write(&self) -> Store {
-        self.open(Mode::Write { verb: "backup" }).unwrap().store
+        let mut patience = 5000;
+        loop {
+            match self.open(Mode::Write { verb: "backup" }) {
+                Err(crate::Error::Locked { .. }) if patience > 0 => {
+                    patience -= 1;
+                    std::thread::sleep(std::time::Duration::from_millis(1));
+                }
+                opened => return opened.unwrap().store,
+            }
+        }
     }
 
     pub fn latest(&self, store: &Store) -> SnapshotInfo {

@@ -311,7 +311,15 @@ fn readers_go_on_while_gcs_run() {
     let kept = ids(&shelf)[0];
     let stop = std::sync::atomic::AtomicBool::new(false);
     let rounds = std::sync::atomic::AtomicU64::new(0);
+    /// Ends the readers also where the writer's side fails: nobody waits for them for ever then.
+    struct Ends<'a>(&'a std::sync::atomic::AtomicBool);
+    impl Drop for Ends<'_> {
+        fn drop(&mut self) {
+            self.0.store(true, Ordering::Relaxed);
+        }
+    }
     std::thread::scope(|scope| {
+        let ends = Ends(&stop);
         let reader = || {
             while !stop.load(Ordering::Relaxed) {
                 let index = Arc::new(shelf.index.snapshot());
@@ -337,7 +345,7 @@ fn readers_go_on_while_gcs_run() {
             // the writer's lock is taken for a moment by readers that bring the index up to date
             while matches!(gc(&shelf, &NOW), Err(Error::Locked { .. })) {}
         }
-        stop.store(true, Ordering::Relaxed);
+        drop(ends);
         readers.into_iter().for_each(|r| r.join().unwrap());
     });
     assert!(rounds.load(Ordering::Relaxed) > 4, "{rounds:?}");

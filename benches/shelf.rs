@@ -112,6 +112,7 @@ pub fn verbs() {
         target: root.join("out"),
         includes: Vec::new(),
         overwrite: false,
+        partial: false,
         owner: false,
     };
     let t = Instant::now();

@@ -1,7 +1,7 @@
 //! copy: snapshots of one store into another.
 //!
-//! Stores that share their keys (`init --like`) share the names of their chunks: records move as they stand ([`records`]), and a
-//! snapshot keeps its id. Else every file is read and stored anew, as a backup would ([`super::backup::copy_anew`]); the
+//! Stores that share their keys (`init --like`) share the names of their chunks: records move as they stand (`records`), and a
+//! snapshot keeps its id. Else every file is read and stored anew, as a backup would (`backup::anew`); the
 //! snapshot is then known again by its time, host and roots.
 //!
 //! Each snapshot is a run of its own, so whatever ends a copy, the snapshots before it are there, and what was stored of the

@@ -2,7 +2,7 @@
 //!
 //! A group is up to k sealed packs on distinct disks with m parity packs on other disks. The code works on
 //! each 64 bytes of all members alone, so any range that is aligned to 64 bytes is encoded and rebuilt by
-//! itself. [`write`] makes a group's parity, [`read`] gives the bytes of any member, its own where they
+//! itself. [`mod@write`] makes a group's parity, [`read`] gives the bytes of any member, its own where they
 //! prove and rebuilt ones where not. What is chosen where, and what the log says of it, is not known here.
 //!
 //! # Invariants

@@ -1,7 +1,7 @@
 //! The bytes of any pack of a group: its own where they prove, rebuilt ones where not.
 //!
 //! Everything goes by units of 1 MiB. A unit of a member counts only if it fits the check that the member's
-//! root stands for; where too few do, the damage within the unit is looked for ([`super::solve`]). A data
+//! root stands for; where too few do, the damage within the unit is looked for (`solve`). A data
 //! pack whose table of checks is damaged or away gets that rebuilt first, and proven by its root.
 
 use super::code::Coder;

@@ -147,6 +147,17 @@ impl Error {
         move |source| Error::Io { action, path, source }
     }
 
+    /// The error and its causes in one line.
+    pub fn line(&self) -> String {
+        let mut line = self.to_string();
+        let mut cause = std::error::Error::source(self);
+        while let Some(e) = cause {
+            line.push_str(&format!(": {e}"));
+            cause = e.source();
+        }
+        line
+    }
+
     /// What the person in front of it can do, where there is something.
     pub fn hint(&self) -> Option<String> {
         Some(match self {
@@ -164,7 +175,7 @@ impl Error {
             Error::NoSpace { .. } => "free some room, or give the store another disk".into(),
             Error::FromTheFuture { .. } => "update onefold; nothing was changed".into(),
             Error::LogFork { .. } => "nothing is written while the log forks; keep the disks as they are and decide which history to follow".into(),
-            Error::LogDamaged { .. } => "attach every disk of the store: any one good copy is enough".into(),
+            Error::LogDamaged { .. } => "attach every disk of the store: any one good copy is enough; if all are attached and only STORE is damaged, no disk has that entry and nothing in it was acknowledged: put STORE away and make it anew with `onefold --store PATH recover --disk DISK...`".into(),
             Error::Index { .. } => "`onefold recover` rebuilds the index from the disks; no data depends on it".into(),
             Error::WorkerLost { .. } => "this is a mistake in onefold; everything acknowledged before is safe".into(),
             Error::Io { source, .. } if source.kind() == std::io::ErrorKind::PermissionDenied => "run it as a user who may, or mend the permissions".into(),

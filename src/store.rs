@@ -546,14 +546,21 @@ impl Store {
         self.reaches_place(state, &sealed, offset, bytes).then_some(Located { sealed, place })
     }
 
-    /// As [`Store::locate`], for reading: where a chunk is nowhere and the log has gone on, it is followed first.
+    /// As [`Store::locate`], for reading: where a chunk is nowhere and the log has gone on, it is followed first. A reader for
+    /// whose chunk nothing better is known is given a place that the log calls damaged, and proves what it reads.
     ///
     /// # Errors
     /// [`Error::Index`].
     pub fn find(&self, ids: &[ChunkId]) -> Result<Vec<Option<Located>>> {
         let seen = self.reflected().number;
-        let found = self.locate(ids)?;
-        if found.iter().all(Option::is_some) || !self.follow(seen)? { Ok(found) } else { self.locate(ids) }
+        let mut found = self.locate(ids)?;
+        if found.iter().any(Option::is_none) && self.follow(seen)? {
+            found = self.locate(ids)?;
+        }
+        for (id, found) in ids.iter().zip(&mut found).filter(|(_, found)| found.is_none()) {
+            *found = self.worth_a_try(id)?.into_iter().next();
+        }
+        Ok(found)
     }
 
     /// As [`Store::find`], by the index's places alone.
@@ -614,7 +621,8 @@ impl Store {
         let missing = || Error::ChunkMissing { chunk: id.to_string() };
         let at = self.find(std::slice::from_ref(id))?.pop().flatten().ok_or_else(missing)?;
         self.base_at(id, &at).or_else(|e| {
-            let others = self.elsewhere(id, Some(at.place))?;
+            let mut others = self.elsewhere(id, Some(at.place))?;
+            others.extend(self.worth_a_try(id)?.into_iter().filter(|o| o.place != at.place));
             others.iter().find_map(|other| self.base_at(id, other).ok()).ok_or(e)
         })
     }

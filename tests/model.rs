@@ -5,7 +5,7 @@
 //! back; after every step some snapshot, and at the end every one, is restored and compared file by file.
 //! `ONEFOLD_MODEL_SEEDS` (how many) and `ONEFOLD_MODEL_FIRST` (from which) make longer runs.
 
-use crate::support::{noise, options};
+use crate::support::{Files, Rng, noise, options};
 use onefold::index::MemoryIndex;
 use onefold::io::memory::{ManualWorld, MemFs};
 use onefold::io::{Fs, Io};
@@ -14,23 +14,9 @@ use onefold::ops::init::{self, InitOptions};
 use onefold::ops::restore::{self, RestoreOptions};
 use onefold::ops::{Control, snapshots};
 use onefold::store::{IndexKind, Mode, OpenOptions, Store};
-use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
-
-struct Rng(u64);
-
-impl Rng {
-    fn next(&mut self, below: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        (self.0 >> 11) % below.max(1)
-    }
-}
-
-type Files = BTreeMap<String, Vec<u8>>;
 
 struct World {
     fs: MemFs,

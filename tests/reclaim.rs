@@ -6,7 +6,7 @@
 //! steps and between runs, indexes that are lost or old. `ONEFOLD_RECLAIM_SEEDS` (how many) and
 //! `ONEFOLD_RECLAIM_FIRST` (from which) make longer runs.
 
-use crate::support::{noise, options};
+use crate::support::{Files, Rng, noise, options};
 use onefold::catalog::recipe::{Pieces, What};
 use onefold::catalog::tree::{Step, Walk};
 use onefold::format::entry::{Content, EntryKind};
@@ -26,19 +26,6 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-
-struct Rng(u64);
-
-impl Rng {
-    fn next(&mut self, below: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        (self.0 >> 11) % below.max(1)
-    }
-}
-
-type Files = BTreeMap<String, Vec<u8>>;
 
 /// A store on the disk in memory.
 struct Shelf {

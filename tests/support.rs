@@ -241,3 +241,19 @@ pub fn options(source: Source, force: bool) -> BackupOptions {
         filters_as_typed: vec![],
     }
 }
+
+/// Numbers from a seed that is not 0.
+pub struct Rng(pub u64);
+
+impl Rng {
+    /// A number below `below`.
+    pub fn next(&mut self, below: u64) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        (self.0 >> 11) % below.max(1)
+    }
+}
+
+/// Contents of files by name.
+pub type Files = std::collections::BTreeMap<String, Vec<u8>>;

@@ -16,8 +16,8 @@ use std::time::{Duration, Instant};
 /// Writes files, folders, links, times, modes and attributes of the snapshot below the target. With SNAPSHOT:PATH what
 /// lies below PATH goes straight into the target. Every chunk is proven before it is written: what cannot be proven is
 /// not written, but named as lost, and the rest goes on. A file that lost a part does not get its name, so that nothing
-/// broken is taken for whole; with --partial it does, and the file onefold-holes.txt in the target lists for each hole the
-/// path and the first and last byte.
+/// broken is taken for whole; with --partial it does, if that name is free, and at the end the file onefold-holes.txt in the
+/// target lists for each hole the path and the first and last byte.
 ///
 /// A target that holds something is refused without --overwrite; with it, files of the same name are replaced and others
 /// stay. Nothing outside the target is written, whatever names and symlinks the snapshot holds. Owners and setuid bits

@@ -82,6 +82,32 @@ pub struct Superblock {
 }
 
 impl Superblock {
+    /// The constants of a store that begins now, in this version's format. `table_check` is of the gear table and `key_id` of
+    /// the keys that its chunks are cut and named by.
+    pub fn new(
+        store: StoreId,
+        created_ns: i64,
+        chunker: ChunkerParameters,
+        table_check: [u8; 32],
+        key_id: [u8; 16],
+        pack_bytes: u64,
+    ) -> Superblock {
+        Superblock {
+            store,
+            created_ns,
+            min_reader: FORMAT_VERSION,
+            min_writer: FORMAT_VERSION,
+            compatible: 0,
+            read_only_compatible: 0,
+            incompatible: 0,
+            chunker,
+            table_check,
+            key_id,
+            pack_bytes,
+            note: concat!("onefold ", env!("CARGO_PKG_VERSION")).to_owned(),
+        }
+    }
+
     pub fn encode(&self) -> Vec<u8> {
         let mut b = Vec::with_capacity(160);
         b.put(&self.store.0);

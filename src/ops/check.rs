@@ -1,14 +1,14 @@
 //! check: is everything there that the snapshots need, and is every copy of everything as it should be?
 //!
 //! A check reads and changes nothing. It needs no lock and may run beside a writer: it speaks of the log as
-//! it was when the store was opened. `folders` looks at what stands on every disk alike, `groups` at parity, `packs` at the
+//! it was when the store was opened. `folders` looks at what stands on every disk alike, `strays` at files that nobody knows, `groups` at parity, `packs` at the
 //! packs and whether the index agrees with them, `trees` at what the snapshots reach. `truth` is what the
 //! packs turned out to hold; the trees are judged by it, not by the index.
 //!
 //! # Invariants
 //!
-//! 1. With `read_data` every byte of every live pack is compared with its checks, and every chunk with its
-//!    name: any change of any byte is a problem.
+//! 1. With `read_data` every byte of every live pack, of data and parity, is compared with its checks, and every chunk with
+//!    its name: any change of any byte is a problem.
 //! 2. A file is called lost only if its bytes cannot be had from any pack that is here; an index that lies
 //!    makes a problem, not a loss.
 //! 3. Nothing but a failure of this very run ([`Error::Interrupted`], a thread that cannot be started) ends a
@@ -17,15 +17,18 @@
 //!    whose lengths are bounded here.
 
 use super::{Control, FileLost};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::format::event::Event;
 use crate::format::{DiskId, PackId};
 use crate::pool::disk::Disk;
 use crate::store::Store;
+use std::collections::BTreeSet;
+use std::path::Path;
 
 mod folders;
 mod groups;
 mod packs;
+mod strays;
 #[cfg(test)]
 mod tests;
 pub(super) mod trees;
@@ -72,7 +75,7 @@ pub struct CheckReport {
     pub lost: Vec<FileLost>,
     pub files_lost: u64,
     pub bytes_lost: u64,
-    /// Damage in live packs: pack, offset, bytes (0: the whole pack), merged, in order. What the log does not
+    /// Damage in live packs, of parity first: pack, offset, bytes (0: the whole pack). What the log does not
     /// know of it yet is what [`record`] is for.
     pub damage: Vec<(PackId, u64, u64)>,
     /// Packs that the log calls damaged and that proved whole.
@@ -87,6 +90,8 @@ pub(super) struct Problems {
     list: Vec<Problem>,
     more: u64,
     more_for_good: bool,
+    /// Disks with something amiss.
+    faulty: BTreeSet<DiskId>,
 }
 
 impl Problems {
@@ -96,6 +101,12 @@ impl Problems {
 
     fn for_good(&mut self, what: String) {
         self.push(Problem { what, repairable: false });
+    }
+
+    /// Notes that something is amiss on the disk that a path lies on.
+    fn blame(&mut self, store: &Store, path: &Path) {
+        let disks = store.pool().disks().filter(|d| path.starts_with(&d.path));
+        self.faulty.extend(disks.max_by_key(|d| d.path.as_os_str().len()).map(|d| d.id));
     }
 
     fn push(&mut self, problem: Problem) {
@@ -126,20 +137,20 @@ pub fn run(store: &Store, options: &CheckOptions, control: &Control) -> Result<C
     control.progress.set_phase("checking the log");
     folders::constants(store, control, &mut problems);
     folders::log(store, control, &mut problems)?;
-    folders::strays(store, control, &mut problems)?;
-    groups::parity(store, control, &mut problems)?;
+    strays::find(store, control, &mut problems)?;
+    let mut report = CheckReport::default();
+    groups::parity(store, options.read_data, control, &mut report, &mut problems)?;
     control.progress.set_phase(if options.read_data { "reading packs" } else { "checking packs" });
     let read = packs::read(store, options.read_data, control, &mut problems)?;
     control.progress.set_phase("checking snapshots");
-    let mut report = CheckReport {
-        packs: read.packs,
-        bytes_read: read.bytes_read,
-        chunks: read.chunks,
-        damage: read.damage,
-        healed: read.healed,
-        looked_at: if options.read_data { looked_at(store, &read.faulty) } else { Vec::new() },
-        ..Default::default()
-    };
+    (report.packs, report.chunks) = (read.packs, read.chunks);
+    report.bytes_read += read.bytes_read;
+    report.damage.extend(read.damage);
+    report.healed.extend(read.healed);
+    problems.faulty.extend(read.faulty);
+    if options.read_data {
+        report.looked_at = looked_at(store, &problems.faulty);
+    }
     trees::check(store, &read.truth, options.rebuild, control, &mut report, &mut problems)?;
     let beside = read.truth.beside_index.load(std::sync::atomic::Ordering::Relaxed);
     if beside > 0 {
@@ -152,7 +163,7 @@ pub fn run(store: &Store, options: &CheckOptions, control: &Control) -> Result<C
 }
 
 /// Disks that failed an earlier run and on which nothing is amiss.
-fn looked_at(store: &Store, faulty: &[DiskId]) -> Vec<DiskId> {
+fn looked_at(store: &Store, faulty: &BTreeSet<DiskId>) -> Vec<DiskId> {
     store.pool().disks().filter(|d| d.is_noted() && !faulty.contains(&d.id)).map(|d| d.id).collect()
 }
 
@@ -186,22 +197,11 @@ pub fn record(store: &Store, damage: &[(PackId, u64, u64)], healed: &[PackId]) -
                 })
             });
             // A pack that was dropped since then is no one's worry.
-            if !known && state.pack_by_id(&pack).is_some() {
+            if !known && (state.pack_by_id(&pack).is_some() || state.group_of(&pack).is_some()) {
                 events.push(Event::DamageFound { pack, offset, bytes, by: "check".to_owned() });
             }
         }
         events
     });
     if events.is_empty() { Ok(Vec::new()) } else { store.append(|_| events) }
-}
-
-/// One line of an error and its causes.
-fn line_of(error: &Error) -> String {
-    let mut line = error.to_string();
-    let mut cause = std::error::Error::source(error);
-    while let Some(e) = cause {
-        line.push_str(&format!(": {e}"));
-        cause = e.source();
-    }
-    line
 }

@@ -10,7 +10,7 @@ use crate::error::{Error, Result};
 use crate::format::event::Event;
 use crate::format::superblock::{ChunkerParameters, Superblock};
 use crate::format::text::{KnownDisk, Marker};
-use crate::format::{DiskId, FORMAT_VERSION, Keys, StoreId, limits};
+use crate::format::{DiskId, Keys, StoreId, limits};
 use crate::io::{Io, Kind};
 use crate::pool::disk::{self, BAD_DIR, FORMAT_FILE, KEY_SLOT_FILE, KEYS_DIR, LOG_DIR, PARITY_DIR, SUPERBLOCK_FILE};
 use crate::pool::log::LogWriter;
@@ -216,20 +216,8 @@ pub fn run(io: &Io, options: &InitOptions) -> Result<InitReport> {
     };
     let id = StoreId(random(io));
     let cutter = Cutter::new(chunker, &keys)?;
-    let superblock = Superblock {
-        store: id,
-        created_ns: io.world.now_ns(),
-        min_reader: FORMAT_VERSION,
-        min_writer: FORMAT_VERSION,
-        compatible: 0,
-        read_only_compatible: 0,
-        incompatible: 0,
-        chunker,
-        table_check: cutter.table_check(&keys),
-        key_id: keys.key_id(),
-        pack_bytes,
-        note: concat!("onefold ", env!("CARGO_PKG_VERSION")).to_owned(),
-    };
+    let (now, check) = (io.world.now_ns(), cutter.table_check(&keys));
+    let superblock = Superblock::new(id, now, chunker, check, keys.key_id(), pack_bytes);
     let (superblock, slot) = (superblock.encode(), keys.encode_plain_slot());
     let mut disks = Vec::new();
     let setting = |key: &str, value: usize| Event::Setting { key: key.into(), value: value.to_string() };

@@ -141,9 +141,9 @@ struct Restore<'a> {
     users: Names,
     report: Mutex<RestoreReport>,
     lost: Mutex<Vec<FileLost>>,
-    /// Lines of the list of holes, and link ids of files that stand there with some, with their lost bytes.
+    /// Lines of the list of holes, and the holes of files with a link id that stand there with some, with the reason.
     list: Mutex<String>,
-    partial_links: Mutex<HashMap<u64, (u64, String)>>,
+    partial_links: Mutex<HashMap<u64, (Arc<Holes>, String)>>,
     /// First name of each link id, and whether it came out whole.
     links: Mutex<HashMap<u64, Vec<Vec<u8>>>>,
 }
@@ -183,13 +183,16 @@ pub fn run(store: &Store, options: &RestoreOptions, control: &Control) -> Result
         partial_links: Mutex::default(),
         links: Mutex::default(),
     };
-    restore.walk(&root, includes.as_ref())?;
-    restore.write_list()?;
+    // Whatever ends the walk: files that stand there with holes by then are listed, and what is lost is named.
+    let walked = restore.walk(&root, includes.as_ref());
+    let listed = restore.write_list();
     let mut lost = restore.lost.into_inner().unwrap_or_else(PoisonError::into_inner);
     lost.sort_by(|a, b| a.path.cmp(&b.path));
     for file in lost {
         control.notice(Notice::FileLost(file));
     }
+    walked?;
+    listed?;
     Ok(restore.report.into_inner().unwrap_or_else(PoisonError::into_inner))
 }
 
@@ -405,9 +408,10 @@ impl Restore<'_> {
                         if self.target.hard_link(&refs(&first), &refs(&path)).is_ok() {
                             let lacks =
                                 self.partial_links.lock().unwrap_or_else(PoisonError::into_inner).get(&link).cloned();
-                            if let Some((bytes_lost, reason)) = lacks {
+                            if let Some((holes, reason)) = lacks {
                                 self.count(|r| r.files_partial += 1);
-                                self.lose(&shown, bytes_lost, reason);
+                                self.list(&shown, &holes);
+                                self.lose(&shown, holes.bytes(), reason);
                             }
                             self.count(|r| r.hard_links += 1);
                             self.control.progress.files_done.fetch_add(1, Ordering::Relaxed);
@@ -547,7 +551,8 @@ impl Restore<'_> {
 
     /// The target did not take the file.
     fn give_up(&self, open: &Open, e: &std::io::Error) {
-        if let Some(out) = open.out.write().unwrap_or_else(PoisonError::into_inner).take() {
+        let taken = open.out.write().unwrap_or_else(PoisonError::into_inner).take(); // no lock is held while others are told
+        if let Some(out) = taken {
             let _ = self.target.abandon(out); // a leftover is under a temporary name
             self.fail(&open.shown, e);
         }
@@ -560,10 +565,10 @@ impl Restore<'_> {
         }
         let Some(out) = open.out.write().unwrap_or_else(PoisonError::into_inner).take() else { return };
         let lack = open.lack.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some((reason, holes)) = lack {
+        if let Some((mut reason, holes)) = lack {
             let lost = holes.bytes();
             if self.options.partial && lost < open.bytes {
-                self.finish_partial(open, out, &holes, &reason);
+                reason = self.finish_partial(open, out, holes, reason);
             } else {
                 let _ = self.target.abandon(out); // a leftover is under a temporary name
             }
@@ -584,27 +589,37 @@ impl Restore<'_> {
         }
     }
 
-    /// Gives a file with holes its name, and lists them.
-    fn finish_partial(&self, open: &Open, out: OutFile, holes: &Holes, reason: &str) {
+    /// Gives a file with holes its name, and lists them. Returns why it is lost. Never takes the place of another file,
+    /// which may be whole.
+    fn finish_partial(&self, open: &Open, out: OutFile, holes: Holes, reason: String) -> String {
         let attributes = self.attributes(&open.shown, &open.entry);
-        match self.target.finish(out, &self.metadata(&open.entry, &attributes), self.options.overwrite) {
+        match self.target.finish(out, &self.metadata(&open.entry, &attributes), false) {
             Ok(warnings) => {
                 self.count(|r| {
                     r.files_partial += 1;
                     r.bytes += open.bytes.saturating_sub(holes.bytes());
                 });
                 warnings.iter().for_each(|w| self.metadata_failed(&open.shown, format!("{w:?}")));
+                self.list(&open.shown, &holes);
                 if let Some(link) = open.entry.link {
                     let mut links = self.partial_links.lock().unwrap_or_else(PoisonError::into_inner);
-                    links.insert(link, (holes.bytes(), reason.to_owned()));
+                    links.insert(link, (Arc::new(holes), reason.clone()));
                 }
-                let mut list = self.list.lock().unwrap_or_else(PoisonError::into_inner);
-                if list.len() < LIST_BYTES {
-                    holes::lines(&open.shown, holes, &mut list);
-                }
+                reason
             }
-            Err(e) => self.fail(&open.shown, &e),
+            Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => {
+                format!("{reason}; what has its name in the target stays as it is")
+            }
+            Err(e) => {
+                self.fail(&open.shown, &e);
+                reason
+            }
         }
+    }
+
+    /// Notes what a file that stands in the target lacks.
+    fn list(&self, shown: &[u8], holes: &Holes) {
+        holes::lines(shown, holes, LIST_BYTES, &mut self.list.lock().unwrap_or_else(PoisonError::into_inner));
     }
 
     /// Writes the list of holes, sorted, into the target.

@@ -48,21 +48,7 @@ fn superblock(keys: &Keys, store: StoreId) -> Vec<u8> {
     let chunker =
         ChunkerParameters { min_bytes: 4 << 10, avg_bytes: 16 << 10, max_bytes: 64 << 10, ..Default::default() };
     let cutter = Cutter::new(chunker, keys).unwrap();
-    let superblock = Superblock {
-        store,
-        created_ns: 1,
-        min_reader: 1,
-        min_writer: 1,
-        compatible: 0,
-        read_only_compatible: 0,
-        incompatible: 0,
-        chunker,
-        table_check: cutter.table_check(keys),
-        key_id: keys.key_id(),
-        pack_bytes: PACK_BYTES,
-        note: String::new(),
-    };
-    superblock.encode()
+    Superblock::new(store, 1, chunker, cutter.table_check(keys), keys.key_id(), PACK_BYTES).encode()
 }
 
 fn make(io: &Io, keys: &Keys, store: StoreId, home: &Path, disks: &[(DiskId, PathBuf)]) {

@@ -13,11 +13,13 @@
 
 mod chance;
 mod faults;
+mod harm;
 mod library;
 mod oracle;
 mod shelf;
 mod steps;
 mod story;
+mod upkeep;
 
 use chance::Chance;
 use library::Library;

@@ -3,7 +3,7 @@
 use super::chance::Chance;
 use onefold::format::superblock::{ChunkerParameters, Superblock};
 use onefold::format::text::Marker;
-use onefold::format::{DiskId, FORMAT_VERSION, Keys, StoreId};
+use onefold::format::{DiskId, Keys, StoreId};
 use onefold::index::MemoryIndex;
 use onefold::io::faulty::{FaultPlan, FaultyFs};
 use onefold::io::memory::{ManualWorld, MemFs};
@@ -89,20 +89,8 @@ impl Shelf {
         let chunker =
             ChunkerParameters { min_bytes: 2 << 10, avg_bytes: 8 << 10, max_bytes: 32 << 10, ..Default::default() };
         let store = StoreId([9; 16]);
-        let superblock = Superblock {
-            store,
-            created_ns: 1,
-            min_reader: FORMAT_VERSION,
-            min_writer: FORMAT_VERSION,
-            compatible: 0,
-            read_only_compatible: 0,
-            incompatible: 0,
-            chunker,
-            table_check: onefold::chunk::Cutter::new(chunker, &keys).unwrap().table_check(&keys),
-            key_id: keys.key_id(),
-            pack_bytes: 1 << 20,
-            note: String::new(),
-        };
+        let check = onefold::chunk::Cutter::new(chunker, &keys).unwrap().table_check(&keys);
+        let superblock = Superblock::new(store, 1, chunker, check, keys.key_id(), 1 << 20);
         let like = PathBuf::from("/like");
         let marker = Marker { store, disk: DiskId([9; 16]), label: "like".into() };
         self.fs.write(like.join("onefold-disk"), &marker.encode()).unwrap();
@@ -189,7 +177,16 @@ impl Shelf {
 
     /// Sealed packs on the disks.
     pub fn packs(&self) -> Vec<PathBuf> {
-        self.fs.paths().into_iter().filter(|p| p.extension().is_some_and(|e| e == "pack")).collect()
+        self.files("pack")
+    }
+
+    /// Parity packs on the disks.
+    pub fn parity(&self) -> Vec<PathBuf> {
+        self.files("parity")
+    }
+
+    fn files(&self, extension: &str) -> Vec<PathBuf> {
+        self.fs.paths().into_iter().filter(|p| p.extension().is_some_and(|e| e == extension)).collect()
     }
 }
 

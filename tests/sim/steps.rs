@@ -1,9 +1,8 @@
 //! What may happen in a store's life. A verb that comes later adds its step here, and what it promises to [`Story`].
 
 use super::faults;
-use super::oracle::Oracle;
 use super::shelf::{Index, TEN_YEARS_NS};
-use super::story::{Story, allowed, line_of};
+use super::story::{Story, allowed};
 use onefold::Error;
 use onefold::index::{Index as _, MemoryIndex, Place};
 use onefold::io::faulty::FaultPlan;
@@ -11,8 +10,7 @@ use onefold::io::threads;
 use onefold::ops::Control;
 use onefold::ops::check;
 use onefold::store::Mode;
-use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,6 +50,11 @@ pub enum Step {
     Revert,
     Clock,
     Remember,
+    Forget,
+    ForgetCut,
+    Gc,
+    GcCut,
+    GcUnderFaults,
 }
 
 use Step::*;
@@ -102,6 +105,15 @@ const STEPS: &[Step] = &[
     Remember,
     Remember,
     Remember,
+    Forget,
+    Forget,
+    ForgetCut,
+    Gc,
+    Gc,
+    GcCut,
+    GcCut,
+    GcUnderFaults,
+    GcUnderFaults,
 ];
 
 pub fn draw(story: &mut Story) -> Step {
@@ -127,7 +139,7 @@ impl Story {
                 self.tell(format!("  {plan:?}"));
                 self.tally.add("runs under faults", 1);
                 if let Err(e) = self.backup_under(plan, None) {
-                    self.tell(format!("  {}", line_of(&e)));
+                    self.tell(format!("  {}", e.line()));
                 }
                 self.look();
                 if self.chance.one_in(2) {
@@ -139,7 +151,7 @@ impl Story {
                 let plan = faults::power_cut(&mut self.chance);
                 self.tell(format!("  {plan:?}"));
                 if let Err(e) = self.backup_under(plan, None) {
-                    self.tell(format!("  {}", line_of(&e)));
+                    self.tell(format!("  {}", e.line()));
                 }
                 self.look();
                 if self.chance.one_in(2) {
@@ -152,7 +164,7 @@ impl Story {
                 match self.backup_under(FaultPlan::new(), Some(after)) {
                     Ok(()) | Err(Error::Interrupted) => {}
                     Err(Error::NoSpace { .. }) if self.tight => {}
-                    Err(e) => panic!("a backup that was stopped says: {}", line_of(&e)),
+                    Err(e) => panic!("a backup that was stopped says: {}", e.line()),
                 }
                 self.look();
             }
@@ -212,6 +224,32 @@ impl Story {
                 self.shelf.clock_ns += *self.chance.pick(&by);
             }
             Remember => self.keep_image(),
+            Forget => self.forget(None),
+            ForgetCut => {
+                let plan = faults::power_cut(&mut self.chance);
+                self.tell(format!("  {plan:?}"));
+                self.forget(Some(plan));
+            }
+            Gc => self.gc(None),
+            GcCut => {
+                let plan = faults::power_cut(&mut self.chance);
+                self.tell(format!("  {plan:?}"));
+                self.forget(None);
+                self.gc(Some(plan));
+                if self.chance.one_in(2) {
+                    self.gc(None);
+                }
+            }
+            GcUnderFaults => {
+                let plan = faults::passing(&mut self.chance, &self.shelf, true);
+                self.tell(format!("  {plan:?}"));
+                self.tally.add("runs under faults", 1);
+                self.forget(None);
+                self.gc(Some(plan));
+                if self.chance.one_in(2) {
+                    self.backup();
+                }
+            }
             LoseHome | HarmSmallFile => {}
         }
     }
@@ -263,7 +301,7 @@ impl Story {
             self.recover();
         }
         let (info, lost) =
-            self.restore_under(FaultPlan::new()).unwrap_or_else(|e| panic!("restore fails: {}", line_of(&e)));
+            self.restore_under(FaultPlan::new()).unwrap_or_else(|e| panic!("restore fails: {}", e.line()));
         let named = self.named(&lost);
         let of_it: BTreeSet<_> = self.lost.iter().filter(|(id, _)| *id == info.id).cloned().collect();
         assert_eq!(named, of_it, "restore names other files than are lost: {lost:?}");
@@ -301,7 +339,7 @@ impl Story {
         let waits = self.chance.some(8);
         let opened = match self.shelf.open(&writer.io, Mode::Write { verb: "backup" }) {
             Ok(opened) => opened,
-            Err(e) => panic!("a writer cannot open: {}", line_of(&e)),
+            Err(e) => panic!("a writer cannot open: {}", e.line()),
         };
         let before: Vec<_> = self.acked.clone();
         let outcome = threads::scope(|scope| {
@@ -309,7 +347,7 @@ impl Story {
                 (0..waits).for_each(|_| threads::pause());
                 let second = self.shelf.open(&reader.io, Mode::Write { verb: "backup" });
                 assert!(matches!(second, Err(Error::Locked { .. })), "a second writer was let in");
-                let store = self.shelf.open(&reader.io, Mode::Read).unwrap_or_else(|e| panic!("{}", line_of(&e))).store;
+                let store = self.shelf.open(&reader.io, Mode::Read).unwrap_or_else(|e| panic!("{}", e.line())).store;
                 let listed = onefold::ops::snapshots::list(&store, &[]);
                 for info in &listed {
                     let acked = before.iter().find(|a| a.id == info.id).map(|a| &a.files);
@@ -342,7 +380,7 @@ impl Story {
                 }
             }
             Err(Error::NoSpace { .. }) if self.tight => self.attempted.push(files),
-            Err(e) => panic!("a backup beside a reader fails: {}", line_of(&e)),
+            Err(e) => panic!("a backup beside a reader fails: {}", e.line()),
         }
     }
 
@@ -428,414 +466,5 @@ impl Story {
         self.shelf.put_back(&kept, &home);
         self.look();
         self.backup();
-    }
-
-    // ---- more is destroyed than the store promises to survive ------------------------------------
-
-    fn oracle(&mut self) -> Oracle {
-        if self.index_lies {
-            self.recover();
-        }
-        let run = self.shelf.run(FaultPlan::new());
-        let store = self.shelf.open(&run.io, Mode::Read).unwrap_or_else(|e| panic!("{}", line_of(&e))).store;
-        let oracle = Oracle::new(&store, &run.io, self.library.root(), &self.acked, &self.lost);
-        drop(store);
-        self.shelf.ran(&run);
-        oracle
-    }
-
-    fn pack_bytes(&self) -> BTreeMap<PathBuf, Vec<u8>> {
-        self.shelf.packs().into_iter().map(|p| (p.clone(), self.shelf.fs.read(&p).unwrap())).collect()
-    }
-
-    /// What can be had and what is named must be just what the bytes on the disks allow; then whatever the library still
-    /// holds is healed by a backup.
-    fn named_and_healed(&mut self, oracle: &Oracle) {
-        self.destroyed = true;
-        let mut gone = oracle.lost(&self.pack_bytes());
-        self.tally.add("files lost", gone.len() as u64);
-        gone.extend(self.lost.iter().cloned());
-        let report = self.check();
-        let named = self.named(&report.lost);
-        if self.parity > 0 {
-            gone.retain(|file| named.contains(file)); // the others come out of their groups
-        }
-        if let Some(file) = gone.difference(&named).next() {
-            panic!("{} of {} is lost and not named: {:?}", file.1, file.0.short(), report.problems);
-        }
-        for file in named.difference(&gone) {
-            // a folder that cannot be read names all that is in it
-            assert!(
-                !self.named_itself(&report.lost, file),
-                "{} of {} is named and not lost: {:?}",
-                file.1,
-                file.0.short(),
-                report.lost
-            );
-        }
-        self.lost = gone;
-        let run = self.shelf.run(FaultPlan::new());
-        let opened =
-            self.shelf.open(&run.io, Mode::Write { verb: "check" }).unwrap_or_else(|e| panic!("{}", line_of(&e)));
-        check::record(&opened.store, &report.damage, &report.healed).unwrap();
-        drop(opened);
-        self.shelf.ran(&run);
-        self.recover();
-        self.exactly_these_are_lost();
-        if !self.acked.is_empty() && self.chance.one_in(2) {
-            let (info, lost) =
-                self.restore_under(FaultPlan::new()).unwrap_or_else(|e| panic!("restore fails: {}", line_of(&e)));
-            for file in self.named(&lost) {
-                let known = self.lost.contains(&file) || !self.named_itself(&lost, &file);
-                assert!(known, "restore names {} of {}, which is not lost", file.1, info.id.short());
-            }
-        }
-        self.heal();
-    }
-
-    fn exactly_these_are_lost(&mut self) {
-        let run = self.shelf.run(FaultPlan::new());
-        let store = self.shelf.open(&run.io, Mode::Read).unwrap_or_else(|e| panic!("{}", line_of(&e))).store;
-        let listed = self.listed(&store);
-        let mut failing = BTreeSet::new();
-        let mut why = String::new();
-        for acked in &self.acked {
-            let info = listed.iter().find(|i| i.id == acked.id).unwrap();
-            for (name, e) in self.failing(&store, info, &acked.files) {
-                if !self.lost.contains(&(acked.id, name.clone())) {
-                    why = format!("{name} of {}: {e}", info.id.short());
-                }
-                failing.insert((acked.id, name));
-            }
-        }
-        drop(store);
-        self.shelf.ran(&run);
-        assert!(why.is_empty(), "more is lost than was destroyed: {why}");
-        if let Some(file) = self.lost.difference(&failing).next() {
-            panic!("{} of {} was called lost and can be had", file.1, file.0.short());
-        }
-    }
-
-    /// A backup stores again what its sources hold: then older snapshots have it too.
-    fn heal(&mut self) {
-        self.backup();
-        let newest = self.acked.last().map(|a| a.id);
-        let held: BTreeSet<&Vec<u8>> = self.library.files.values().map(|b| &**b).collect();
-        let run = self.shelf.run(FaultPlan::new());
-        let store = self.shelf.open(&run.io, Mode::Read).unwrap().store;
-        let listed = self.listed(&store);
-        let mut still = BTreeSet::new();
-        for acked in &self.acked {
-            let info = listed.iter().find(|i| i.id == acked.id).unwrap();
-            for (name, why) in self.failing(&store, info, &acked.files) {
-                assert!(Some(acked.id) != newest, "{name} was backed up just now, and is lost: {why}");
-                let path = super::oracle::path_in(self.library.root(), &name);
-                let entry = onefold::catalog::tree::lookup(&store, &info.snapshot.tree, &path);
-                let healed = entry.is_ok() && held.contains(&*acked.files[&name]);
-                assert!(!healed, "{name} of {} was stored again, and is still lost: {why}", info.id.short());
-                still.insert((acked.id, name));
-            }
-        }
-        drop(store);
-        self.shelf.ran(&run);
-        if let Some(file) = still.difference(&self.lost).next() {
-            panic!("{} of {} was lost by a backup", file.1, file.0.short());
-        }
-        self.tally.add("files healed", self.lost.difference(&still).count() as u64);
-        self.lost = still;
-    }
-
-    fn harm_packs(&mut self) {
-        let packs = self.shelf.packs();
-        if packs.is_empty() || self.acked.is_empty() {
-            return;
-        }
-        let oracle = self.oracle();
-        for _ in 0..=self.chance.below(2) {
-            let path = self.chance.pick(&packs).clone();
-            let Ok(mut bytes) = self.shelf.fs.read(&path) else { continue };
-            if bytes.is_empty() {
-                continue;
-            }
-            let at = self.chance.below(bytes.len() as u64) as usize;
-            let how = self.chance.below(9);
-            self.tell(format!("  harm {how} to {} at {at} of {}", path.display(), bytes.len()));
-            match how {
-                0 | 1 => bytes[at] ^= 1 << self.chance.below(8),
-                2 => {
-                    let from = at & !511;
-                    let to = bytes.len().min(from + 512);
-                    bytes[from..to].fill(0);
-                }
-                3 => bytes.truncate(at),
-                4 => {
-                    let to = bytes.len().min(at + 40_000);
-                    let noise = self.chance.bytes((to - at) as u64);
-                    bytes[at..to].copy_from_slice(&noise);
-                }
-                5 => {
-                    // another pack under its name
-                    let other = self.chance.pick(&packs).clone();
-                    bytes = self.shelf.fs.read(&other).unwrap_or_default();
-                }
-                6 => {
-                    // what belongs elsewhere in it
-                    let from = self.chance.below(bytes.len() as u64) as usize & !511;
-                    let part = bytes[from..bytes.len().min(from + 4096)].to_vec();
-                    let to = at & !511;
-                    let n = part.len().min(bytes.len() - to);
-                    bytes[to..to + n].copy_from_slice(&part[..n]);
-                }
-                7 => bytes.extend(self.chance.bytes(700)),
-                _ => {
-                    self.shelf.fs.remove(&path).unwrap();
-                    continue;
-                }
-            }
-            self.shelf.fs.write(&path, &bytes).unwrap();
-        }
-        self.tally.add("harms", 1);
-        self.named_and_healed(&oracle);
-    }
-
-    fn harm_small_file(&mut self) {
-        let disk = self.chance.pick(&self.shelf.disks).clone();
-        let place = if self.chance.one_in(3) { self.shelf.home.clone() } else { disk };
-        let is_small = |p: &PathBuf| {
-            // The list of disks and the lock are no truth: `recover --disk` writes them anew.
-            let is_cache = p.parent() == Some(&self.shelf.home) && !p.ends_with("superblock");
-            p.starts_with(&place)
-                && !is_cache
-                && p.extension().is_none_or(|e| e == "txt")
-                && p.file_name().is_some_and(|n| n != "onefold-disk")
-        };
-        let small: Vec<PathBuf> = self.shelf.fs.paths().into_iter().filter(is_small).collect();
-        if small.is_empty() {
-            return;
-        }
-        let path = self.chance.pick(&small).clone();
-        let mut bytes = self.shelf.fs.read(&path).unwrap();
-        let at = self.chance.below(bytes.len() as u64) as usize;
-        let how = self.chance.below(5);
-        self.tell(format!("  harm {how} to {} at {at}", path.display()));
-        match how {
-            0 if !bytes.is_empty() => bytes[at] ^= 1 << self.chance.below(8),
-            1 => bytes.truncate(at),
-            2 => bytes.clear(),
-            3 => bytes.extend(self.chance.bytes(100)),
-            _ => bytes = self.chance.bytes(200),
-        }
-        self.shelf.fs.write(&path, &bytes).unwrap();
-        self.tally.add("harms", 1);
-        let report = self.check();
-        let is_truth = path.extension().is_none();
-        assert!(!is_truth || !report.problems.is_empty(), "check says nothing");
-        self.recover();
-        self.look();
-    }
-
-    fn backup_on_a_liar(&mut self) {
-        if self.shelf.disks.len() < 2 {
-            return;
-        }
-        self.library.edit(&mut self.chance);
-        let liar = self.chance.pick(&self.shelf.disks).clone();
-        let plan = faults::lies(&mut self.chance, &(liar.to_string_lossy().into_owned() + "/"));
-        self.tell(format!("  {plan:?}"));
-        self.tally.add("runs on liars", 1);
-        let _ = self.backup_under(plan, None); // acknowledged or not: what lacks is named below
-        self.shelf.power_cut(&mut self.chance); // what it kept to itself is gone
-        self.destroyed = true;
-        // Now it is a disk like others, with what it has. What lacks is lost; all of it, and nothing else, is named.
-        self.recover();
-        let run = self.shelf.run(FaultPlan::new());
-        let store = self.shelf.open(&run.io, Mode::Read).unwrap_or_else(|e| panic!("{}", line_of(&e))).store;
-        let listed = self.listed(&store);
-        let mut gone = BTreeSet::new();
-        for acked in &self.acked {
-            let info = listed.iter().find(|i| i.id == acked.id).unwrap();
-            gone.extend(self.failing(&store, info, &acked.files).into_keys().map(|name| (acked.id, name)));
-        }
-        drop(store);
-        self.shelf.ran(&run);
-        let report = self.check();
-        let named = self.named(&report.lost);
-        for file in named.symmetric_difference(&gone) {
-            let by_folder = named.contains(file) && !self.named_itself(&report.lost, file);
-            assert!(
-                by_folder,
-                "{} of {}: can be had {}, named {}",
-                file.1,
-                file.0.short(),
-                !gone.contains(file),
-                named.contains(file)
-            );
-        }
-        self.lost = gone;
-        let run = self.shelf.run(FaultPlan::new());
-        let opened =
-            self.shelf.open(&run.io, Mode::Write { verb: "check" }).unwrap_or_else(|e| panic!("{}", line_of(&e)));
-        check::record(&opened.store, &report.damage, &report.healed).unwrap();
-        drop(opened);
-        self.shelf.ran(&run);
-        self.heal();
-    }
-
-    fn disk_away(&mut self) {
-        if self.shelf.disks.len() < 2 || self.acked.is_empty() {
-            return;
-        }
-        let oracle = self.oracle();
-        let disk = self.chance.pick(&self.shelf.disks).clone();
-        let kept = self.shelf.keep(&disk);
-        self.shelf.clear(&disk);
-        let known = self.lost.clone();
-        self.away = true;
-        // The index has one place of each chunk: made anew, it is one that is here.
-        self.recover();
-        // While it is away, what lies on it is out of reach, and named.
-        let mut away = oracle.lost(&self.pack_bytes());
-        away.extend(known.iter().cloned());
-        let report = self.check();
-        let named = self.named(&report.lost);
-        if self.parity > 0 {
-            away.retain(|file| named.contains(file));
-            assert!(self.destroyed || away.is_empty(), "one disk is away, and files are lost: {:?}", report.lost);
-        }
-        for file in named.symmetric_difference(&away) {
-            let by_folder = named.contains(file) && !self.named_itself(&report.lost, file);
-            assert!(by_folder, "disk away: {} of {}: named {}", file.1, file.0.short(), named.contains(file));
-        }
-        self.lost = away;
-        self.exactly_these_are_lost();
-        self.library.edit(&mut self.chance);
-        self.heal(); // a backup meanwhile is whole without that disk
-        let while_away = self.acked.last().unwrap().clone();
-        self.tally.add("disks away", 1);
-        self.away = false;
-        let old = self.images.last().filter(|_| self.chance.one_in(2)).map(|image| image.fs.snapshot());
-        match old {
-            Some(fs) => {
-                let now = std::mem::replace(&mut self.shelf.fs, fs);
-                let kept = self.shelf.keep(&disk);
-                self.shelf.fs = now;
-                self.shelf.put_back(&kept, &disk);
-                self.tell("  it comes back old");
-                self.destroyed = true;
-            }
-            None => self.shelf.put_back(&kept, &disk),
-        }
-        self.index_lies = self.chance.one_in(2);
-        if self.index_lies {
-            self.recover();
-        }
-        let mut gone: BTreeSet<_> = oracle.lost(&self.pack_bytes());
-        gone.extend(known);
-        let report = self.check();
-        let named = self.named(&report.lost);
-        for file in &named {
-            let fits = gone.contains(file) || !self.named_itself(&report.lost, file);
-            assert!(fits, "disk back: {} of {} is named and not lost", file.1, file.0.short());
-            assert!(file.0 != while_away.id, "{} was stored without that disk", file.1);
-        }
-        // The backup meanwhile may have healed what the disk lacks now.
-        self.lost = named;
-        let run = self.shelf.run(FaultPlan::new());
-        let opened =
-            self.shelf.open(&run.io, Mode::Write { verb: "check" }).unwrap_or_else(|e| panic!("{}", line_of(&e)));
-        check::record(&opened.store, &report.damage, &report.healed).unwrap();
-        drop(opened);
-        self.shelf.ran(&run);
-        self.recover();
-        self.heal();
-    }
-
-    fn two_disks_with_one_id(&mut self) {
-        if self.shelf.disks.len() < 2 {
-            return;
-        }
-        let (one, other) = (self.shelf.disks[0].clone(), self.shelf.disks[1].clone());
-        let kept = self.shelf.keep(&other);
-        let twin = self.shelf.keep(&one);
-        self.shelf.put_back(&twin, &other);
-        for mode in [Mode::Read, Mode::Write { verb: "backup" }] {
-            let run = self.shelf.run(FaultPlan::new());
-            let opened = self.shelf.open(&run.io, mode);
-            assert!(matches!(opened, Err(Error::DiskForeign { .. })), "two disks with one id are used");
-            self.shelf.ran(&run);
-        }
-        self.shelf.put_back(&kept, &other);
-        self.look();
-    }
-
-    /// Two histories of one store: nothing is written over them, and nothing wrong is read.
-    fn fork(&mut self) {
-        if self.shelf.disks.len() < 2 || self.index_lies {
-            return;
-        }
-        self.backup();
-        let disk = self.shelf.disks[1].clone();
-        let before = self.shelf.fs.snapshot();
-        let (acked, lost, attempted) = (self.acked.clone(), self.lost.clone(), self.attempted.clone());
-        self.library.edit(&mut self.chance);
-        self.backup(); // the other history
-        let (of_other, theirs) = (self.shelf.keep(&disk), std::mem::replace(&mut self.acked, acked));
-        self.attempted = attempted;
-        self.lost = lost;
-        self.shelf.fs = before;
-        self.shelf.lose_index();
-        self.shelf.clock_ns += 1_000_000_000;
-        self.library.edit(&mut self.chance);
-        self.backup(); // this one
-        let kept = self.shelf.keep(&disk);
-        self.shelf.put_back(&of_other, &disk);
-        self.tally.add("forks", 1);
-        let run = self.shelf.run(FaultPlan::new());
-        let opened = self.shelf.open(&run.io, Mode::Write { verb: "backup" });
-        assert!(
-            matches!(opened, Err(Error::LogFork { .. })),
-            "a fork is written to: {:?}",
-            opened.err().map(|e| line_of(&e))
-        );
-        self.shelf.ran(&run);
-        let run = self.shelf.run(FaultPlan::new());
-        if let Ok(opened) = self.shelf.open(&run.io, Mode::Read) {
-            let all: Vec<_> = self.acked.iter().chain(&theirs).cloned().collect();
-            for info in onefold::ops::snapshots::list(&opened.store, &[]) {
-                if let Some(acked) = all.iter().find(|a| a.id == info.id) {
-                    self.failing(&opened.store, &info, &acked.files); // nothing wrong
-                }
-            }
-        }
-        self.shelf.ran(&run);
-        self.shelf.put_back(&kept, &disk);
-        self.shelf.lose_index();
-        self.look();
-    }
-
-    /// The disks and `STORE` go back to an earlier moment, and the index does not: it is newer than they are. It may even
-    /// claim to stand for the log as it is now.
-    fn revert(&mut self) {
-        let Some(image) = self.images.pop() else { return };
-        self.shelf.fs = image.fs;
-        self.acked = image.acked;
-        self.lost = image.lost;
-        self.images.clear();
-        let claims = self.chance.one_in(2);
-        if let (Some(index), true) = (self.shelf.memory_index(), claims) {
-            let run = self.shelf.run(FaultPlan::new());
-            let newer = std::mem::replace(&mut self.shelf.index, Index::Memory(Arc::default()));
-            let head = self.shelf.open(&run.io, Mode::Read).unwrap().store.reflected();
-            self.shelf.index = newer;
-            index.apply(&[], Some(head)).unwrap();
-            self.index_lies = true;
-            self.shelf.ran(&run);
-        }
-        self.look();
-        self.backup();
-        if claims {
-            self.recover();
-        }
-        self.look();
     }
 }

@@ -68,16 +68,6 @@ pub fn allowed(e: &Error) {
     assert!(!matches!(e, Error::WorkerLost { .. }), "a worker panicked: {e}");
 }
 
-pub fn line_of(e: &Error) -> String {
-    let mut line = e.to_string();
-    let mut cause = std::error::Error::source(e);
-    while let Some(e) = cause {
-        line.push_str(&format!(": {e}"));
-        cause = e.source();
-    }
-    line
-}
-
 impl Story {
     pub fn tell(&mut self, what: impl Into<String>) {
         self.told.push(what.into());
@@ -109,7 +99,7 @@ impl Story {
         for (name, want) in files {
             match self.cat(store, info, name, None) {
                 Ok(got) => assert!(got == **want, "{name} of {} came back wrong", info.id.short()),
-                Err(e) => drop(failing.insert(name.clone(), line_of(&e))),
+                Err(e) => drop(failing.insert(name.clone(), e.line())),
             }
         }
         failing
@@ -153,7 +143,7 @@ impl Story {
     pub fn look(&mut self) {
         let run = self.shelf.run(FaultPlan::new());
         let opened =
-            self.shelf.open(&run.io, Mode::Read).unwrap_or_else(|e| panic!("it cannot be opened: {}", line_of(&e)));
+            self.shelf.open(&run.io, Mode::Read).unwrap_or_else(|e| panic!("it cannot be opened: {}", e.line()));
         self.told.extend(opened.notices.iter().map(|n| format!("    look: {n}")));
         let store = opened.store;
         let listed = self.listed(&store);
@@ -174,7 +164,7 @@ impl Story {
                     Ok(got) => assert!(got == wanted, "{name} of {} came back wrong", info.id.short()),
                     Err(e) if self.index_lies || self.lost.contains(&(acked.id, name.clone())) => allowed(&e),
                     Err(e) => {
-                        let (name, id, why) = (name.clone(), info.id, line_of(&e));
+                        let (name, id, why) = (name.clone(), info.id, e.line());
                         let nth = self.acked.iter().position(|a| a.id == id);
                         drop(store);
                         self.recover();
@@ -197,11 +187,8 @@ impl Story {
             self.recover();
         }
         let run = self.shelf.run(FaultPlan::new());
-        let store = self
-            .shelf
-            .open(&run.io, Mode::Read)
-            .unwrap_or_else(|e| panic!("it cannot be opened: {}", line_of(&e)))
-            .store;
+        let store =
+            self.shelf.open(&run.io, Mode::Read).unwrap_or_else(|e| panic!("it cannot be opened: {}", e.line())).store;
         let listed = self.listed(&store);
         for info in &listed {
             let Some(acked) = self.acked.iter().find(|a| a.id == info.id) else {
@@ -315,7 +302,7 @@ impl Story {
                         self.shelf.fs.set_capacity(path, 1 << 40).unwrap();
                     }
                 }
-                Err(e) => panic!("a backup that nothing hinders fails: {}", line_of(&e)),
+                Err(e) => panic!("a backup that nothing hinders fails: {}", e.line()),
             }
         }
         let run = self.shelf.run(FaultPlan::new());
@@ -337,7 +324,7 @@ impl Story {
 
     /// Makes the index, and what of `STORE` is missing, anew.
     pub fn recover(&mut self) {
-        self.recover_under(FaultPlan::new()).unwrap_or_else(|e| panic!("recover fails: {}", line_of(&e)));
+        self.recover_under(FaultPlan::new()).unwrap_or_else(|e| panic!("recover fails: {}", e.line()));
     }
 
     pub fn recover_under(&mut self, plan: FaultPlan) -> Result<(), Error> {
@@ -360,11 +347,8 @@ impl Story {
     /// Checks with all data read.
     pub fn check(&mut self) -> CheckReport {
         let run = self.shelf.run(FaultPlan::new());
-        let store = self
-            .shelf
-            .open(&run.io, Mode::Read)
-            .unwrap_or_else(|e| panic!("it cannot be opened: {}", line_of(&e)))
-            .store;
+        let store =
+            self.shelf.open(&run.io, Mode::Read).unwrap_or_else(|e| panic!("it cannot be opened: {}", e.line())).store;
         let report =
             check::run(&store, &CheckOptions { read_data: true, rebuild: false }, &Control::default()).unwrap();
         drop(store);

@@ -1,16 +1,14 @@
-//! What stands on every disk alike: the constants, the log, and files that nobody knows.
+//! What stands on every disk alike: the constants and the log.
 
-use super::{Problems, line_of};
+use super::Problems;
 use crate::error::{Error, Result};
 use crate::format::superblock::Superblock;
 use crate::format::text::{DISKS_FILE, MARKER_FILE};
 use crate::format::{DiskId, FORMAT_TXT, Keys, limits};
-use crate::io::Kind;
 use crate::ops::{Control, Notice};
-use crate::pack::{PACKS_DIR, of_name};
 use crate::pool::disk::{Disk, FORMAT_FILE, KEY_SLOT_FILE, KEYS_DIR, SUPERBLOCK_FILE};
-use crate::pool::log::{Fault, Head, LogRead, audit};
-use crate::pool::{is_of_the_filesystem, path_of, read_known, read_marker};
+use crate::pool::log::{Fault, Head, audit};
+use crate::pool::{path_of, read_known, read_marker};
 use crate::store::Store;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -37,11 +35,14 @@ fn copies(store: &Store, problems: &mut Problems, name: &Path, same: impl Fn(&Pa
     let good = outcomes.iter().position(|o| matches!(o, Ok(true))).and_then(|i| paths.get(i));
     for (path, outcome) in paths.iter().zip(&outcomes) {
         let hint = copy_hint(good.map(PathBuf::as_path));
+        if !matches!(outcome, Ok(true)) {
+            problems.blame(store, path);
+        }
         match outcome {
             Ok(true) => {}
             // Copies are equal by design, so one good one makes all others good.
             Ok(false) => problems.repairable(format!("{} is not that of this store; {hint}", path.display())),
-            Err(e) => problems.repairable(format!("{}; {hint}", line_of(e))),
+            Err(e) => problems.repairable(format!("{}; {hint}", e.line())),
         }
     }
 }
@@ -69,7 +70,7 @@ pub(super) fn constants(store: &Store, control: &Control, problems: &mut Problem
                 .repairable(format!("{} is damaged; no data depends on it; copy it from another disk", path.display())),
             Err(e) => problems.repairable(format!(
                 "{}; no data depends on it; copy it from another disk",
-                line_of(&Error::io("read", path)(e))
+                Error::io("read", path)(e).line()
             )),
         }
     }
@@ -81,7 +82,7 @@ pub(super) fn constants(store: &Store, control: &Control, problems: &mut Problem
             "{} is missing or another store's; `onefold recover` writes it anew",
             store.path().join(DISKS_FILE).display()
         )),
-        Err(e) => problems.repairable(format!("{}; `onefold recover` writes it anew", line_of(&e))),
+        Err(e) => problems.repairable(format!("{}; `onefold recover` writes it anew", e.line())),
     }
     missing_disks(store, problems);
 }
@@ -94,7 +95,7 @@ fn marker(store: &Store, disk: &Disk, problems: &mut Problems) {
             "{} is gone or another disk's since the store was opened; see that the disk is mounted",
             path.display()
         )),
-        Err(e) => problems.repairable(line_of(&e)),
+        Err(e) => problems.repairable(e.line()),
     }
 }
 
@@ -116,7 +117,7 @@ fn missing_disks(store: &Store, problems: &mut Problems) {
         let path = known.map(|d| path_of(&d.path));
         let place = path.as_ref().map_or_else(|| "at no place we know".to_owned(), |p| format!("at {}", p.display()));
         let damaged = match path.as_ref().map(|p| read_marker(store.io(), p)) {
-            Some(Err(e)) => format!("; {}: restore that file", line_of(&e)),
+            Some(Err(e)) => format!("; {}: restore that file", e.line()),
             _ => String::new(),
         };
         problems.repairable(format!(
@@ -140,6 +141,10 @@ pub(super) fn log(store: &Store, control: &Control, problems: &mut Problems) -> 
         || control.proceed(),
         |fault| {
             let number = fault.number;
+            // One that missed entries was away, or not written to: that says nothing of its reads.
+            if !matches!(fault.fault, Fault::Missing { .. }) {
+                problems.blame(store, &fault.path);
+            }
             // Without any copy, what counts is whether the state needs the entry.
             let needed = fault.good.is_none() && number >= head.checkpoint;
             let what = match &fault.fault {
@@ -159,7 +164,7 @@ pub(super) fn log(store: &Store, control: &Control, problems: &mut Problems) -> 
                 Fault::Missing { .. } => {
                     format!("log entry {number} is in no copy; {} is missing", fault.path.display())
                 }
-                Fault::Damaged(e) => format!("{} ({})", line_of(e), fault.path.display()),
+                Fault::Damaged(e) => format!("{} ({})", e.line(), fault.path.display()),
                 Fault::Differs => {
                     format!("{} is another entry {number} than the log's chain has", fault.path.display())
                 }
@@ -174,7 +179,7 @@ pub(super) fn log(store: &Store, control: &Control, problems: &mut Problems) -> 
     );
     match audited {
         Err(e @ (Error::Interrupted | Error::FromTheFuture { .. })) => return Err(e),
-        Err(e) => problems.repairable(format!("the log could not be checked: {}", line_of(&e))),
+        Err(e) => problems.repairable(format!("the log could not be checked: {}", e.line())),
         Ok(_) => {}
     }
     for (dir, (n, first, last)) in missing {
@@ -182,99 +187,6 @@ pub(super) fn log(store: &Store, control: &Control, problems: &mut Problems) -> 
             "the log at {} misses {n} entries, {first} to {last}; the next backup brings it up to date",
             dir.display()
         ));
-    }
-    Ok(())
-}
-
-/// A file under `packs/` that the log does not call live there.
-struct Stray {
-    path: PathBuf,
-    pack: Option<(crate::format::PackId, bool)>,
-}
-
-/// Names of every disk's `packs/` that the log does not account for.
-pub(super) fn strays(store: &Store, control: &Control, problems: &mut Problems) -> Result<()> {
-    let mut found = Vec::new();
-    for disk in store.pool().disks() {
-        if let Err(e) = strays_of(store, disk, control, &mut found) {
-            match e {
-                Error::Interrupted => return Err(e),
-                e => problems.repairable(line_of(&e)),
-            }
-        }
-    }
-    if found.is_empty() {
-        return Ok(());
-    }
-    // A writer may have begun, sealed and ended since our log was read: ask the log of now. A writer is
-    // logged before its first pack, so one that made a file that we saw is there. A gc logs a drop before it
-    // removes the file, and its end after that.
-    let read = LogRead::read(store.io(), store.path(), store.pool());
-    let dropped = read.as_ref().map(|r| r.dropped_by_the_unfinished(store.io()).unwrap_or_default());
-    let dropped = dropped.unwrap_or_default();
-    let now = read.map(|read| read.state);
-    let mut of_writers = 0u64;
-    for stray in found {
-        let (known, writer) = match (stray.pack, &now) {
-            (Some((pack, sealed)), Ok(state)) => {
-                let here = state.pack_by_id(&pack).and_then(|p| store.pool().disk(&p.sealed.disk));
-                (
-                    sealed && here.is_some_and(|d| stray.path.starts_with(&d.path)),
-                    state.writers.contains_key(&pack.writer()),
-                )
-            }
-            _ => (false, false),
-        };
-        let shown = stray.path.display();
-        if known || store.io().fs.stat(&stray.path).is_ok_and(|s| s.is_none()) {
-            continue; // sealed, renamed or removed meanwhile
-        } else if writer || stray.pack.is_some_and(|(pack, sealed)| sealed && dropped.packs.contains(&pack)) {
-            of_writers += 1;
-        } else if stray.pack.is_some() {
-            problems.repairable(format!(
-                "{shown} is a pack that the log does not have there and no writer is at work on; no snapshot needs it: remove it"
-            ));
-        } else {
-            problems.repairable(format!("{shown} is no pack of this store; take it away"));
-        }
-    }
-    if of_writers > 0 {
-        control.notice(Notice::Note(format!(
-            "{of_writers} files are of a writer that is at work or was cut short; the next run that writes takes them over"
-        )));
-    }
-    Ok(())
-}
-
-fn strays_of(store: &Store, disk: &Disk, control: &Control, found: &mut Vec<Stray>) -> Result<()> {
-    let fs = &store.io().fs;
-    let root = disk.path.join(PACKS_DIR);
-    // Names that begin with a dot are half-written copies, which every reader of a store's folders ignores.
-    let ignored = |name: &std::ffi::OsStr| name.as_encoded_bytes().starts_with(b".") || is_of_the_filesystem(name);
-    let folders = match fs.list(&root) {
-        Ok(folders) => folders,
-        // Without packs there is nothing to miss; with packs each of them is missed by itself.
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(()),
-        Err(e) => return Err(Error::io("list", root)(e)),
-    };
-    for folder in folders.into_iter().filter(|f| !ignored(&f.name)) {
-        control.proceed()?;
-        let path = root.join(&folder.name);
-        if folder.kind != Kind::Dir {
-            found.push(Stray { path, pack: None });
-            continue;
-        }
-        let names = fs.list(&path).map_err(Error::io("list", &path))?;
-        for entry in names.into_iter().filter(|f| !ignored(&f.name)) {
-            let pack = of_name(&entry.name)
-                .filter(|(p, _)| entry.kind == Kind::File && folder.name.to_str() == Some(p.folder().as_str()));
-            let live = pack.is_some_and(|(p, sealed)| {
-                sealed && store.with_state(|s| s.pack_by_id(&p).is_some_and(|p| p.sealed.disk == disk.id))
-            });
-            if !live && found.len() < super::PROBLEMS_MAX {
-                found.push(Stray { path: path.join(&entry.name), pack });
-            }
-        }
     }
     Ok(())
 }

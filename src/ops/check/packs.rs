@@ -4,8 +4,8 @@
 //! gives the turn back, and proves what it read while its cores' caches still hold it. So a disk is read from
 //! one end to the other however many threads prove, and memory is one window a thread.
 
+use super::Problems;
 use super::truth::Truth;
-use super::{Problems, line_of};
 use crate::chunk::Unsqueezer;
 use crate::error::{Error, Result};
 use crate::format::check::{UNIT_BYTES, Units};
@@ -151,7 +151,7 @@ pub(super) fn read<'s>(
         }
     });
     if read_data {
-        control.progress.bytes_total.store(bytes, Ordering::Relaxed);
+        control.progress.bytes_total.fetch_add(bytes, Ordering::Relaxed);
         control.progress.totals_known.store(true, Ordering::Relaxed);
     }
     let packs = by_disk.values().map(|p| p.len() as u64).sum();
@@ -517,7 +517,7 @@ impl Check<'_> {
             }
         }
         self.fault(sealed, |f| {
-            f.why = line_of(&error);
+            f.why = error.line();
             f.only = Some(only);
             f.ranges = ranges;
             f.passing = passing;

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::catalog::recipe::{Pieces, What};
+use crate::error::Error;
 use crate::format::entry::{Content, EntryKind};
 use crate::format::{ChunkId, WriterId};
 use crate::index::{Index, Place};

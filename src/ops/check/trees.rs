@@ -5,7 +5,7 @@
 //! snapshot and path that has it.
 
 use super::truth::Judge;
-use super::{CheckReport, LOST_FILES_MAX, Problems, line_of};
+use super::{CheckReport, LOST_FILES_MAX, Problems};
 use crate::catalog::recipe::{Pieces, What};
 use crate::error::{Error, Result};
 use crate::format::entry::{Attributes, Content, Entry, EntryKind};
@@ -124,7 +124,7 @@ pub(in crate::ops) fn check(
                 problems.repairable(format!(
                     "snapshot {} could not be checked to its end: {}; run `onefold recover` and check again",
                     id.short(),
-                    line_of(&e)
+                    e.line()
                 ));
                 trees.stack.clear();
             }
@@ -166,7 +166,7 @@ impl Trees<'_> {
     fn lose_below(&mut self, entries: Option<u64>, error: &Error) {
         let path = if self.path.is_empty() { b"/".to_vec() } else { self.path.clone() };
         let what = entries.map_or_else(String::new, |n| format!("{n} of its entries cannot be read: "));
-        self.lose(path, 0, format!("a folder: {what}{}", line_of(error)));
+        self.lose(path, 0, format!("a folder: {what}{}", error.line()));
     }
 
     fn walk(&mut self, tree: MapRoot) -> Result<()> {
@@ -262,7 +262,7 @@ impl Trees<'_> {
             let entry = match Entry::decode(value) {
                 Ok(entry) => entry,
                 Err(e) => {
-                    self.lose(self.path_of(name), 0, line_of(&e));
+                    self.lose(self.path_of(name), 0, e.line());
                     continue;
                 }
             };
@@ -330,7 +330,7 @@ impl Trees<'_> {
                 }
                 Err(e @ (Error::Index { .. } | Error::Interrupted)) => return Err(e),
                 Err(e) => {
-                    batch.whole(file, bytes, format!("its recipe cannot be read: {}", line_of(&e)));
+                    batch.whole(file, bytes, format!("its recipe cannot be read: {}", e.line()));
                     return Ok(());
                 }
             }
@@ -349,7 +349,7 @@ impl Trees<'_> {
             Ok(references) => references,
             Err(e @ (Error::Index { .. } | Error::Interrupted)) => return Err(e),
             Err(e) => {
-                batch.whole(file, 0, format!("its attributes cannot be read: {}", line_of(&e)));
+                batch.whole(file, 0, format!("its attributes cannot be read: {}", e.line()));
                 return Ok(());
             }
         };
@@ -357,7 +357,7 @@ impl Trees<'_> {
             match reference {
                 Ok((_, reference)) => batch.ask(reference.id, Part { file, bytes: 0 }),
                 Err(e @ (Error::Index { .. } | Error::Interrupted)) => return Err(e),
-                Err(e) => batch.whole(file, 0, format!("its attributes cannot be read: {}", line_of(&e))),
+                Err(e) => batch.whole(file, 0, format!("its attributes cannot be read: {}", e.line())),
             }
             if batch.ids.len() >= BATCH {
                 self.judge(batch)?;
@@ -391,7 +391,7 @@ impl Trees<'_> {
                 Err(e @ (Error::Index { .. } | Error::Interrupted)) => return Err(e),
                 Err(e) => {
                     verdict.whole = Some(bytes);
-                    verdict.reason = Some(format!("it cannot be rebuilt: {}", line_of(&e)));
+                    verdict.reason = Some(format!("it cannot be rebuilt: {}", e.line()));
                 }
             }
         }

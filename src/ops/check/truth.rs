@@ -61,6 +61,7 @@ pub(super) struct Truth<'s> {
     pub others: HashMap<ChunkId, Vec<Place>>,
     /// Chunks that were asked for and that the index could not have given.
     pub beside_index: AtomicU64,
+    is_anything_doubtful: bool,
 }
 
 impl<'s> Truth<'s> {
@@ -72,6 +73,7 @@ impl<'s> Truth<'s> {
             healed: HashSet::new(),
             others: HashMap::new(),
             beside_index: AtomicU64::new(0),
+            is_anything_doubtful: store.has_doubtful_packs(),
         }
     }
 
@@ -138,6 +140,13 @@ impl Judge for Truth<'_> {
                     None => Err(lack),
                 },
                 (first, _) => first,
+            };
+            let found = match found {
+                // Tables of packs that are not here were not looked at: a group may give more than the log knows.
+                Err(lack) if self.is_anything_doubtful => {
+                    self.store.worth_a_try(id)?.iter().find_map(|at| self.judge(at.place).ok()).ok_or(lack)
+                }
+                found => found,
             };
             out.push(found);
         }

@@ -48,10 +48,20 @@ impl Holes {
     }
 }
 
-/// One file's lines of the list: its path in the snapshot, escaped, and the first and last byte of a hole.
-pub(super) fn lines(path: &[u8], holes: &Holes, out: &mut String) {
+/// The line behind the last one of a list that is full.
+const FULL: &str = "# further holes are not listed: restore less at once, by --include\n";
+
+/// One file's lines of the list: its path in the snapshot, escaped, and the first and last byte of a hole. A list of `most`
+/// bytes says that it is full and grows no more.
+pub(super) fn lines(path: &[u8], holes: &Holes, most: usize, out: &mut String) {
     let path = escape(path);
     for (first, last) in holes.ranges() {
+        if out.len() >= most {
+            if !out.ends_with(FULL) {
+                out.push_str(FULL);
+            }
+            return;
+        }
         out.push_str(&format!("{path}\t{first}\t{last}\n"));
     }
 }
@@ -86,15 +96,29 @@ mod tests {
         }
         let ranges: Vec<_> = holes.ranges().collect();
         assert!(ranges.len() <= HOLES_MAX);
-        assert!((0..n).all(|i| ranges.iter().take(200_000).any(|(a, b)| *a <= 10 * i && 10 * i <= *b) || i > 300));
-        assert!(ranges.last().is_some_and(|(_, last)| *last >= 10 * (n - 1)));
+        let mut at = ranges.iter().peekable();
+        for hole in (0..n).map(|i| 10 * i) {
+            while at.next_if(|(_, last)| *last < hole).is_some() {}
+            assert!(at.peek().is_some_and(|(first, last)| (*first..=*last).contains(&hole)), "{hole}");
+        }
     }
 
     #[test]
     fn a_name_that_breaks_lines_does_not_break_the_list() {
         let (mut holes, mut out) = (Holes::default(), String::new());
         holes.add(5, 3);
-        lines(b"/a\n\tb", &holes, &mut out);
+        lines(b"/a\n\tb", &holes, 1000, &mut out);
         assert_eq!((out.lines().count(), out.split('\t').count()), (1, 3), "{out:?}");
+    }
+
+    #[test]
+    fn a_list_that_is_full_says_so_once_and_grows_no_more() {
+        let (mut holes, mut out) = (Holes::default(), String::new());
+        (0..100).for_each(|i| holes.add(10 * i, 3));
+        lines(b"/a", &holes, 60, &mut out);
+        let full = out.clone();
+        assert!(out.len() < 60 + 20 + FULL.len() && out.ends_with(FULL), "{out}");
+        lines(b"/b", &holes, 60, &mut out);
+        assert_eq!(out, full);
     }
 }

@@ -7,7 +7,7 @@ use crate::chunk::Cutter;
 use crate::format::event::Event;
 use crate::format::superblock::{ChunkerParameters, Superblock};
 use crate::format::text::{KnownDisk, Marker};
-use crate::format::{DiskId, FORMAT_VERSION, Keys, StoreId};
+use crate::format::{DiskId, Keys, StoreId};
 use crate::index::memory::MemoryIndex;
 use crate::io::memory::{ManualWorld, MemFs};
 use crate::io::{Fs, Io};
@@ -45,20 +45,8 @@ impl Bench {
         let keys = Keys::new([3; 32], 5);
         let store = StoreId([1; 16]);
         let chunker = ChunkerParameters { min_bytes: 64, avg_bytes: 256, max_bytes: 1024, ..Default::default() };
-        let superblock = Superblock {
-            store,
-            created_ns: 1,
-            min_reader: FORMAT_VERSION,
-            min_writer: FORMAT_VERSION,
-            compatible: 0,
-            read_only_compatible: 0,
-            incompatible: 0,
-            chunker,
-            table_check: Cutter::new(chunker, &keys).unwrap().table_check(&keys),
-            key_id: keys.key_id(),
-            pack_bytes: 1 << 20,
-            note: "a test".into(),
-        };
+        let check = Cutter::new(chunker, &keys).unwrap().table_check(&keys);
+        let superblock = Superblock::new(store, 1, chunker, check, keys.key_id(), 1 << 20);
         let (superblock, slot) = (superblock.encode(), keys.encode_plain_slot());
         let (mut known, mut events) = (Vec::new(), Vec::new());
         for (i, folder) in (1u8..).zip(&folders) {

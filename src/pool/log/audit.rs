@@ -76,17 +76,40 @@ pub fn audit(
     pool: &Pool,
     head: Head,
     proceed: impl Fn() -> Result<()>,
+    each: impl FnMut(CopyFault),
+) -> Result<u64> {
+    let mut refused = None;
+    let numbers = audit_from(io, home, pool, head, 0, proceed, each, |e| {
+        refused.get_or_insert(e);
+    })?;
+    refused.map_or(Ok(numbers), Err)
+}
+
+/// As [`audit`], of entries from `first` on; `unlisted` is told of folders that cannot be listed, whose copies are left out.
+#[allow(clippy::too_many_arguments)] // one caller names what the other needs
+fn audit_from(
+    io: &Io,
+    home: &Path,
+    pool: &Pool,
+    head: Head,
+    first: u64,
+    proceed: impl Fn() -> Result<()>,
     mut each: impl FnMut(CopyFault),
+    mut unlisted: impl FnMut(Error),
 ) -> Result<u64> {
     let mut copies = Vec::new();
     for dir in folders(home, pool) {
         let names = match io.fs.list(&dir) {
             Ok(names) => names,
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => Vec::new(),
-            Err(e) => return Err(Error::io("list", dir)(e)),
+            Err(e) => {
+                unlisted(Error::io("list", dir)(e));
+                continue;
+            }
         };
+        let within = first..=head.number;
         let mut numbers: Vec<u64> =
-            names.iter().filter_map(|e| number_of(&e.name)).filter(|n| *n <= head.number).collect();
+            names.iter().filter_map(|e| number_of(&e.name)).filter(|n| within.contains(n)).collect();
         numbers.sort_unstable();
         copies.push((dir, numbers));
     }
@@ -136,12 +159,12 @@ pub fn audit(
 /// is found by an [`audit`] and mended here, before the good copy is lost too.
 ///
 /// # Errors
-/// As [`audit`].
+/// [`Error::FromTheFuture`], and whatever `proceed` returns.
 pub fn mend(io: &Io, home: &Path, pool: &Pool, head: Head, proceed: impl Fn() -> Result<()>) -> Result<Vec<String>> {
-    let mut faults = Vec::new();
-    audit(io, home, pool, head, proceed, |fault| faults.push(fault))?;
-    let mut told = Vec::new();
-    for fault in faults.iter().filter(|f| f.number >= head.checkpoint) {
+    let (mut faults, mut told) = (Vec::new(), Vec::new());
+    let unlisted = |e: Error| told.push(format!("the log there was not looked at: {}", e.line()));
+    audit_from(io, home, pool, head, head.checkpoint, proceed, |fault| faults.push(fault), unlisted)?;
+    for fault in &faults {
         let Some(good) = fault.good.as_deref().and_then(Path::parent) else { continue };
         let (path, what) = (
             fault.path.display(),
@@ -151,7 +174,15 @@ pub fn mend(io: &Io, home: &Path, pool: &Pool, head: Head, proceed: impl Fn() ->
                 Fault::Differs => continue,
             },
         );
-        let Some((_, _, bytes)) = read_entry(io, good, head.store, fault.number)? else { continue };
+        let bytes = match read_entry(io, good, head.store, fault.number) {
+            Ok(Some((_, _, bytes))) => bytes,
+            // It was good a moment ago: the next run tries again.
+            Ok(None) => continue,
+            Err(e) => {
+                told.push(format!("{path} {what}, and its good copy cannot be read any more: {}", e.line()));
+                continue;
+            }
+        };
         let dir = fault.path.parent().unwrap_or(home);
         let written = io.fs.create_dir_all(dir).and_then(|()| io.write_durable(&fault.path, &bytes, true));
         told.push(match written {

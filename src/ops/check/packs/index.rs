@@ -6,7 +6,6 @@ use crate::format::ChunkId;
 use crate::format::event::SealedPack;
 use crate::format::record::{HEADER_BYTES_MAX, Header};
 use crate::index::Place;
-use crate::ops::check::line_of;
 use crate::store::Located;
 use std::collections::HashMap;
 
@@ -23,7 +22,7 @@ impl Check<'_> {
                 return;
             }
             if let Err(e) = self.compare_batch(sealed, rows) {
-                unpoisoned(&self.findings).index_error.get_or_insert(line_of(&e));
+                unpoisoned(&self.findings).index_error.get_or_insert(e.line());
             }
         }
     }
@@ -106,7 +105,7 @@ impl Check<'_> {
         });
         match visited {
             Err(e @ Error::Interrupted) => return Err(e),
-            Err(e) => findings.index_error = Some(line_of(&e)),
+            Err(e) => findings.index_error = Some(e.line()),
             Ok(()) => {}
         }
         for (serial, n) in counts {

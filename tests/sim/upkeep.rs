@@ -1,0 +1,98 @@
+//! Steps that take away what is no longer wanted: forget and gc, which may take nothing else.
+
+use super::story::{Story, allowed};
+use onefold::Error;
+use onefold::io::faulty::FaultPlan;
+use onefold::ops::gc::{self, GcOptions, GcReport};
+use onefold::ops::{Control, forget, snapshots};
+use onefold::store::{Mode, Store};
+use std::collections::BTreeSet;
+
+impl Story {
+    /// Runs a verb that writes, under a plan of faults.
+    fn under<T>(
+        &mut self,
+        plan: FaultPlan,
+        verb: &'static str,
+        run: impl FnOnce(&Store) -> onefold::Result<T>,
+    ) -> onefold::Result<T> {
+        let world = self.shelf.run(plan);
+        let outcome = self.shelf.open(&world.io, Mode::Write { verb }).and_then(|opened| run(&opened.store));
+        if world.fs.is_cut() {
+            self.tally.add("power cuts", 1);
+            self.shelf.power_cut(&mut self.chance);
+        }
+        self.shelf.ran(&world);
+        outcome.inspect_err(allowed)
+    }
+
+    /// Forgets some snapshots, never all. One whose forgetting was acknowledged does not come back; where it was not, both will
+    /// do.
+    pub fn forget(&mut self, plan: Option<FaultPlan>) {
+        if self.acked.len() < 2 {
+            return;
+        }
+        let is_unhindered = plan.is_none();
+        let n = self.chance.some(self.acked.len().ilog2().max(1).into()) as usize;
+        let mut ids = BTreeSet::new();
+        for _ in 0..n.min(self.acked.len() - 1) {
+            let nth = self.chance.below(self.acked.len() as u64) as usize;
+            ids.insert(self.acked[nth].id);
+        }
+        let outcome = self.under(plan.unwrap_or_default(), "forget", |store| {
+            let list = snapshots::list(store, &[]).into_iter().filter(|s| ids.contains(&s.id)).collect();
+            forget::run(store, &forget::by_name(list)?, "simulation", "by name", &Control::default())
+        });
+        let gone = self.acked.iter().filter(|a| ids.contains(&a.id)).map(|a| a.files.clone());
+        match outcome {
+            Ok(done) => {
+                assert_eq!(done, ids.len() as u64);
+                self.tally.add("snapshots forgotten", done);
+            }
+            Err(e) if is_unhindered => match e {
+                Error::NoSpace { .. } if self.tight => self.attempted.extend(gone),
+                e => panic!("a forget that nothing hinders fails: {}", e.line()),
+            },
+            Err(_) => self.attempted.extend(gone),
+        }
+        self.acked.retain(|a| !ids.contains(&a.id));
+        self.lost.retain(|(id, _)| !ids.contains(id));
+        self.look();
+    }
+
+    /// Gives space back. What is live is as whole as before, whatever stops it, and all of it is read.
+    pub fn gc(&mut self, plan: Option<FaultPlan>) {
+        let is_unhindered = plan.is_none();
+        let options = GcOptions {
+            grace_ns: if self.chance.one_in(4) { 86_400_000_000_000 } else { 0 },
+            trust_clock: !self.chance.one_in(4),
+            threshold_percent: *self.chance.pick(&[None, Some(50), Some(100)]),
+            max_bytes: self.chance.one_in(5).then_some(100_000),
+            full: self.chance.one_in(4),
+            ..Default::default()
+        };
+        let outcome = self.under(plan.unwrap_or_default(), "gc", |store| {
+            let control = Control::default();
+            let plan = gc::plan(store, &options, "simulation", &control)?;
+            gc::run(store, plan, &options, "simulation", &control)
+        });
+        match outcome {
+            Ok(GcReport { packs_dropped, packs_rewritten, .. }) => {
+                self.tally.add("gcs", 1);
+                self.tally.add("packs given back", packs_dropped + packs_rewritten);
+            }
+            Err(e) => {
+                self.tally.add("gcs that failed", 1);
+                let has_lost = !self.lost.is_empty() || self.destroyed || self.index_lies;
+                let may_be = match &e {
+                    Error::NoSpace { .. } => self.tight,
+                    Error::ClockJumped { .. } => !options.trust_clock,
+                    Error::UnreadableTree { .. } => has_lost,
+                    _ => false,
+                };
+                assert!(may_be || !is_unhindered, "a gc that nothing hinders fails: {}", e.line());
+            }
+        }
+        self.look_at_all();
+    }
+}

@@ -253,26 +253,32 @@ fn shares(disks: &[DiskInfo], filesystems: &BTreeMap<DiskId, u64>) -> Vec<u64> {
 }
 
 /// Bytes of data that fit disks with these rooms, in groups of at most `width` packs of data and `parity` of parity, each
-/// member on another disk. What one disk has beyond its share of the groups cannot be used: of t bytes in
-/// all, no disk holds more than one part in k + m.
+/// member on another disk; groups become narrower where few disks have room left.
+///
+/// Groups of g bytes a member, taken together, put at most g on each disk. So all members are at most the sum of min(room, g), of
+/// which m g are parity; and data is at most k g. The largest g at which k g does not pass the other bound, or the one at which
+/// that bound is largest, whichever is more, tells.
 fn placeable(rooms: &[u64], width: usize, parity: usize) -> u64 {
-    let width = width.min(rooms.len().saturating_sub(parity));
-    if width == 0 {
-        return 0;
-    }
     if parity == 0 {
         return rooms.iter().fold(0, |sum, room| sum.saturating_add(*room));
     }
-    let members = (width + parity) as u128;
-    // The most bytes a disk that suffice to fill all members: found by halving, since more a disk never fits fewer.
+    let mut sorted = rooms.to_vec();
+    sorted.sort_unstable_by(|a, b| b.cmp(a));
+    // Up to here more than m disks have room beyond g, and each byte more of a member gives data.
+    let Some(&turn) = sorted.get(parity) else { return 0 };
+    let (width, parity) = (width as u128, parity as u128);
+    let by_room = |g: u64| {
+        let members: u128 = rooms.iter().map(|room| u128::from(g.min(*room))).sum();
+        members.saturating_sub(parity * u128::from(g))
+    };
+    let by_width = |g: u64| width * u128::from(g);
     let all: u128 = rooms.iter().map(|room| u128::from(*room)).sum();
-    let (mut low, mut high) = (0u64, u64::try_from(all / members).unwrap_or(u64::MAX));
+    let (mut low, mut high) = (turn, turn.max(u64::try_from(all / (width + parity)).unwrap_or(u64::MAX)));
     while low < high {
-        let each = low + (high - low).div_ceil(2);
-        let total: u128 = rooms.iter().map(|room| u128::from(each.min(*room))).sum();
-        if total >= u128::from(each) * members { low = each } else { high = each - 1 }
+        let g = low + (high - low).div_ceil(2);
+        if by_width(g) <= by_room(g) { low = g } else { high = g - 1 }
     }
-    u64::try_from(u128::from(low) * width as u128).unwrap_or(u64::MAX)
+    u64::try_from(by_width(low).min(by_room(low))).unwrap_or(u64::MAX)
 }
 
 /// Damaged packs with a chunk that no other place holds, as far as that can be seen.
@@ -561,6 +567,8 @@ mod tests {
         assert_eq!(placeable(&[u64::MAX; 3], 8, 0), u64::MAX);
         // of an odd big disk only what the others can stand in for
         assert_eq!(placeable(&[10_000, 100, 100], 8, 1), 200);
+        // the large ones go on in narrower groups when the small ones are full
+        assert_eq!(placeable(&[300, 400, 600, 800, 1200], 8, 1), 300 + 400 + 600 + 800);
         assert_eq!(placeable(&[400, 300, 200, 100], 1, 1), 500);
         assert_eq!((span(119_000_000_000), span(120_000_000_000)), ("119 seconds".into(), "2 minutes".into()));
     }

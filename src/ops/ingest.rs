@@ -704,10 +704,14 @@ impl<'s> Ingest<'s> {
         loop {
             let disk = {
                 let mut open = self.open_on.lock().unwrap_or_else(PoisonError::into_inner);
-                let disk = self.store.pool().choose(pack_bytes, &open, self.moves);
+                let (pool, shape) = (self.store.pool(), self.protection.shape());
+                let disk = pool.choose(pack_bytes, &open, shape, self.moves);
                 let disk = disk.ok_or_else(|| Error::NoSpace {
                     needed: pack_bytes,
-                    disks: self.store.pool().why_full(pack_bytes),
+                    disks: match shape.parity {
+                        0 => pool.why_full(pack_bytes),
+                        m => format!("a pack with parity {m} needs {} disks: {}", m + 1, pool.why_full(pack_bytes)),
+                    },
                 })?;
                 open.push(disk.id);
                 disk

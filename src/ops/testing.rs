@@ -161,7 +161,7 @@ impl Shelf {
         self.try_back_up(source).unwrap()
     }
 
-    fn try_back_up(&self, source: Source) -> crate::Result<BackupReport> {
+    pub fn try_back_up(&self, source: Source) -> crate::Result<BackupReport> {
         let options = BackupOptions {
             source,
             name: None,

@@ -204,34 +204,30 @@ impl Pool {
 
     /// The disk for a new pack: the one with the most usable bytes for each open pack that it would then
     /// have, so that unequal disks fill evenly; one that failed an earlier run only if no other has room. `open_on` names
-    /// the disk of every open pack of this run. `None` where none has room for `pack_bytes` beyond its reserve; what frees
-    /// space may use the reserve too.
-    pub fn choose(&self, pack_bytes: u64, open_on: &[DiskId], reserve: bool) -> Option<Arc<Disk>> {
-        let trusted = self.best(pack_bytes, open_on, reserve, |d| !d.is_noted());
-        trusted.or_else(|| self.best(pack_bytes, open_on, reserve, |_| true)).map(Arc::clone)
-    }
-
-    fn best(
-        &self,
-        pack_bytes: u64,
-        open_on: &[DiskId],
-        reserve: bool,
-        may: impl Fn(&Disk) -> bool,
-    ) -> Option<&Arc<Disk>> {
-        let mut best: Option<(u64, &Arc<Disk>)> = None;
-        for disk in self.disks.values().filter(|d| d.takes_data() && may(d)) {
+    /// the disk of every pack of this run that has no parity yet: packs that are to be one group want disks of their own.
+    /// `None` where none has room for `pack_bytes` beyond its reserve, or none of which the parity would find room on
+    /// others; what frees space may use the reserve too.
+    pub fn choose(&self, pack_bytes: u64, open_on: &[DiskId], shape: Shape, reserve: bool) -> Option<Arc<Disk>> {
+        let open = |disk: &Disk| open_on.iter().filter(|id| **id == disk.id).count() as u64;
+        let mut with_room: Vec<(&Arc<Disk>, u64)> = Vec::new();
+        for disk in self.disks.values().filter(|d| d.takes_data()) {
             let Ok(room) = disk.room(&self.io, pack_bytes) else { continue };
-            let open = open_on.iter().filter(|id| **id == disk.id).count() as u64;
             let usable = if reserve { room.free } else { room.usable };
-            if usable < pack_bytes.saturating_mul(open + 1) {
-                continue;
-            }
-            let share = usable / (open + 1);
-            if best.is_none_or(|(most, _)| most < share) {
-                best = Some((share, disk));
+            if usable >= pack_bytes.saturating_mul(open(disk) + 1) {
+                with_room.push((disk, usable));
             }
         }
-        best.map(|(_, disk)| disk)
+        let width = shape.width.min(with_room.len().saturating_sub(shape.parity)).max(1);
+        let groups = (open_on.len() + 1).div_ceil(width) as u64;
+        let may = with_room
+            .iter()
+            .filter(|(d, _)| self.has_room_for_parity_of(d, pack_bytes, open_on, Shape { width, ..shape }));
+        let best = may.max_by_key(|(disk, usable)| {
+            let open = open(disk);
+            let is_crowded = shape.parity > 0 && open >= groups;
+            (!disk.is_noted(), !is_crowded, usable / (open + 1), std::cmp::Reverse(disk.id))
+        });
+        best.map(|(disk, _)| Arc::clone(disk))
     }
 
     /// A line per disk on why it takes no data, for the error that says so.

@@ -28,6 +28,9 @@ pub enum Place {
     Repair,
 }
 
+/// By so much the last records may make a pack longer than it is to be.
+const PACK_EXCESS_BYTES: u64 = 1 << 20;
+
 /// A group on the way: places of packs, their disks, and how many lie in each domain.
 type Gathering = (Vec<usize>, Vec<DiskId>, HashMap<String, usize>);
 
@@ -82,6 +85,26 @@ impl Pool {
             }
         }
         groups.into_iter().map(|(members, ..)| members).collect()
+    }
+
+    /// Whether, with one more pack on `disk`, every pack that has no parity yet would find room for it on other disks.
+    /// Where disks are away, what is here has to do.
+    pub(super) fn has_room_for_parity_of(&self, disk: &Disk, bytes: u64, open_on: &[DiskId], shape: Shape) -> bool {
+        let here = self.disks.values().filter(|d| !d.is_suspect()).count();
+        let parity = shape.parity.min(here.saturating_sub(1));
+        if parity == 0 {
+            return true;
+        }
+        let open = |of: &DiskId| open_on.iter().filter(|id| *id == of).count() + usize::from(*of == disk.id);
+        let crowd = self.disks.keys().map(open).max().unwrap_or(0);
+        // Packs of one disk are in groups of their own, and a group is no wider than it may be.
+        let groups = crowd.max((open_on.len() + 1).div_ceil(shape.width.max(1)));
+        let has_room = |other: &&Arc<Disk>| {
+            let usable = other.room(&self.io, bytes).map_or(0, |room| room.free.saturating_sub(room.total / 100));
+            usable > (bytes + PACK_EXCESS_BYTES).saturating_mul((open(&other.id) + groups) as u64)
+        };
+        let others = self.disks.values().filter(|d| d.id != disk.id && d.takes_data());
+        others.filter(has_room).take(parity).count() == parity
     }
 
     /// Up to `wanted` disks for packs of `bytes` beside members on `taken`: others than those, the least used domains

@@ -50,6 +50,10 @@ impl Protection {
         Protection { parity: shape.parity, width: shape.width, short: Mutex::default(), spread }
     }
 
+    pub fn shape(&self) -> Shape {
+        Shape { parity: self.parity, width: self.width }
+    }
+
     /// Sealed packs wait for one another until so many have gathered.
     pub fn publish_at(&self, without: usize) -> usize {
         if self.parity == 0 { without } else { without.next_multiple_of(self.width.max(1)) }
@@ -125,14 +129,38 @@ impl Ingest<'_> {
         if parity == 0 || packs.is_empty() {
             return Ok(Vec::new());
         }
-        let pool = self.store.pool();
-        let places: Vec<(DiskId, u64)> = packs.iter().map(|p| (p.disk, p.member.bytes)).collect();
         let mut events = Vec::new();
-        for group in pool.plan_groups(&places, self.protection.width, parity) {
-            let members: Vec<Unprotected> = group.into_iter().filter_map(|i| packs.get(i).copied()).collect();
-            events.extend(self.protect_group(&members)?);
+        let mut rest = packs.to_vec();
+        while !rest.is_empty() {
+            let group = self.next_group(&rest);
+            let is_in = |p: &Unprotected| group.iter().any(|g| g.member.pack == p.member.pack);
+            rest.retain(|p| !is_in(p));
+            events.extend(self.protect_group(&group)?);
         }
         Ok(events)
+    }
+
+    /// The packs of the next group: as many as leave room for parity beside them, which takes some of the room each time.
+    fn next_group(&self, packs: &[Unprotected]) -> Vec<Unprotected> {
+        let (pool, shape) = (self.store.pool(), self.protection.shape());
+        let places: Vec<(DiskId, u64)> = packs.iter().map(|p| (p.disk, p.member.bytes)).collect();
+        let mut width = shape.width;
+        loop {
+            let planned = pool.plan_groups(&places, width, shape.parity).into_iter().next().unwrap_or_default();
+            let group: Vec<Unprotected> = planned.into_iter().filter_map(|i| packs.get(i).copied()).collect();
+            let on: Vec<DiskId> = group.iter().map(|p| p.disk).collect();
+            let longest = group.iter().map(|p| p.member.bytes).max().unwrap_or(0);
+            let beside = pool.parity_disks(&on, longest, shape.parity, self.place()).len();
+            if group.len() <= 1 || beside >= shape.parity {
+                return if group.is_empty() { packs.to_vec() } else { group };
+            }
+            width = group.len() - 1;
+        }
+    }
+
+    /// What moves may use the reserve: it frees more than it takes.
+    fn place(&self) -> Place {
+        if self.moves { Place::Repair } else { Place::Ordinary }
     }
 
     fn protect_group(&self, packs: &[Unprotected]) -> std::result::Result<Option<Event>, (Error, PackId)> {
@@ -146,9 +174,7 @@ impl Ingest<'_> {
         let longest = members.iter().map(|m| m.bytes).max().unwrap_or(0);
         let on: Vec<DiskId> = packs.iter().map(|p| p.disk).collect();
         loop {
-            // What moves may use the reserve: it frees more than it takes.
-            let place = if self.moves { Place::Repair } else { Place::Ordinary };
-            let disks = pool.parity_disks(&on, longest, self.protection.parity, place);
+            let disks = pool.parity_disks(&on, longest, self.protection.parity, self.place());
             if disks.len() < self.protection.parity {
                 self.protection.falls_short(format!(
                     "{} of {} parity packs could be placed: too few disks have room",

@@ -163,3 +163,54 @@ fn what_a_dead_writer_sealed_gets_its_parity_before_it_counts() {
     assert!(store.with_state(|s| s.group_of(&pack).is_some()));
     assert!(shelf.fs.read(&stray).is_err(), "what was not logged is gone");
 }
+
+/// The most data that groups of at most `width` data packs and `parity` others, each on disks of its own, can hold: with G
+/// groups a disk has at most G members, and all members but those of parity are data.
+fn most(rooms: &[u64], width: u64, parity: u64) -> u64 {
+    let of = |groups: u64| {
+        let members: u64 = rooms.iter().map(|room| (*room).min(groups)).sum();
+        members.min((width + parity) * groups).saturating_sub(parity * groups)
+    };
+    (0..=rooms.iter().copied().max().unwrap_or(0)).map(of).max().unwrap_or(0)
+}
+
+#[test]
+fn unequal_disks_fill_to_nine_tenths_of_what_is_possible() {
+    const MIB: u64 = 1 << 20;
+    let shelves: [(&[u64], u64); 4] = [
+        (&[30, 40, 60, 80, 120], 1),
+        (&[60, 60, 60, 60, 60, 60, 240], 2),
+        (&[24, 30, 36, 48, 60, 72, 96, 120], 2),
+        (&[50, 50, 20], 0),
+    ];
+    for (sizes, parity) in shelves {
+        let shelf = Shelf::with_parity(sizes.len(), parity as usize);
+        for (i, mib) in sizes.iter().enumerate() {
+            shelf.fs.set_capacity(disk_path(i), mib * MIB).unwrap();
+        }
+        let mut seed = 0;
+        for mib in [12, 3] {
+            loop {
+                seed += 1;
+                let input = Box::new(std::io::Cursor::new(noise(seed, mib << 20)));
+                let source = crate::ops::backup::Source::Stream { name: format!("s{seed}").into_bytes(), input };
+                let outcome = shelf.try_back_up(source);
+                let full = shelf.read().redundancy(|_, _| {});
+                assert!(full.is_full(), "{sizes:?}: after {seed} streams something has less parity than it should");
+                match outcome {
+                    Ok(_) => {}
+                    Err(Error::NoSpace { .. }) => break,
+                    Err(e) => panic!("{sizes:?}: {e}"),
+                }
+            }
+        }
+        let stored = shelf.read().with_state(|s| s.packs().map(|p| p.sealed.bytes).sum::<u64>()) / MIB;
+        // Two packs and a hundredth of each disk are kept free for repair, and room for the parity of those that are open, which
+        // are twice as long as packs are to be where those are of 1 MiB: eight of 60 MiB here, of 20 TB a ten-thousandth.
+        let rooms: Vec<u64> = sizes.iter().map(|mib| mib - 2 - mib / 100 - 8).collect();
+        let width = shelf.read().with_state(|s| s.group_width()) as u64;
+        let best = most(&rooms, width, parity);
+        println!("{sizes:?}, parity {parity}: {stored} of {best} MiB");
+        assert!(stored * 10 >= best * 9, "{sizes:?}, parity {parity}: {stored} of {best} MiB");
+    }
+}

@@ -113,6 +113,8 @@ pub(super) struct Census {
     pub shown: Option<Sorter<SHOWN_BYTES>>,
     /// All was looked at: a pack that is not here has no readable table.
     pub whole: bool,
+    /// Packs whose tables cannot be had: what their records are coded against is not known.
+    pub unreadable: u64,
 }
 
 /// One copy.
@@ -197,6 +199,7 @@ pub(super) struct Tables {
     shown: Sorter<SHOWN_BYTES>,
     founding: Founding,
     packs: BTreeMap<u32, Kept>,
+    unreadable: u64,
 }
 
 impl Tables {
@@ -219,8 +222,9 @@ impl Tables {
                 bases: Sorter::new(io, folder, memory, Order::All)?,
             },
             packs: BTreeMap::new(),
+            unreadable: 0,
         };
-        tables::each_whole(store, control, &mut |pack, rows| {
+        let passed = tables::each_whole(store, control, &mut |pack, rows| {
             let damaged: Vec<bool> = store.with_state(|s| {
                 let known = s.damage.contains_key(&pack.pack);
                 let on = |r: &Row| known && s.is_damaged(&pack.pack, u64::from(r.offset), r.header.record_bytes());
@@ -257,6 +261,7 @@ impl Tables {
             t.packs.insert(pack.serial, kept);
             Ok(())
         })?;
+        t.unreadable = passed.unreadable;
         Ok(t)
     }
 
@@ -266,8 +271,8 @@ impl Tables {
     /// As [`Tables::read`].
     pub fn choose(self, control: &Control, reached: Reached, found: bool) -> Result<(Census, Option<Founding>)> {
         control.progress.set_phase("sorting chunks");
-        let Tables { rows, edges, bases, mut base_rows, mut needed, shown, packs, mut founding } = self;
-        let mut census = Census { packs, reached: 0, missing: 0, shown: Some(shown), whole: true };
+        let Tables { rows, edges, bases, mut base_rows, mut needed, shown, packs, mut founding, unreadable } = self;
+        let mut census = Census { packs, reached: 0, missing: 0, shown: Some(shown), whole: true, unreadable };
         let (mut reached, mut rows) = (Ahead::new(reached)?, Ahead::new(rows)?);
         let (mut edges, mut bases) = (Ahead::new(edges)?, Ahead::new(bases)?);
         let mut n = 0u64;

@@ -17,6 +17,8 @@ use crate::pack::ReadChunks;
 use std::path::Path;
 use std::sync::Arc;
 
+mod unreadable;
+
 const NOW: GcOptions = GcOptions {
     grace_ns: 0,
     trust_clock: false,

@@ -479,6 +479,11 @@ impl<'s> Ingest<'s> {
         Ok(true)
     }
 
+    /// Whether a chunk was claimed in this run and its pack is not published yet.
+    pub fn is_on_its_way(&self, id: &ChunkId) -> bool {
+        self.claims.holds(id)
+    }
+
     /// Whether the chunk at this place is coded against no other: it may be a base.
     pub fn is_plain(&self, at: &Located, id: &ChunkId) -> bool {
         self.row(at, id).is_some_and(|row| row.bases.is_empty())

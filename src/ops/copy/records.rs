@@ -2,7 +2,8 @@
 //!
 //! A snapshot's maps are walked; nodes and lists are stored as they are met, chunks of data are gathered, asked for in batches and
 //! read in the order of the source's packs. A delta goes untouched only if each of its bases is, or comes to be, a plain
-//! record in the target (DESIGN, invariant 11); else its chunk is stored plain.
+//! record in the target (DESIGN, invariant 11); else its chunk is stored plain. So is one of which the target may have a
+//! copy that cannot be used now: it may be the base of others there.
 
 use crate::catalog::map::read_node;
 use crate::chunk::{Form, Squeezer, Unsqueezer};
@@ -50,8 +51,13 @@ pub(super) struct Sender<'f> {
     /// Nodes and lists that were gone through, by sixteen bytes of their ids. Beyond the bound they are gone through again.
     seen: HashSet<u128>,
     seen_max: usize,
-    /// Chunks that this run sent as deltas: none may be a base.
+    /// Chunks that this run sent as deltas and that are not published yet: none may be a base. Of published ones the
+    /// packs' tables tell it.
     as_delta: HashSet<ChunkId>,
+    /// So many are gone through next, for those that were published meanwhile.
+    prune_at: usize,
+    /// Bases on their way, some of them still to come in this batch: they are sent plain.
+    relied_on: HashSet<ChunkId>,
     wanted: Vec<ChunkId>,
     open: Option<Open>,
     unsqueezer: Unsqueezer,
@@ -73,6 +79,8 @@ impl<'f> Sender<'f> {
             seen: HashSet::new(),
             seen_max: usize::try_from(memory_bytes / SEEN_BYTES).unwrap_or(usize::MAX),
             as_delta: HashSet::new(),
+            prune_at: BATCH,
+            relied_on: HashSet::new(),
             wanted: Vec::new(),
             open: None,
             unsqueezer: Unsqueezer::default(),
@@ -102,6 +110,7 @@ impl<'f> Sender<'f> {
             self.wanted.clear();
             self.batch.clear();
             self.batch_bytes = 0;
+            self.relied_on.clear();
         }
         self.as_delta.clear();
         sent
@@ -214,24 +223,35 @@ impl<'f> Sender<'f> {
     /// Sends the gathered chunks that the target lacks.
     fn flush(&mut self, ingest: &Ingest<'_>) -> Result<()> {
         let ids = std::mem::take(&mut self.wanted);
-        let new: Vec<ChunkId> =
-            ids.iter().zip(ingest.claim(&ids)?).filter(|(_, new)| *new).map(|(id, _)| *id).collect();
+        let new: Vec<(ChunkId, bool)> = ids
+            .iter()
+            .zip(ingest.claim_hits(&ids)?)
+            .filter(|(_, hit)| hit.new)
+            .map(|(id, hit)| (*id, hit.plain))
+            .collect();
+        let new_ids: Vec<ChunkId> = new.iter().map(|(id, _)| *id).collect();
         let mut places = Vec::with_capacity(new.len());
-        for (id, at) in new.iter().zip(self.from.locate(&new)?) {
-            places.push((at.ok_or_else(|| Error::ChunkMissing { chunk: id.to_string() })?, *id));
+        for ((id, plain), at) in new.into_iter().zip(self.from.locate(&new_ids)?) {
+            places.push((at.ok_or_else(|| Error::ChunkMissing { chunk: id.to_string() })?, id, plain));
         }
-        places.sort_unstable_by_key(|(at, _)| (at.sealed.disk, at.place.pack, at.place.offset));
-        for (at, id) in places {
+        places.sort_unstable_by_key(|(at, ..)| (at.sealed.disk, at.place.pack, at.place.offset));
+        for (at, id, plain) in places {
             self.control.proceed()?;
-            self.chunk(ingest, &at, &id)?;
+            self.chunk(ingest, &at, &id, plain)?;
+        }
+        self.relied_on.clear(); // all of the batch is sent
+        if self.as_delta.len() >= self.prune_at {
+            self.as_delta.retain(|id| ingest.is_on_its_way(id));
+            self.prune_at = BATCH.max(2 * self.as_delta.len());
         }
         self.hand_over(ingest)
     }
 
-    /// Sends one claimed chunk: its record as it stands if that will do.
-    fn chunk(&mut self, ingest: &Ingest<'_>, at: &Located, id: &ChunkId) -> Result<()> {
+    /// Sends one claimed chunk: its record as it stands if that will do; as no delta where it has to be `plain`.
+    fn chunk(&mut self, ingest: &Ingest<'_>, at: &Located, id: &ChunkId, plain: bool) -> Result<()> {
+        let plain = plain || self.relied_on.contains(id);
         if let Some(record) = self.record(at, id)
-            && self.bases(ingest, &record)?
+            && (record.bases.is_empty() || !plain && self.bases(ingest, &record)?)
         {
             if !record.bases.is_empty() {
                 self.as_delta.insert(*id);
@@ -289,12 +309,12 @@ impl<'f> Sender<'f> {
                     }
                 }
             } else {
-                let plain = match &hit.at {
-                    Some(at) => ingest.is_plain(at, base),
-                    None => !self.as_delta.contains(base), // on its way
-                };
-                if !plain {
-                    return Ok(false);
+                match &hit.at {
+                    Some(at) if !ingest.is_plain(at, base) => return Ok(false),
+                    Some(_) => {}
+                    // On its way: sent as a delta already, sent plain, or still to come in this batch.
+                    None if self.as_delta.contains(base) => return Ok(false),
+                    None => drop(self.relied_on.insert(*base)),
                 }
             }
         }

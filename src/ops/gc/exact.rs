@@ -77,7 +77,7 @@ impl<'s, 'c> Judge<'s, 'c> {
                             s.is_damaged(&sealed.pack, u64::from(row.offset), row.header.record_bytes())
                         });
                         kept.stuck |= damaged;
-                        if other.is_some() {
+                        if other.is_some() && !damaged {
                             shown.push((n, row.header.id));
                         }
                     }

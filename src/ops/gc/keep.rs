@@ -109,7 +109,7 @@ pub(super) struct Census {
     pub reached: u64,
     /// Reached chunks without a proven copy here.
     pub missing: u64,
-    /// Chunks whose copy that stays is not their only one: the index may have another.
+    /// Chunks of which a copy does not stay: the index may have that one.
     pub shown: Option<Sorter<SHOWN_BYTES>>,
     /// All was looked at: a pack that is not here has no readable table.
     pub whole: bool,
@@ -365,7 +365,8 @@ impl Census {
                 kept.stuck |= unproven;
             }
         }
-        if let (Some(first), Some(shown), 1, true) = (of_best_rank.first(), &mut self.shown, staying, copies.len() > 1)
+        if let (Some(first), Some(shown)) = (of_best_rank.first(), &mut self.shown)
+            && copies.len() > staying
         {
             let mut record = [0; SHOWN_BYTES];
             record[..8].copy_from_slice(&first.place());

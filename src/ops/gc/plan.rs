@@ -263,9 +263,9 @@ fn incremental(
             && sealed.bytes >= small_bytes
             && members.group(&sealed.pack).is_none()
         {
-            continue; // its tally was too low
+            // its tally was too low
         } else {
-            // What stands in a pack that goes is moved, and so shown to the index by that.
+            // What is moved is shown to the index by that.
             plan.sources.push(Source { sealed, kept });
             continue;
         }

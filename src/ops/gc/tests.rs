@@ -274,6 +274,29 @@ fn of_two_copies_one_stays_and_of_damaged_ones_none_goes_without_another() {
 }
 
 #[test]
+fn an_index_that_cannot_be_told_which_copy_stays_ends_a_gc_before_the_others_go() {
+    let shelf = Shelf::new(2);
+    let a = noise(1, 2_000_000);
+    shelf.stream("f", &a);
+    let data = shelf.read().with_state(|s| s.packs().map(|p| p.sealed).max_by_key(|p| p.bytes)).unwrap();
+    let marker = disk_path(usize::from(data.disk == disk_id(1))).join("onefold-disk");
+    let held = shelf.fs.read(&marker).unwrap();
+    shelf.fs.remove(&marker).unwrap();
+    shelf.stream("f", &a);
+    shelf.fs.write(&marker, &held).unwrap();
+    let packs = || shelf.read().with_state(|s| s.packs().map(|p| p.sealed.pack).collect::<Vec<_>>());
+    let before = packs();
+    shelf.index.fails.store(true, Ordering::Relaxed);
+    let failed = gc(&shelf, &FULL);
+    shelf.index.fails.store(false, Ordering::Relaxed);
+    assert!(matches!(failed, Err(Error::Index { .. })), "{:?}", failed.map(|(_, report)| report));
+    assert_eq!(packs(), before);
+    gc(&shelf, &FULL).unwrap();
+    assert!(packs().len() < before.len());
+    is_sound(&shelf);
+}
+
+#[test]
 fn a_reader_that_opened_before_a_gc_reads_on() {
     let shelf = Shelf::new(2);
     let (a, b) = (noise(1, 2_500_000), noise(2, 2_500_000));

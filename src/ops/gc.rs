@@ -87,6 +87,8 @@ impl Default for GcOptions {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct GcReport {
     pub snapshots_dropped: u64,
+    /// Packs that went, of which nothing stayed, and of which something was moved. Those that wait for others of
+    /// their group are in neither.
     pub packs_dropped: u64,
     pub packs_rewritten: u64,
     /// Bytes of the files that are gone.
@@ -164,14 +166,19 @@ pub fn run(store: &Store, mut plan: Plan, options: &GcOptions, program: &str, co
         let mut state = keep_counts(store, control, &mut plan)?;
         show_index(store, control, &mut plan)?;
         let mut waiting = groups::Waiting::default();
-        report.freed_bytes += sweep::drop_packs(store, control, &mut waiting, &plan.dead)?;
-        report.packs_dropped = plan.dead.len() as u64;
+        let mut gone = sweep::Gone::default();
+        sweep::drop_packs(store, control, &mut waiting, &plan.dead, &mut gone)?;
         let first_new = store.with_state(|s| s.next_serial());
-        let moved = moves::run(ingest, control, &plan.sources, first_new, &mut waiting, &limits, &mut report);
+        let to = (&mut report, &mut gone);
+        let moved = moves::run(ingest, control, &plan.sources, first_new, &mut waiting, &limits, to);
         if let Some(state) = &mut state {
             retally(store, state, first_new)?;
         }
         moved?;
+        // Packs whose groups are not complete yet are still there.
+        report.packs_dropped = plan.dead.iter().filter(|p| gone.packs.contains(&p.pack)).count() as u64;
+        report.packs_rewritten = gone.packs.len() as u64 - report.packs_dropped; // some of them
+        report.freed_bytes = gone.bytes;
         Ok((report, |report: &mut GcReport, counters: &ingest::Counters| {
             report.written_bytes = counters.bytes_written.load(Ordering::Relaxed);
             Vec::new()

@@ -50,6 +50,8 @@ pub(super) fn row_bytes(row: &Row) -> u32 {
 const PLAIN: u8 = 0;
 const CODED: u8 = 1;
 const DAMAGED: u8 = 2;
+/// No row: behind the rows of a base that was counted as reached by a snapshot.
+const COUNTED: u8 = 3;
 
 /// What of one pack stays.
 #[derive(Debug, Default)]
@@ -296,6 +298,12 @@ impl Tables {
             if links == 0 {
                 continue;
             }
+            if is_base {
+                let mut counted = [0; ROW_BYTES];
+                counted[..ID_BYTES].copy_from_slice(&id);
+                counted[ID_BYTES] = COUNTED;
+                base_rows.push(&counted)?;
+            }
             if found {
                 founding.count(&id, links)?;
             }
@@ -304,7 +312,7 @@ impl Tables {
                 let of: [u8; 8] = copied(&edge[32..40]);
                 coded.entry(of).or_insert_with(BTreeSet::new).insert(id_of(&edge[40..]));
             }
-            for base in census.keep(&id, &copies, &coded)? {
+            for base in census.keep(&id, &copies, &coded, true)? {
                 needed.push(&base)?;
                 if found {
                     founding.base(&id, &base)?;
@@ -325,7 +333,8 @@ impl Tables {
             while let Some(row) = base_rows.take(&id)? {
                 copies.push(Copy::decode(&row));
             }
-            census.keep(&id, &copies, &BTreeMap::new())?;
+            let counted = copies.pop_if(|c| c.rank == COUNTED).is_some();
+            census.keep(&id, &copies, &BTreeMap::new(), !counted)?;
             // A base without a plain copy: whoever is coded against it cannot be read, unless it is elsewhere.
             census.missing += u64::from(copies.first().is_some_and(|c| c.rank == CODED));
         }
@@ -335,21 +344,23 @@ impl Tables {
 
 impl Census {
     /// Marks the copies of a reached chunk that stay, and returns what they are coded against. `copies` are in the order of
-    /// rank and newness; `coded` has the bases of each by its newness and row.
+    /// rank and newness; `coded` has the bases of each by its newness and row. A chunk
+    /// that comes twice, as reached and as a base, is to `count` once.
     fn keep(
         &mut self,
         id: &[u8; ID_BYTES],
         copies: &[Copy],
         coded: &BTreeMap<[u8; 8], BTreeSet<[u8; ID_BYTES]>>,
+        count: bool,
     ) -> Result<BTreeSet<[u8; ID_BYTES]>> {
-        self.reached += 1;
+        self.reached += u64::from(count);
         let of_best_rank = match copies.first().map(|c| c.rank) {
             Some(PLAIN) => &copies[..1], // there is a first
             Some(rank) => &copies[..copies.iter().take_while(|c| c.rank == rank).count()], // at most all
             None => copies,
         };
         let unproven = of_best_rank.first().is_none_or(|c| c.rank == DAMAGED);
-        self.missing += u64::from(unproven);
+        self.missing += u64::from(unproven && count);
         let (mut needed, mut seen) = (BTreeSet::new(), BTreeSet::new());
         let mut staying = 0;
         for copy in of_best_rank {

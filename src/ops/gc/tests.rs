@@ -150,6 +150,8 @@ fn what_a_live_delta_needs_stays_and_goes_with_it() {
         packs.iter().flat_map(rows).filter(|r| !r.header.bases.is_empty()).count()
     };
     assert!(deltas(&shelf) > 5, "the second file is coded against the first");
+    let chunks = u64::from(shelf.read().with_state(|s| s.packs().map(|p| p.sealed.records).sum::<u32>()));
+    assert_eq!(gc(&shelf, &FULL).unwrap().0.chunks_live, chunks, "bases that snapshots reach are counted once");
     forget(&shelf, &ids(&shelf)[..1]);
     gc(&shelf, &NOW).unwrap();
     assert!(deltas(&shelf) > 5);
@@ -484,7 +486,11 @@ fn groups_go_whole_and_what_stays_has_parity() {
     let before = stored(&shelf);
     let groups = shelf.read().with_state(|s| s.groups().count());
     assert!(groups >= 4, "each commit made its groups: {groups}");
-    gc(&shelf, &FULL).unwrap();
+    let packs = || shelf.read().with_state(|s| s.packs().map(|p| p.sealed.pack).collect::<BTreeSet<_>>());
+    let there = packs();
+    let (_, report) = gc(&shelf, &FULL).unwrap();
+    let went = there.difference(&packs()).count() as u64;
+    assert_eq!(report.packs_dropped + report.packs_rewritten, went, "{report:?}");
     is_sound(&shelf);
     assert!(stored(&shelf) < before / 2, "{} of {before}", stored(&shelf));
     let store = shelf.read();
@@ -495,6 +501,23 @@ fn groups_go_whole_and_what_stays_has_parity() {
     let known: usize = store.with_state(|s| s.groups().map(|g| g.parity_disks.len()).sum());
     assert_eq!(parity_files(&shelf), known);
     assert_eq!(shelf.bytes_of(&store, "f3").unwrap(), noise(4, 1_500_000));
+}
+
+#[test]
+fn packs_that_wait_for_their_group_are_not_called_gone() {
+    let shelf = Shelf::with_parity(6, 2);
+    let kept = noise(1, 3_000_000);
+    shelf.stream("f", &[kept.clone(), noise(2, 5_000_000)].concat());
+    shelf.stream("f", &kept);
+    forget(&shelf, &ids(&shelf)[..1]);
+    let packs = || shelf.read().with_state(|s| s.packs().map(|p| p.sealed.pack).collect::<BTreeSet<_>>());
+    for max_bytes in [Some(1), Some(1), None] {
+        let there = packs();
+        let (plan, report) = gc(&shelf, &GcOptions { max_bytes, ..FULL }).unwrap();
+        let went = there.difference(&packs()).count() as u64;
+        let told = report.packs_dropped + report.packs_rewritten;
+        assert_eq!(told, went, "{} and {} planned: {report:?}", plan.dead.len(), plan.rewritten());
+    }
 }
 
 #[test]

@@ -176,3 +176,37 @@ fn a_base_that_comes_in_the_same_batch_comes_plain() {
     assert!(stored.iter().flat_map(|(_, r)| r.header.bases.clone()).all(is_plain));
     assert!(stored.iter().any(|(_, r)| !r.header.bases.is_empty()), "deltas stay deltas");
 }
+
+#[test]
+fn a_copy_carries_pins_and_no_name_that_another_snapshot_has() {
+    use crate::ops::tag;
+    for secret in [3, 4] {
+        let (from, to) = (Shelf::new(1), other(secret));
+        let control = Control::default();
+        let called = |shelf: &Shelf, name: &str| {
+            let info = shelf.latest(&shelf.read());
+            tag::rename(&shelf.write(), &info, Some(name.into()), &control).unwrap();
+        };
+        to.stream("own", &noise(1, 1000));
+        called(&to, "taken");
+        from.stream("one", &noise(2, 1000));
+        called(&from, "taken");
+        from.world.advance(1_000_000_000);
+        from.stream("two", &noise(3, 1000));
+        called(&from, "free");
+        tag::pin(&from.write(), &list(&from.read(), &[]), true, &control).unwrap();
+        copied(&from, &to).unwrap();
+        let mut got: Vec<_> =
+            list(&to.read(), &[]).into_iter().map(|s| (s.number, s.snapshot.name, s.pinned)).collect();
+        got.sort();
+        let got: Vec<_> = got.into_iter().map(|(_, name, pinned)| (name, pinned)).collect();
+        let name = |n: &str| Some(n.to_owned());
+        assert_eq!(got, [(name("taken"), false), (None, true), (name("free"), true)], "keys {secret}");
+        // What was forgotten there does not come back by itself.
+        tag::pin(&to.write(), &list(&to.read(), &[]), false, &control).unwrap();
+        let newest = list(&to.read(), &[]).into_iter().filter(|s| s.snapshot.name == name("free")).collect();
+        let forgotten = crate::ops::forget::by_name(newest).unwrap();
+        crate::ops::forget::run(&to.write(), &forgotten, "t", "t", &control).unwrap();
+        assert_eq!(copied(&from, &to).unwrap().there, 2);
+    }
+}

@@ -5,12 +5,11 @@
 //! record in the target (DESIGN, invariant 11); else its chunk is stored plain. So is one of which the target may have a
 //! copy that cannot be used now: it may be the base of others there.
 
-use crate::catalog::map::read_node;
 use crate::chunk::{Form, Squeezer, Unsqueezer};
 use crate::error::{Error, Result};
 use crate::format::entry::{Attributes, Content, Entry, EntryKind, Witness};
 use crate::format::footer::{Features, Row};
-use crate::format::node::{Items, MapRoot, Node, SegmentNode, decode_segment_node, decode_stream_list};
+use crate::format::node::{Items, MapRoot, Node, SegmentNode, decode_node, decode_segment_node, decode_stream_list};
 use crate::format::recipe::{Recipe, Segments, Stream};
 use crate::format::snapshot::Snapshot;
 use crate::format::{ChunkId, ChunkKind, PackId};
@@ -67,10 +66,6 @@ pub(super) struct Sender<'f> {
     batch_bytes: u64,
 }
 
-fn short(id: &ChunkId) -> u128 {
-    id.0.first_chunk::<16>().map_or(0, |b| u128::from_le_bytes(*b)) // an id is longer
-}
-
 impl<'f> Sender<'f> {
     pub fn new(from: &'f Store, control: &'f Control, memory_bytes: u64) -> Self {
         Sender {
@@ -119,11 +114,11 @@ impl<'f> Sender<'f> {
     /// The bytes of a node or list that was not gone through yet. It is stored in the target.
     fn metadata(&mut self, sink: &mut Sink<'_, '_>, kind: ChunkKind, id: &ChunkId) -> Result<Option<Vec<u8>>> {
         self.control.proceed()?;
-        if self.seen.contains(&short(id)) {
+        if self.seen.contains(&id.half()) {
             return Ok(None);
         }
         if self.seen.len() < self.seen_max {
-            self.seen.insert(short(id));
+            self.seen.insert(id.half());
         }
         let bytes = self.from.chunk(kind, id)?;
         sink.put(kind, &bytes)?;
@@ -140,10 +135,8 @@ impl<'f> Sender<'f> {
                 }
                 MapRoot::Node { level, id, .. } => (level, id),
             };
-            if self.metadata(sink, ChunkKind::Tree, &id)?.is_none() {
-                continue;
-            }
-            match read_node(self.from, level, &id)? {
+            let Some(bytes) = self.metadata(sink, ChunkKind::Tree, &id)? else { continue };
+            match decode_node(level, &bytes)? {
                 Node::Leaf(items) => self.items(ingest, sink, map, &items, &mut todo)?,
                 Node::Inner(children) => todo.extend(children.into_iter().map(|c| {
                     let below = level - 1; // an inner node stands at level 2 or above

@@ -22,7 +22,7 @@ use crate::error::Result;
 use crate::format::ChunkId;
 use crate::format::footer::Row;
 use crate::format::record::HEADER_BYTES_MIN;
-use crate::index::{Order, Sorted, Sorter};
+use crate::index::{Ahead, Order, Sorter};
 use crate::ops::Control;
 use crate::ops::share::tables;
 use crate::store::Store;
@@ -156,39 +156,6 @@ fn id_of(record: &[u8]) -> [u8; ID_BYTES] {
     let mut id = [0; ID_BYTES];
     id.copy_from_slice(&record[..ID_BYTES]); // every record begins with one, or is handed in from there on
     id
-}
-
-/// Sorted records with a look at the next one.
-struct Ahead<const N: usize> {
-    sorted: Sorted<N>,
-    next: Option<[u8; N]>,
-}
-
-impl<const N: usize> Ahead<N> {
-    fn new(sorter: Sorter<N>) -> Result<Self> {
-        let mut sorted = sorter.finish()?;
-        let next = sorted.next()?;
-        Ok(Ahead { sorted, next })
-    }
-
-    fn id(&self) -> Option<[u8; ID_BYTES]> {
-        self.next.as_ref().map(|r| id_of(r))
-    }
-
-    /// The next record if it is of this id; those of smaller ids are passed over.
-    fn take(&mut self, id: &[u8; ID_BYTES]) -> Result<Option<[u8; N]>> {
-        while let Some(record) = self.next {
-            match record[..ID_BYTES].cmp(&id[..]) {
-                std::cmp::Ordering::Less => self.next = self.sorted.next()?,
-                std::cmp::Ordering::Equal => {
-                    self.next = self.sorted.next()?;
-                    return Ok(Some(record));
-                }
-                std::cmp::Ordering::Greater => return Ok(None),
-            }
-        }
-        Ok(None)
-    }
 }
 
 /// What the packs' tables say, to be sorted.

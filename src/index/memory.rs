@@ -41,7 +41,11 @@ impl MemoryIndex {
 
     /// Keeps this moment: a second index, equal now and independent from now on.
     pub fn snapshot(&self) -> MemoryIndex {
-        MemoryIndex { state: RwLock::new(self.read()), ..Default::default() }
+        MemoryIndex {
+            state: RwLock::new(self.read()),
+            #[cfg(test)]
+            fails: Default::default(),
+        }
     }
 
     fn read(&self) -> Arc<State> {

@@ -55,20 +55,12 @@ impl Calendar for WallClock {
 /// # Errors
 /// A sentence for clap to print.
 pub(super) fn span(text: &str) -> Result<Span, String> {
-    let bad = || "a span is numbers with y, m, d and h behind them, as in 1y6m, 30d or 12h".to_owned();
+    let bad = || "a span is numbers with y, m, d and h behind them, as in 1y6m, 30d or 12h, each once".to_owned();
     let mut span = Span::default();
-    let mut rest = text.trim();
-    if rest.is_empty() {
-        return Err(bad());
-    }
-    while !rest.is_empty() {
-        let digits = rest.find(|c: char| !c.is_ascii_digit()).ok_or_else(bad)?;
-        let (number, behind) = rest.split_at(digits);
-        let number: u32 = number.parse().map_err(|_| bad())?;
-        if number > 10_000_000 {
-            return Err("that is longer than the calendar".into());
-        }
-        let unit = behind.chars().next().ok_or_else(bad)?;
+    let mut seen = Vec::new();
+    for (number, unit) in parts(text).ok_or_else(bad)? {
+        let number = u32::try_from(number).ok().filter(|n| *n <= 10_000_000);
+        let number = number.ok_or_else(|| "that is longer than the calendar".to_owned())?;
         let field = match unit {
             'y' => &mut span.years,
             'm' => &mut span.months,
@@ -76,10 +68,26 @@ pub(super) fn span(text: &str) -> Result<Span, String> {
             'h' => &mut span.hours,
             _ => return Err(bad()),
         };
+        if seen.contains(&unit) {
+            return Err(bad());
+        }
+        seen.push(unit);
         *field = number;
-        rest = behind.get(unit.len_utf8()..).unwrap_or_default(); // behind its first character
     }
     Ok(span)
+}
+
+/// Numbers, and the letter behind each; `None` for anything else, and for nothing.
+fn parts(text: &str) -> Option<Vec<(u64, char)>> {
+    let mut parts = Vec::new();
+    let mut rest = text.trim();
+    while !rest.is_empty() {
+        let (number, behind) = rest.split_at(rest.find(|c: char| !c.is_ascii_digit())?);
+        let mut letters = behind.chars();
+        parts.push((number.parse().ok()?, letters.next()?));
+        rest = letters.as_str();
+    }
+    (!parts.is_empty()).then_some(parts)
 }
 
 /// Parses a duration in nanoseconds: `7d`, `36h`, `90m`, `30s`, `0s`, or several of them.
@@ -89,15 +97,7 @@ pub(super) fn span(text: &str) -> Result<Span, String> {
 pub(super) fn duration_ns(text: &str) -> Result<i64, String> {
     let bad = || "a duration is numbers with w, d, h, m and s behind them, as in 7d, 36h or 0s".to_owned();
     let mut total = 0i64;
-    let mut rest = text.trim();
-    if rest.is_empty() {
-        return Err(bad());
-    }
-    while !rest.is_empty() {
-        let digits = rest.find(|c: char| !c.is_ascii_digit()).ok_or_else(bad)?;
-        let (number, behind) = rest.split_at(digits);
-        let number: i64 = number.parse().map_err(|_| bad())?;
-        let unit = behind.chars().next().ok_or_else(bad)?;
+    for (number, unit) in parts(text).ok_or_else(bad)? {
         let seconds = match unit {
             's' => 1,
             'm' => 60,
@@ -106,9 +106,9 @@ pub(super) fn duration_ns(text: &str) -> Result<i64, String> {
             'w' => 7 * 86_400,
             _ => return Err(bad()),
         };
-        let ns = number.checked_mul(seconds).and_then(|n| n.checked_mul(1_000_000_000));
+        let ns =
+            i64::try_from(number).ok().and_then(|n| n.checked_mul(seconds)).and_then(|n| n.checked_mul(1_000_000_000));
         total = ns.and_then(|n| n.checked_add(total)).ok_or_else(|| "that is longer than there is time".to_owned())?;
-        rest = behind.get(unit.len_utf8()..).unwrap_or_default(); // behind its first character
     }
     Ok(total)
 }
@@ -127,6 +127,7 @@ mod tests {
             assert!(span(text).is_err() && duration_ns(text).is_err(), "{text:?}");
         }
         assert!(duration_ns("999999999999w").is_err());
+        assert!(span("1d2d").is_err() && span("99999999y").is_err(), "a unit stands once");
     }
 
     #[test]

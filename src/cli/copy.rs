@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 /// Sends what this store lacks of the snapshots named, or of all. Between stores that share their keys (`init --like`) chunks move
 /// as they are stored and a snapshot keeps its id; else every file is read, split and stored anew. Everything is proven before
 /// it is sent. The other store is only read. Each snapshot is acknowledged by itself: a copy that was cut short goes on where
-/// it was.
+/// it was. Tags, pin and name come along; a name that another snapshot here has does not. What was forgotten here stays so.
 ///
 /// Exit status: 0 all are here; 1 failed; 2 wrong usage; 4 damage in the other store keeps a snapshot from being copied, those
 /// before it are here; 10 there is no store; 11 another process writes to this store; 130 stopped by a signal, what was

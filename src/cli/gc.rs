@@ -141,6 +141,11 @@ fn plan_text(context: &Context, p: &Plan) -> Result<()> {
     if p.missing > 0 {
         said.push(("missing", format!("{} that snapshots need; see `onefold check`", n(p.missing, "chunk"))));
     }
+    if p.data_stays() {
+        let unreadable = n(p.unreadable, "pack");
+        let how = "connect the disks that are away, or see `onefold check`; or back up again what those packs held";
+        said.push(("held back", format!("all packs of data, as long as {unreadable} cannot be read: {how}")));
+    }
     table::pairs(said).into_iter().try_for_each(|line| context.out.stream_line(&line))?;
     if p.is_empty() {
         context.out.stream_line("there is nothing to do")?;
@@ -168,6 +173,7 @@ fn plan_document(p: &Plan) -> Value {
         "bytes_left_dead": p.dead_bytes_left,
         "bytes_held_by_groups": p.dead_bytes_in_groups,
         "packs_unproven": p.stuck,
+        "packs_unreadable": p.unreadable,
     })
 }
 

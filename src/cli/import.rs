@@ -13,7 +13,8 @@ use std::time::Instant;
 ///
 /// Reads the archive once (POSIX/pax, GNU and old formats; not compressed) and stores its files, folders, symlinks and hard
 /// links with their times, modes, owners and extended attributes, as if they lay at the root of a disk. A member that leads
-/// out of the archive's root is named and left out; so are devices and FIFOs. An archive that ends early makes no snapshot.
+/// out of the archive's root is named and left out; so are devices and FIFOs, and a member that no tree can hold, such as one
+/// below a file. Holes of sparse files stay holes. An archive that ends before its end marker makes no snapshot.
 ///
 /// Exit status: 0 the snapshot is saved and complete; 1 failed, no snapshot; 2 wrong usage; 3 the snapshot is saved, but a
 /// member was left out; 10 there is no store; 11 another process writes to it; 130 stopped by a signal, no snapshot.

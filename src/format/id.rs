@@ -75,6 +75,13 @@ id_type!(/** A snapshot: BLAKE3 of its record. */ SnapshotId, 32, "a snapshot id
 id_type!(/** A pack: the writer's 64 random bits, as they are, and a sequence number (big-endian). */ PackId, 12, "a pack id");
 id_type!(/** One run of a verb that makes packs: 64 random bits. */ WriterId, 8, "a writer id");
 
+impl ChunkId {
+    /// Sixteen bytes of it, for sets that hold many: of 2^64 chunks two would agree in them by chance.
+    pub fn half(&self) -> u128 {
+        self.0.first_chunk::<16>().map_or(0, |b| u128::from_le_bytes(*b)) // an id is longer
+    }
+}
+
 impl PackId {
     pub fn new(writer: WriterId, sequence: u32) -> Self {
         let mut id = [0; 12];

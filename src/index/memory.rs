@@ -28,6 +28,9 @@ struct State {
 #[derive(Default)]
 pub struct MemoryIndex {
     state: RwLock<Arc<State>>,
+    /// Places are not taken, as by an index whose disk is full.
+    #[cfg(test)]
+    pub fails: std::sync::atomic::AtomicBool,
 }
 
 impl MemoryIndex {
@@ -38,7 +41,11 @@ impl MemoryIndex {
 
     /// Keeps this moment: a second index, equal now and independent from now on.
     pub fn snapshot(&self) -> MemoryIndex {
-        MemoryIndex { state: RwLock::new(self.read()) }
+        MemoryIndex {
+            state: RwLock::new(self.read()),
+            #[cfg(test)]
+            fails: Default::default(),
+        }
     }
 
     fn read(&self) -> Arc<State> {
@@ -68,6 +75,11 @@ impl Index for MemoryIndex {
     }
 
     fn apply(&self, chunks: &[(ChunkId, Place)], reflected: Option<Reflected>) -> Result<()> {
+        #[cfg(test)]
+        if self.fails.load(std::sync::atomic::Ordering::Relaxed) {
+            let why = "the test says so".to_owned();
+            return Err(Error::Index { action: "be written", path: PathBuf::new(), why });
+        }
         self.change(|state| {
             state.chunks.extend(chunks.iter().copied());
             state.reflected = reflected.or(state.reflected);

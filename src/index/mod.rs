@@ -18,12 +18,14 @@
 //!    bytes whose check failed, and none ends the process.
 //! 4. Memory is bounded by what the caller gave, however many chunks there are.
 
+mod ahead;
 pub mod bulk;
 pub mod memory;
 #[cfg(feature = "rocksdb")]
 pub mod rocks;
 pub mod sort;
 
+pub use ahead::Ahead;
 pub use bulk::BulkLoad;
 pub use memory::MemoryIndex;
 #[cfg(feature = "rocksdb")]

@@ -15,9 +15,8 @@
 
 use super::backup::{self, Anew};
 use super::ingest::{self, Counters, Purpose};
-use super::snapshots::SnapshotInfo;
+use super::snapshots::{self, SnapshotInfo};
 use super::{Control, Notice};
-use crate::chunk::Coding;
 use crate::error::{Error, Result};
 use crate::format::SnapshotId;
 use crate::format::event::{Event, Tagged};
@@ -40,6 +39,13 @@ pub struct Copied {
     pub data_added_packed: u64,
 }
 
+impl Copied {
+    /// A snapshot of which nothing was sent yet.
+    pub(super) fn nothing_of(source: SnapshotId) -> Copied {
+        Copied { source, target: source, chunks_new: 0, data_added: 0, data_added_packed: 0 }
+    }
+}
+
 /// What was copied.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct CopyReport {
@@ -50,18 +56,12 @@ pub struct CopyReport {
     pub untouched: bool,
 }
 
-/// Copies `snapshots` of `from` into `store`, which is open for writing.
+/// Copies the snapshots of `list` of `from` into `store`, which is open for writing.
 ///
 /// # Errors
 /// [`Error::Argument`] for a store into itself; damage in the source that keeps a snapshot from being whole; those of an
 /// ingest; [`Error::Interrupted`]. Snapshots that were copied before stay.
-pub fn run(
-    store: &Store,
-    from: &Store,
-    snapshots: &[SnapshotInfo],
-    program: &str,
-    control: &Control,
-) -> Result<CopyReport> {
+pub fn run(store: &Store, from: &Store, list: &[SnapshotInfo], program: &str, control: &Control) -> Result<CopyReport> {
     control.progress.set_phase("copying");
     if store.superblock().store == from.superblock().store {
         let why = "a store holds its own snapshots already".to_owned();
@@ -69,22 +69,23 @@ pub fn run(
     }
     let untouched = store.superblock().key_id == from.superblock().key_id
         && store.superblock().chunker == from.superblock().chunker;
-    control.progress.bytes_total.store(snapshots.iter().map(|s| s.snapshot.counts.bytes).sum(), Ordering::Relaxed);
+    control.progress.bytes_total.store(list.iter().map(|s| s.snapshot.counts.bytes).sum(), Ordering::Relaxed);
     control.progress.totals_known.store(true, Ordering::Relaxed);
     let mut report = CopyReport { untouched, ..Default::default() };
     let mut sender = Sender::new(from, control, store.memory_bytes() / 4);
     let mut anew = Anew::new(from, store.memory_bytes() / 8);
-    for info in snapshots {
+    for info in list {
         control.proceed()?;
         if is_there(store, info, untouched) {
             report.there += 1;
             control.progress.bytes_done.fetch_add(info.snapshot.counts.bytes, Ordering::Relaxed);
             continue;
         }
+        let name = free_name(store, info, control);
         let copied = if untouched {
-            move_records(store, from, &mut sender, info, program, control)?
+            move_records(store, from, &mut sender, (info, name), program, control)?
         } else {
-            backup::copy_anew(store, &mut anew, info, program, control)?
+            backup::copy_anew(store, &mut anew, (info, name), program, control)?
         };
         control.notice(Notice::Note(format!("snapshot {} copied", info.id.short())));
         report.copied.push(copied);
@@ -92,39 +93,52 @@ pub fn run(
     Ok(report)
 }
 
+/// Whether the target has a snapshot, or had it and keeps it as forgotten: who forgot it knows why.
 fn is_there(store: &Store, info: &SnapshotInfo, untouched: bool) -> bool {
     store.with_state(|state| {
-        if untouched && state.snapshot(&info.id).is_some() {
-            return true; // forgotten there: who forgot it knows why
+        if untouched {
+            return state.snapshot(&info.id).is_some();
         }
         let same = |s: &crate::format::snapshot::Snapshot| {
             let i = &info.snapshot;
             (s.time_ns, &s.host, &s.roots) == (i.time_ns, &i.host, &i.roots)
         };
-        !untouched && state.live_snapshots().iter().any(|(_, s)| same(&s.snapshot))
+        state.live_snapshots().iter().chain(&state.forgotten_snapshots()).any(|(_, s)| same(&s.snapshot))
     })
+}
+
+/// What a snapshot is called in the target: as it is, unless another one there is called so already.
+fn free_name(store: &Store, info: &SnapshotInfo, control: &Control) -> Option<String> {
+    let name = info.snapshot.name.clone()?;
+    let taken = snapshots::list(store, &[]).iter().any(|s| s.snapshot.name.as_ref() == Some(&name));
+    if taken {
+        let id = info.id.short();
+        let note = format!("snapshot {id} is copied without its name: another one here is called {name:?} already");
+        control.notice(Notice::Note(note));
+    }
+    (!taken).then_some(name)
 }
 
 fn move_records(
     store: &Store,
     from: &Store,
     sender: &mut Sender<'_>,
-    info: &SnapshotInfo,
+    (info, name): (&SnapshotInfo, Option<String>),
     program: &str,
     control: &Control,
 ) -> Result<Copied> {
-    let purpose =
-        Purpose { parent: None, program: program.to_owned(), dry_run: false, coding: Coding::default(), moves: false };
     let state = from.with_state(|s| s.snapshot(&info.id).map(|s| (s.record.clone(), s.tagged.clone(), s.pinned)));
-    let (record, tagged, pinned) = state.ok_or_else(|| Error::NoSnapshot { name: info.id.short() })?;
-    ingest::run(store, control, purpose, |ingest| {
+    let (record, mut tagged, pinned) = state.ok_or_else(|| Error::NoSnapshot { name: info.id.short() })?;
+    if name != info.snapshot.name {
+        tagged = Some(Tagged { name, tags: info.snapshot.tags.clone() });
+    }
+    ingest::run(store, control, Purpose::copying(program), |ingest| {
         sender.send(ingest, &info.snapshot)?;
-        let copied = Copied { source: info.id, target: info.id, chunks_new: 0, data_added: 0, data_added_packed: 0 };
-        Ok((copied, move |copied: &mut Copied, counters: &Counters| {
+        Ok((Copied::nothing_of(info.id), move |copied: &mut Copied, counters: &Counters| {
             count(copied, counters);
             let mut events = vec![Event::SnapshotAdded { record }];
             let id = copied.target;
-            events.extend(tagged.map(|tagged: Tagged| Event::SnapshotTagged { id, tagged }));
+            events.extend(tagged.map(|tagged| Event::SnapshotTagged { id, tagged }));
             events.extend(pinned.then_some(Event::SnapshotPinned { id, pinned }));
             events
         }))

@@ -14,8 +14,8 @@
 //! 4. A crash, a signal or a limit at any moment leaves every live snapshot whole; what was done need not be done again.
 //! 5. Memory: sorters and the set of nodes within the budget; a bit a record and about 100 bytes a pack beside it.
 
+use super::Control;
 use super::ingest::{self, Purpose};
-use super::{Control, Notice};
 use crate::chunk::Coding;
 use crate::error::Result;
 use crate::format::event::Event;
@@ -87,6 +87,8 @@ impl Default for GcOptions {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct GcReport {
     pub snapshots_dropped: u64,
+    /// Packs that went, of which nothing stayed, and of which something was moved. Those that wait for others of
+    /// their group are in neither.
     pub packs_dropped: u64,
     pub packs_rewritten: u64,
     /// Bytes of the files that are gone.
@@ -142,7 +144,7 @@ pub fn plan(store: &Store, options: &GcOptions, program: &str, control: &Control
 /// Does what a plan says. The store must be the one that it was made for, opened for writing and not changed since.
 ///
 /// # Errors
-/// [`crate::Error::Interrupted`], those of the log and of an ingest. Every live snapshot is whole all the same.
+/// [`crate::Error::Interrupted`], [`crate::Error::Index`], those of the log and of an ingest. Every live snapshot is whole all the same.
 pub fn run(store: &Store, mut plan: Plan, options: &GcOptions, program: &str, control: &Control) -> Result<GcReport> {
     if plan.is_empty() {
         // Snapshots whose grace is over stay as long as nothing is done: the counts then still have them.
@@ -164,14 +166,19 @@ pub fn run(store: &Store, mut plan: Plan, options: &GcOptions, program: &str, co
         let mut state = keep_counts(store, control, &mut plan)?;
         show_index(store, control, &mut plan)?;
         let mut waiting = groups::Waiting::default();
-        report.freed_bytes += sweep::drop_packs(store, control, &mut waiting, &plan.dead)?;
-        report.packs_dropped = plan.dead.len() as u64;
+        let mut gone = sweep::Gone::default();
+        sweep::drop_packs(store, control, &mut waiting, &plan.dead, &mut gone)?;
         let first_new = store.with_state(|s| s.next_serial());
-        let moved = moves::run(ingest, control, &plan.sources, first_new, &mut waiting, &limits, &mut report);
+        let to = (&mut report, &mut gone);
+        let moved = moves::run(ingest, control, &plan.sources, first_new, &mut waiting, &limits, to);
         if let Some(state) = &mut state {
             retally(store, state, first_new)?;
         }
         moved?;
+        // Packs whose groups are not complete yet are still there.
+        report.packs_dropped = plan.dead.iter().filter(|p| gone.packs.contains(&p.pack)).count() as u64;
+        report.packs_rewritten = gone.packs.len() as u64 - report.packs_dropped; // some of them
+        report.freed_bytes = gone.bytes;
         Ok((report, |report: &mut GcReport, counters: &ingest::Counters| {
             report.written_bytes = counters.bytes_written.load(Ordering::Relaxed);
             Vec::new()
@@ -228,7 +235,8 @@ fn retally(store: &Store, state: &mut State, first_new: u32) -> Result<()> {
 /// Chunks that are applied to the index at once.
 const SHOWN_BATCH: usize = 4096;
 
-/// Tells the index which copy stays of the chunks that have several, before the others go.
+/// Tells the index which copy stays of the chunks that have several, before the others go. Where it cannot be told, none may
+/// go: no later run would feed it a pack that it has reflected already.
 fn show_index(store: &Store, control: &Control, plan: &mut Plan) -> Result<()> {
     let mut shown = match plan.shown.take() {
         Some(shown) => Some(shown.finish()?),
@@ -237,12 +245,6 @@ fn show_index(store: &Store, control: &Control, plan: &mut Plan) -> Result<()> {
     let mut rows = std::mem::take(&mut plan.shown_rows).into_iter();
     let mut open: Option<(u32, Vec<crate::format::footer::Row>)> = None;
     let mut batch: Vec<(ChunkId, Place)> = Vec::new();
-    let apply = |batch: &mut Vec<(ChunkId, Place)>| {
-        let places = std::mem::take(batch);
-        if let Err(e) = store.index().apply(&places, None) {
-            control.notice(Notice::Note(format!("{e}; chunks that it lacks are stored again")));
-        }
-    };
     loop {
         let next = match &mut shown {
             Some(sorted) => sorted.next()?.map(|record| keep::decode_shown(&record)),
@@ -259,9 +261,8 @@ fn show_index(store: &Store, control: &Control, plan: &mut Plan) -> Result<()> {
             batch.push((id, Place::of(serial, row)));
         }
         if batch.len() >= SHOWN_BATCH {
-            apply(&mut batch);
+            store.index().apply(&std::mem::take(&mut batch), None)?;
         }
     }
-    apply(&mut batch);
-    Ok(())
+    store.index().apply(&batch, None)
 }

@@ -233,6 +233,13 @@ pub struct Purpose {
     pub moves: bool,
 }
 
+impl Purpose {
+    /// To take over snapshots of another store.
+    pub fn copying(program: &str) -> Purpose {
+        Purpose { parent: None, program: program.to_owned(), dry_run: false, coding: Coding::default(), moves: false }
+    }
+}
+
 /// Runs `work` with an [`Ingest`], then seals, logs `work`'s events with the last packs, and indexes.
 ///
 /// `work` returns its value and a function that makes the final events: it is called once every pack is
@@ -477,6 +484,11 @@ impl<'s> Ingest<'s> {
             }
         }
         Ok(true)
+    }
+
+    /// Whether a chunk was claimed in this run and its pack is not published yet.
+    pub fn is_on_its_way(&self, id: &ChunkId) -> bool {
+        self.claims.holds(id)
     }
 
     /// Whether the chunk at this place is coded against no other: it may be a base.

@@ -7,7 +7,6 @@ use super::read::Readers;
 use super::tree::Builder;
 use super::walk::Step;
 use crate::catalog::tree::{self, Step as Walked, Walk};
-use crate::chunk::Coding;
 use crate::error::{Error, Result};
 use crate::format::entry::{Content, Entry, EntryKind, Witness};
 use crate::format::event::Event;
@@ -83,34 +82,33 @@ impl Read for Taker {
     }
 }
 
-/// Stores a snapshot of `anew`'s store in this one.
+/// Stores a snapshot of `anew`'s store in this one, under a name.
 ///
 /// # Errors
 /// Damage in the source, those of an ingest, [`Error::Interrupted`].
 pub(in crate::ops) fn copy_anew(
     store: &Store,
     anew: &mut Anew<'_>,
-    info: &SnapshotInfo,
+    (info, name): (&SnapshotInfo, Option<String>),
     program: &str,
     control: &Control,
 ) -> Result<Copied> {
-    let purpose =
-        Purpose { parent: None, program: program.to_owned(), dry_run: false, coding: Coding::default(), moves: false };
-    ingest::run(store, control, purpose, |ingest| {
+    let pinned = info.pinned;
+    ingest::run(store, control, Purpose::copying(program), |ingest| {
         let names = Names::new();
         let readers = Readers::new(ingest, &names, i128::from(store.io().world.now_ns()));
         let mut builder = Builder::new(ingest, control);
         anew.tree(ingest, &readers, &mut builder, &info.snapshot, control)?;
         let built = builder.finish(&readers)?;
-        let mut snapshot = Snapshot { tree: built.tree, witness: None, parent: None, ..info.snapshot.clone() };
-        let copied = Copied { source: info.id, target: info.id, chunks_new: 0, data_added: 0, data_added_packed: 0 };
-        Ok((copied, move |copied: &mut Copied, counters: &Counters| {
+        let mut snapshot = Snapshot { tree: built.tree, witness: None, parent: None, name, ..info.snapshot.clone() };
+        Ok((Copied::nothing_of(info.id), move |copied: &mut Copied, counters: &Counters| {
             count(copied, counters);
             snapshot.counts.data_added = counters.data_added.load(Ordering::Relaxed);
             snapshot.counts.data_added_packed = counters.bytes_written.load(Ordering::Relaxed);
             let record = snapshot.encode();
             copied.target = Snapshot::id_of(&record);
-            vec![Event::SnapshotAdded { record }]
+            let pin = pinned.then_some(Event::SnapshotPinned { id: copied.target, pinned });
+            std::iter::once(Event::SnapshotAdded { record }).chain(pin).collect()
         }))
     })
 }

@@ -12,14 +12,20 @@ use crate::format::entry::{Attributes, Entry, EntryKind, Time, Witness};
 use crate::format::limits;
 use crate::format::node::MapRoot;
 use crate::ops::Notice;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read;
-use tar::{Archive, EntryType};
+use std::ops::Bound;
+use stream::{Member, Tar};
+use tar::EntryType;
+
+mod stream;
 
 /// Bytes of members that lie together.
 const RUN_BYTES: u64 = 64 << 20;
 /// What an entry takes in memory beside its path and its own bytes.
 const ENTRY_OVERHEAD: u64 = 160;
+/// What a link's id takes, about.
+const LINK_BYTES: u64 = 32;
 
 type Path = Vec<Vec<u8>>;
 
@@ -31,74 +37,59 @@ fn path_of(bytes: &[u8]) -> Option<Path> {
         .then(|| names.into_iter().map(<[u8]>::to_vec).collect())
 }
 
-/// What pax records say of a member beyond its header.
-#[derive(Default)]
-struct Pax {
-    mtime: Option<Time>,
-    uid: Option<u32>,
-    gid: Option<u32>,
-    user: Option<String>,
-    group: Option<String>,
-    attributes: Vec<(Vec<u8>, Vec<u8>)>,
-}
-
-/// Decimal seconds, nanoseconds after the point.
-fn time_of(text: &str) -> Option<Time> {
-    let (whole, part) = text.split_once('.').unwrap_or((text, ""));
-    let digits: String = part.chars().chain(std::iter::repeat('0')).take(9).collect();
-    let nanos: u32 = digits.parse().ok()?;
-    let seconds: i64 = whole.parse().ok()?;
-    if whole.starts_with('-') && nanos > 0 {
-        Some(Time { seconds: seconds.checked_sub(1)?, nanos: 1_000_000_000 - nanos })
-    } else {
-        Some(Time { seconds, nanos })
-    }
-}
-
-fn pax_of(member: &mut tar::Entry<'_, impl Read>) -> std::io::Result<Pax> {
-    let mut pax = Pax::default();
-    let Some(extensions) = member.pax_extensions()? else { return Ok(pax) };
-    for extension in extensions {
-        let extension = extension?;
-        let (key, value) = (extension.key_bytes(), extension.value_bytes());
-        let text = std::str::from_utf8(value).ok();
-        match key {
-            b"mtime" => pax.mtime = text.and_then(time_of),
-            b"uid" => pax.uid = text.and_then(|t| t.parse().ok()),
-            b"gid" => pax.gid = text.and_then(|t| t.parse().ok()),
-            b"uname" => pax.user = text.map(str::to_owned),
-            b"gname" => pax.group = text.map(str::to_owned),
-            _ => {
-                if let Some(name) = key.strip_prefix(b"SCHILY.xattr.") {
-                    pax.attributes.push((name.to_vec(), value.to_vec()));
-                }
-            }
-        }
-    }
-    Ok(pax)
-}
-
 /// Members, by path: a folder before what is in it, names in order.
 pub(super) struct Members {
     entries: BTreeMap<Path, Entry>,
+    /// Ids of files with several names. A name may have been another file's before.
+    links: BTreeSet<u64>,
     bytes: u64,
     most: u64,
 }
 
 impl Members {
     pub(super) fn new(memory_bytes: u64) -> Self {
-        Members { entries: BTreeMap::new(), bytes: 0, most: memory_bytes / 4 }
+        Members { entries: BTreeMap::new(), links: BTreeSet::new(), bytes: 0, most: memory_bytes / 4 }
     }
 
-    fn put(&mut self, path: Path, entry: Entry) -> Result<()> {
+    /// Keeps an entry; the inner error is a reason why it cannot be.
+    fn put(&mut self, path: Path, entry: Entry) -> Result<std::result::Result<(), String>> {
+        let is_dir = |entry: &Entry| matches!(entry.kind, EntryKind::Dir(_));
+        let above = (1..path.len()).filter_map(|n| self.entries.get(&path[..n])); // n < its length
+        if above.into_iter().any(|entry| !is_dir(entry)) {
+            return Ok(Err("it lies in what is no folder".into()));
+        }
+        let below = self.entries.range::<[Vec<u8>], _>((Bound::Excluded(path.as_slice()), Bound::Unbounded)).next();
+        if !is_dir(&entry) && below.is_some_and(|(below, _)| below.starts_with(&path)) {
+            return Ok(Err("it has the name of a folder in which something lies".into()));
+        }
+        let encoded = entry.encode();
+        if encoded.len() > limits::ENTRY_BYTES {
+            return Ok(Err("what is told of it, or where it leads, is longer than 64 KiB".into()));
+        }
+        if let Err(e) = Entry::decode(&encoded) {
+            return Ok(Err(e.to_string()));
+        }
         let names: u64 = path.iter().map(|n| n.len() as u64 + 24).sum();
-        self.bytes += names + entry.encode().len() as u64 + ENTRY_OVERHEAD;
+        self.bytes += names + encoded.len() as u64 + ENTRY_OVERHEAD;
         if self.bytes > self.most {
             let what = "the memory that an archive's entries take, a quarter of --memory";
             return Err(Error::Limit { what, got: self.bytes, max: self.most });
         }
         self.entries.insert(path, entry);
-        Ok(())
+        Ok(Ok(()))
+    }
+
+    /// What a hard link to `first` is: the same entry, under an id that no other file has.
+    fn link(&mut self, first: &Path, mut id: u64) -> Option<Entry> {
+        let entry = self.entries.get_mut(first).filter(|e| !matches!(e.kind, EntryKind::Dir(_)))?;
+        if entry.link.is_none() {
+            while !self.links.insert(id) {
+                id = id.wrapping_add(1);
+            }
+            self.bytes += LINK_BYTES;
+            entry.link = Some(id);
+        }
+        Some(entry.clone())
     }
 
     /// Reads all members and stores their bytes.
@@ -113,13 +104,11 @@ impl Members {
     ) -> Result<()> {
         let ingest = builder.ingest;
         let failed = || Error::io("read the archive from", "standard input");
-        let mut archive = Archive::new(input);
+        let mut archive = Tar::new(input);
         let (mut run, mut run_bytes) = (0, 0);
-        for member in archive.entries().map_err(failed())? {
+        while let Some(mut member) = archive.next().map_err(failed())? {
             ingest.proceed()?;
-            let mut member = member.map_err(failed())?;
-            let shown = member.path_bytes().into_owned();
-            let kind = member.header().entry_type();
+            let shown = std::mem::take(&mut member.path);
             let Some(path) = path_of(&shown) else {
                 if crate::catalog::tree::names(&shown).is_empty() {
                     continue; // the root itself
@@ -127,30 +116,37 @@ impl Members {
                 builder.unreadable(shown, "its name leads out of the archive, or is longer than names can be".into());
                 continue;
             };
-            let mut pax = pax_of(&mut member).map_err(failed())?;
-            let link = member.link_name_bytes().map(std::borrow::Cow::into_owned).unwrap_or_default();
-            let content = match kind {
+            let content = match member.header.entry_type() {
                 EntryType::Directory => EntryKind::Dir(MapRoot::empty()),
-                EntryType::Symlink => EntryKind::Symlink(link),
+                EntryType::Symlink => EntryKind::Symlink(std::mem::take(&mut member.link)),
                 EntryType::Link => {
-                    let Some(first) = path_of(&link).and_then(|first| self.entries.get_mut(&first)) else {
-                        let reason = "it is a hard link to what the archive did not hold before it";
-                        builder.unreadable(shown, reason.into());
-                        continue;
+                    let id = ingest.store().keys().name_hash(&member.link);
+                    let first = path_of(&member.link).and_then(|first| self.link(&first, id));
+                    let put = match first {
+                        Some(first) => self.put(path, first)?,
+                        None => Err("it is a hard link to what the archive did not hold before it".into()),
                     };
-                    let id = ingest.store().keys().name_hash(&link);
-                    first.link.get_or_insert(id);
-                    let first = first.clone();
-                    self.put(path, first)?;
+                    if let Err(reason) = put {
+                        builder.unreadable(shown, reason);
+                    }
                     continue;
                 }
                 EntryType::Regular | EntryType::Continuous | EntryType::GNUSparse => {
                     if run_bytes >= RUN_BYTES {
                         (run, run_bytes) = (run + 1, 0);
                     }
-                    let (content, bytes) = readers.stream(&mut member, ingest.lane_of(run))?;
-                    run_bytes += bytes;
-                    ingest.progress(bytes);
+                    let lane = ingest.lane_of(run);
+                    let (content, bytes) = match &member.sparse {
+                        None => readers.stream(&mut archive, lane)?,
+                        Some(Ok(map)) => {
+                            (readers.sparse_stream(&mut archive, &map.ranges, map.bytes, lane)?, map.bytes)
+                        }
+                        Some(Err(reason)) => {
+                            builder.unreadable(shown, (*reason).into());
+                            continue;
+                        }
+                    };
+                    run_bytes = run_bytes.saturating_add(bytes);
                     EntryKind::File { bytes, content }
                 }
                 _ => {
@@ -159,12 +155,14 @@ impl Members {
                     continue;
                 }
             };
-            pax.attributes.sort();
-            pax.attributes.dedup_by(|a, b| a.0 == b.0);
-            let attributes = std::mem::take(&mut pax.attributes);
-            let mut entry = entry_of(&member, content, pax);
+            let mut attributes = std::mem::take(&mut member.pax.attributes);
+            attributes.sort();
+            attributes.dedup_by(|a, b| a.0 == b.0);
+            let mut entry = entry_of(member, content);
             entry.attributes = readers.attributes(attributes, &shown, ingest.lane_of(run))?;
-            self.put(path, entry)?;
+            if let Err(reason) = self.put(path, entry)? {
+                builder.unreadable(shown, reason);
+            }
         }
         Ok(())
     }
@@ -218,8 +216,8 @@ fn bare(of: &Entry) -> Entry {
     }
 }
 
-fn entry_of(member: &tar::Entry<'_, impl Read>, kind: EntryKind, pax: Pax) -> Entry {
-    let header = member.header();
+fn entry_of(member: Member, kind: EntryKind) -> Entry {
+    let Member { header, pax, .. } = member;
     let id = |n: std::io::Result<u64>| n.ok().and_then(|n| u32::try_from(n).ok()).unwrap_or(0);
     let name = |n: std::result::Result<Option<&str>, std::str::Utf8Error>| {
         n.ok().flatten().filter(|n| !n.is_empty()).map(str::to_owned)
@@ -260,94 +258,4 @@ impl Builder<'_, '_> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::ops::testing::{Shelf, noise};
-    use crate::ops::{Control, export};
-
-    #[test]
-    fn paths_that_lead_out_are_none() {
-        let names =
-            |p: &str| path_of(p.as_bytes()).map(|p| p.into_iter().map(|n| String::from_utf8(n).unwrap()).collect());
-        assert_eq!(names("./a//b/"), Some(vec!["a".to_owned(), "b".to_owned()]));
-        assert_eq!(names("/etc/x"), Some(vec!["etc".to_owned(), "x".to_owned()]));
-        for bad in ["../x", "a/../../x", "", ".", "/", "a\0b", &"n".repeat(limits::NAME_BYTES + 1)] {
-            assert_eq!(names(bad), None::<Vec<String>>, "{bad:?}");
-        }
-    }
-
-    fn header(kind: EntryType, bytes: usize) -> tar::Header {
-        let mut header = tar::Header::new_gnu();
-        header.set_entry_type(kind);
-        header.set_size(bytes as u64);
-        header.set_mode(0o640);
-        header.set_mtime(77);
-        header.set_uid(1000);
-        header.set_gid(7);
-        header
-    }
-
-    #[test]
-    fn an_archive_in_any_order_becomes_a_tree_and_an_archive_again() {
-        let mut made = tar::Builder::new(Vec::new());
-        let long = noise(6, 600_000);
-        let deep = format!("z/{}/{}", "d".repeat(90), "n".repeat(90));
-        made.append_data(&mut header(EntryType::Regular, 3), "z/b", &b"old"[..]).unwrap();
-        made.append_data(&mut header(EntryType::Regular, 4), &deep, &b"deep"[..]).unwrap();
-        made.append_data(&mut header(EntryType::Directory, 0), "z/", &b""[..]).unwrap();
-        made.append_pax_extensions([("mtime", &b"5.25"[..]), ("SCHILY.xattr.user.x", b"y")]).unwrap();
-        made.append_data(&mut header(EntryType::Regular, long.len()), "a.bin", &long[..]).unwrap();
-        made.append_data(&mut header(EntryType::Regular, 3), "z/b", &b"new"[..]).unwrap();
-        made.append_link(&mut header(EntryType::Link, 0), "m/link", "a.bin").unwrap();
-        made.append_link(&mut header(EntryType::Link, 0), "m/lost", "nothing").unwrap();
-        made.append_link(&mut header(EntryType::Symlink, 0), "s", "../elsewhere").unwrap();
-        let mut out = header(EntryType::Regular, 1);
-        out.as_old_mut().name[..4].copy_from_slice(b"../x");
-        out.set_cksum();
-        made.append(&out, &b"x"[..]).unwrap();
-        made.append_data(&mut header(EntryType::Fifo, 0), "pipe", &b""[..]).unwrap();
-        let archive = made.into_inner().unwrap();
-
-        let shelf = Shelf::new(2);
-        let report = shelf.import(&archive);
-        let counts = &report.counts;
-        assert_eq!((counts.files, counts.symlinks, counts.skipped_special, report.unreadable), (4, 1, 1, 2));
-        assert!(!report.complete, "members were left out");
-        let store = shelf.read();
-        let mut back = Vec::new();
-        export::run(&store, &shelf.latest(&store), None, &mut back, &Control::default()).unwrap();
-        let mut got = Vec::new();
-        for member in Archive::new(&back[..]).entries().unwrap() {
-            let mut member = member.unwrap();
-            let (mut bytes, pax) = (Vec::new(), pax_of(&mut member).unwrap());
-            let name = String::from_utf8(member.path_bytes().into_owned()).unwrap();
-            let head = member.header();
-            got.push((name, head.entry_type(), head.mode().unwrap(), pax.mtime, pax.attributes));
-            member.read_to_end(&mut bytes).unwrap();
-            match got.last().unwrap().0.as_str() {
-                "a.bin" => assert!(bytes == long),
-                "z/b" => assert_eq!(bytes, b"new", "the last of a name counts"),
-                _ => {}
-            }
-        }
-        let names: Vec<&str> = got.iter().map(|g| g.0.as_str()).collect();
-        let folder = format!("z/{}/", "d".repeat(90));
-        assert_eq!(names, ["a.bin", "m/", "m/link", "s", "z/", "z/b", &folder, &deep]);
-        assert_eq!(got[0].3, Some(Time { seconds: 5, nanos: 250_000_000 }));
-        assert_eq!(got[0].4, [(b"user.x".to_vec(), b"y".to_vec())]);
-        assert_eq!((got[1].2, got[4].2, got[2].1), (0o755, 0o640, EntryType::Link));
-        for cut in [archive.len() / 2, 700, 100] {
-            let input = Box::new(std::io::Cursor::new(archive[..cut].to_vec()));
-            assert!(shelf.try_import(input).is_err(), "an archive cut at {cut} makes no snapshot");
-        }
-    }
-
-    #[test]
-    fn decimals_are_times() {
-        let told = ["3", "3.5", "-1.25", "-0.999999999", "7.1234567891", "x", "1.x"].map(time_of);
-        let time = |seconds, nanos| Some(Time { seconds, nanos });
-        let want =
-            [time(3, 0), time(3, 500_000_000), time(-2, 750_000_000), time(-1, 1), time(7, 123_456_789), None, None];
-        assert_eq!(told, want);
-    }
-}
+mod tests;

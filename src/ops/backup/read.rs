@@ -209,6 +209,23 @@ impl<'a, 's> Readers<'a, 's> {
         let reading = reading?.map_err(Error::io("read", "standard input"))?;
         Ok((reading.content, reading.bytes))
     }
+
+    /// Reads a stream as the data of a file with holes: `ranges` are the places of what follows each other in it.
+    pub fn sparse_stream(
+        &self,
+        input: &mut dyn std::io::Read,
+        ranges: &[(u64, u64)],
+        size: u64,
+        lane: usize,
+    ) -> Result<Content> {
+        let mut reader = Reader::new(self);
+        let busy = Busy::new(&self.busy);
+        let mut ranges = ranges.iter();
+        let next = &mut |_| Ok(ranges.next().map(|(at, bytes)| (*at, at + bytes))); // ranges end within the file
+        let reading = reader.sparse(next, &mut |into, _| input.read(into), size, lane);
+        drop(busy);
+        Ok(reading?.map_err(Error::io("read", "standard input"))?.content)
+    }
 }
 
 impl Readers<'_, '_> {
@@ -396,7 +413,8 @@ impl<'r, 'a, 's> Reader<'r, 'a, 's> {
         };
         let sparse = !matches!(first, Some((0, end)) if end >= size);
         if sparse {
-            return self.sparse(file, size, first, job.lane);
+            let next = &mut |at| if at == 0 { Ok(first) } else { file.next_data(at) };
+            return self.sparse(next, &mut |into, at| file.read_at(into, at), size, job.lane);
         }
         self.all(&mut |into, at| file.read_at(into, at), Some(size), job.lane)
     }
@@ -406,19 +424,30 @@ impl<'r, 'a, 's> Reader<'r, 'a, 's> {
         self.shared.ingest.progress(bytes);
     }
 
-    /// A file with holes: each run of data on its own, in one stream.
-    fn sparse(&mut self, file: &SourceFile, size: u64, first: Option<(u64, u64)>, lane: usize) -> Read<Reading> {
+    /// A file with holes: each run of data on its own, in one stream. `next_data` gives the first run that ends behind a
+    /// place, from there on; runs ascend.
+    fn sparse(
+        &mut self,
+        next_data: &mut dyn FnMut(u64) -> std::io::Result<Option<(u64, u64)>>,
+        read_at: &mut dyn FnMut(&mut [u8], u64) -> std::io::Result<usize>,
+        size: u64,
+        lane: usize,
+    ) -> Read<Reading> {
         let mut recipe = RecipeBuilder::new((media::OPAQUE.number, media::OPAQUE.version));
-        let mut next = first;
         let mut at = 0;
-        while let Some((start, end)) = next.filter(|(start, _)| *start < size) {
+        loop {
+            let (start, end) = match next_data(at) {
+                Ok(Some(next)) if next.0 < size => next,
+                Ok(_) => break,
+                Err(e) => return Ok(Err(e)),
+            };
             let end = end.min(size);
             recipe.hole(&mut self.sink, start - at)?; // extents ascend
             self.shared.ingest.progress(start - at);
             let mut splitter = media::opaque::Opaque::default();
             let read = &mut |into: &mut [u8], offset: u64| {
                 let left = usize::try_from(end - (start + offset)).unwrap_or(usize::MAX).min(into.len());
-                file.read_at(&mut into[..left], start + offset)
+                read_at(&mut into[..left], start + offset)
             };
             let empty = self.window();
             match self.stream_into(&mut recipe, read, &mut splitter, empty, lane)? {
@@ -426,10 +455,6 @@ impl<'r, 'a, 's> Reader<'r, 'a, 's> {
                 Ok(n) => return self.finish(recipe, start + n), // it shrank meanwhile
                 Err(e) => return Ok(Err(e)),
             }
-            next = match file.next_data(at) {
-                Ok(next) => next,
-                Err(e) => return Ok(Err(e)),
-            };
         }
         recipe.hole(&mut self.sink, size - at)?;
         self.shared.ingest.progress(size - at);

@@ -146,11 +146,6 @@ pub(in crate::ops) fn check(
     Ok(())
 }
 
-/// Sixteen bytes of an id: of 2^64 nodes two would agree in them by chance.
-fn short(id: &ChunkId) -> u128 {
-    id.0.first_chunk::<16>().map_or(0, |b| u128::from_le_bytes(*b)) // an id is longer
-}
-
 impl Trees<'_> {
     fn lose(&mut self, path: Vec<u8>, bytes_lost: u64, reason: String) {
         for frame in &mut self.stack {
@@ -219,7 +214,7 @@ impl Trees<'_> {
     }
 
     fn node(&mut self, level: u8, id: &ChunkId, entries: u64) -> Result<()> {
-        let node = short(id);
+        let node = id.half();
         let above = self.stack.iter().any(|f| f.lost.is_some());
         if !above && self.sound.contains(&node) {
             return Ok(());

@@ -2,14 +2,14 @@
 //!
 //! A snapshot's maps are walked; nodes and lists are stored as they are met, chunks of data are gathered, asked for in batches and
 //! read in the order of the source's packs. A delta goes untouched only if each of its bases is, or comes to be, a plain
-//! record in the target (DESIGN, invariant 11); else its chunk is stored plain.
+//! record in the target (DESIGN, invariant 11); else its chunk is stored plain. So is one of which the target may have a
+//! copy that cannot be used now: it may be the base of others there.
 
-use crate::catalog::map::read_node;
 use crate::chunk::{Form, Squeezer, Unsqueezer};
 use crate::error::{Error, Result};
 use crate::format::entry::{Attributes, Content, Entry, EntryKind, Witness};
 use crate::format::footer::{Features, Row};
-use crate::format::node::{Items, MapRoot, Node, SegmentNode, decode_segment_node, decode_stream_list};
+use crate::format::node::{Items, MapRoot, Node, SegmentNode, decode_node, decode_segment_node, decode_stream_list};
 use crate::format::recipe::{Recipe, Segments, Stream};
 use crate::format::snapshot::Snapshot;
 use crate::format::{ChunkId, ChunkKind, PackId};
@@ -50,8 +50,13 @@ pub(super) struct Sender<'f> {
     /// Nodes and lists that were gone through, by sixteen bytes of their ids. Beyond the bound they are gone through again.
     seen: HashSet<u128>,
     seen_max: usize,
-    /// Chunks that this run sent as deltas: none may be a base.
+    /// Chunks that this run sent as deltas and that are not published yet: none may be a base. Of published ones the
+    /// packs' tables tell it.
     as_delta: HashSet<ChunkId>,
+    /// So many are gone through next, for those that were published meanwhile.
+    prune_at: usize,
+    /// Bases on their way, some of them still to come in this batch: they are sent plain.
+    relied_on: HashSet<ChunkId>,
     wanted: Vec<ChunkId>,
     open: Option<Open>,
     unsqueezer: Unsqueezer,
@@ -59,10 +64,6 @@ pub(super) struct Sender<'f> {
     sent: u64,
     batch: Vec<NewRecord>,
     batch_bytes: u64,
-}
-
-fn short(id: &ChunkId) -> u128 {
-    id.0.first_chunk::<16>().map_or(0, |b| u128::from_le_bytes(*b)) // an id is longer
 }
 
 impl<'f> Sender<'f> {
@@ -73,6 +74,8 @@ impl<'f> Sender<'f> {
             seen: HashSet::new(),
             seen_max: usize::try_from(memory_bytes / SEEN_BYTES).unwrap_or(usize::MAX),
             as_delta: HashSet::new(),
+            prune_at: BATCH,
+            relied_on: HashSet::new(),
             wanted: Vec::new(),
             open: None,
             unsqueezer: Unsqueezer::default(),
@@ -102,6 +105,7 @@ impl<'f> Sender<'f> {
             self.wanted.clear();
             self.batch.clear();
             self.batch_bytes = 0;
+            self.relied_on.clear();
         }
         self.as_delta.clear();
         sent
@@ -110,11 +114,11 @@ impl<'f> Sender<'f> {
     /// The bytes of a node or list that was not gone through yet. It is stored in the target.
     fn metadata(&mut self, sink: &mut Sink<'_, '_>, kind: ChunkKind, id: &ChunkId) -> Result<Option<Vec<u8>>> {
         self.control.proceed()?;
-        if self.seen.contains(&short(id)) {
+        if self.seen.contains(&id.half()) {
             return Ok(None);
         }
         if self.seen.len() < self.seen_max {
-            self.seen.insert(short(id));
+            self.seen.insert(id.half());
         }
         let bytes = self.from.chunk(kind, id)?;
         sink.put(kind, &bytes)?;
@@ -131,10 +135,8 @@ impl<'f> Sender<'f> {
                 }
                 MapRoot::Node { level, id, .. } => (level, id),
             };
-            if self.metadata(sink, ChunkKind::Tree, &id)?.is_none() {
-                continue;
-            }
-            match read_node(self.from, level, &id)? {
+            let Some(bytes) = self.metadata(sink, ChunkKind::Tree, &id)? else { continue };
+            match decode_node(level, &bytes)? {
                 Node::Leaf(items) => self.items(ingest, sink, map, &items, &mut todo)?,
                 Node::Inner(children) => todo.extend(children.into_iter().map(|c| {
                     let below = level - 1; // an inner node stands at level 2 or above
@@ -214,24 +216,35 @@ impl<'f> Sender<'f> {
     /// Sends the gathered chunks that the target lacks.
     fn flush(&mut self, ingest: &Ingest<'_>) -> Result<()> {
         let ids = std::mem::take(&mut self.wanted);
-        let new: Vec<ChunkId> =
-            ids.iter().zip(ingest.claim(&ids)?).filter(|(_, new)| *new).map(|(id, _)| *id).collect();
+        let new: Vec<(ChunkId, bool)> = ids
+            .iter()
+            .zip(ingest.claim_hits(&ids)?)
+            .filter(|(_, hit)| hit.new)
+            .map(|(id, hit)| (*id, hit.plain))
+            .collect();
+        let new_ids: Vec<ChunkId> = new.iter().map(|(id, _)| *id).collect();
         let mut places = Vec::with_capacity(new.len());
-        for (id, at) in new.iter().zip(self.from.locate(&new)?) {
-            places.push((at.ok_or_else(|| Error::ChunkMissing { chunk: id.to_string() })?, *id));
+        for ((id, plain), at) in new.into_iter().zip(self.from.locate(&new_ids)?) {
+            places.push((at.ok_or_else(|| Error::ChunkMissing { chunk: id.to_string() })?, id, plain));
         }
-        places.sort_unstable_by_key(|(at, _)| (at.sealed.disk, at.place.pack, at.place.offset));
-        for (at, id) in places {
+        places.sort_unstable_by_key(|(at, ..)| (at.sealed.disk, at.place.pack, at.place.offset));
+        for (at, id, plain) in places {
             self.control.proceed()?;
-            self.chunk(ingest, &at, &id)?;
+            self.chunk(ingest, &at, &id, plain)?;
+        }
+        self.relied_on.clear(); // all of the batch is sent
+        if self.as_delta.len() >= self.prune_at {
+            self.as_delta.retain(|id| ingest.is_on_its_way(id));
+            self.prune_at = BATCH.max(2 * self.as_delta.len());
         }
         self.hand_over(ingest)
     }
 
-    /// Sends one claimed chunk: its record as it stands if that will do.
-    fn chunk(&mut self, ingest: &Ingest<'_>, at: &Located, id: &ChunkId) -> Result<()> {
+    /// Sends one claimed chunk: its record as it stands if that will do; as no delta where it has to be `plain`.
+    fn chunk(&mut self, ingest: &Ingest<'_>, at: &Located, id: &ChunkId, plain: bool) -> Result<()> {
+        let plain = plain || self.relied_on.contains(id);
         if let Some(record) = self.record(at, id)
-            && self.bases(ingest, &record)?
+            && (record.bases.is_empty() || !plain && self.bases(ingest, &record)?)
         {
             if !record.bases.is_empty() {
                 self.as_delta.insert(*id);
@@ -289,12 +302,12 @@ impl<'f> Sender<'f> {
                     }
                 }
             } else {
-                let plain = match &hit.at {
-                    Some(at) => ingest.is_plain(at, base),
-                    None => !self.as_delta.contains(base), // on its way
-                };
-                if !plain {
-                    return Ok(false);
+                match &hit.at {
+                    Some(at) if !ingest.is_plain(at, base) => return Ok(false),
+                    Some(_) => {}
+                    // On its way: sent as a delta already, sent plain, or still to come in this batch.
+                    None if self.as_delta.contains(base) => return Ok(false),
+                    None => drop(self.relied_on.insert(*base)),
                 }
             }
         }

@@ -88,8 +88,9 @@ impl<'s> Change<'s> {
     fn read_new_bases(&mut self) -> Result<(), Stop> {
         let first = self.state.next_serial;
         let new: Vec<_> = self.store.with_state(|s| s.packs_from(first).map(|p| p.sealed).collect());
-        for sealed in new.into_iter().filter(|p| self.store.reaches(p)) {
+        for sealed in new {
             self.control.proceed()?;
+            // Also one whose disk is away: links that were left out now would be missing for good.
             let Ok(ends) = self.store.ends(&sealed) else {
                 return Err(Stop::Full("a new pack's table cannot be read"));
             };
@@ -181,7 +182,8 @@ impl<'s> Change<'s> {
         // One that lies in an older pack lived before, or was on its way when a run was cut short.
         let (mut old, mut of) = (Vec::new(), Vec::new());
         for (i, (id, at)) in ids.iter().zip(self.store.locate(ids)?).enumerate() {
-            if at.is_some_and(|at| at.place.pack < self.state.next_serial) {
+            let Some(at) = at else { return Err(Stop::Full("a chunk that is new to the counts cannot be found")) };
+            if at.place.pack < self.state.next_serial {
                 old.push(*id);
                 of.push(i);
             }

@@ -24,7 +24,8 @@ use crate::ops::Control;
 use crate::store::Store;
 use std::collections::BTreeMap;
 
-const VERSION: u8 = 1;
+/// Counts of version 1 may lack links of records that nobody could read when they were kept.
+const VERSION: u8 = 2;
 /// Values that are written at once.
 const BATCH: usize = 8192;
 

@@ -32,10 +32,6 @@ pub(super) struct Elsewhere<'s> {
     found: AtomicU64,
 }
 
-fn short(id: &ChunkId) -> u128 {
-    id.0.first_chunk::<16>().map_or(0, |b| u128::from_le_bytes(*b)) // an id is longer
-}
-
 impl<'s> Elsewhere<'s> {
     pub fn new(store: &'s Store, control: &'s Control) -> Self {
         Elsewhere { store, control, copies: Mutex::new(None), found: AtomicU64::new(0) }
@@ -59,7 +55,7 @@ impl<'s> Elsewhere<'s> {
                 return Err(Error::Index { action: "be used", path, why: why.into() });
             }
             for row in rows {
-                copies.entry(short(&row.header.id)).or_default().push(Place::of(pack.serial, &row));
+                copies.entry(row.header.id.half()).or_default().push(Place::of(pack.serial, &row));
             }
             Ok(())
         })?;
@@ -71,7 +67,7 @@ impl<'s> Elsewhere<'s> {
         if copies.is_none() {
             *copies = Some(self.read()?);
         }
-        Ok(copies.as_ref().and_then(|c| c.get(&short(id))).cloned().unwrap_or_default())
+        Ok(copies.as_ref().and_then(|c| c.get(&id.half())).cloned().unwrap_or_default())
     }
 }
 

@@ -6,13 +6,11 @@
 
 use super::change::Change;
 use super::keep::{Kept, row_bytes};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::format::ChunkId;
 use crate::format::event::SealedPack;
 use crate::format::footer::Row;
 use crate::ops::share::is_of_one_place;
-use crate::pack::read;
-use crate::pool::PackStore;
 use crate::store::{Located, Store};
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -30,17 +28,6 @@ pub(super) struct Judge<'s, 'c> {
     order: VecDeque<u32>,
 }
 
-fn table(store: &Store, sealed: &SealedPack) -> Result<Vec<Row>> {
-    let path = store.pool().place(sealed);
-    let file = store.io().fs.open(&path).map_err(Error::io("open the pack", &path))?;
-    let ends = read::ends(&*file, &path, sealed.pack)?;
-    if ends.trailer.root != sealed.root {
-        let why = "it is not the pack that the log knows".to_owned();
-        return Err(Error::Damaged { what: "a pack", path, offset: 0, why });
-    }
-    Ok(ends.footer.rows)
-}
-
 impl<'s, 'c> Judge<'s, 'c> {
     pub fn new(store: &'s Store, change: &'c Change<'s>) -> Self {
         Judge { store, change, tables: HashMap::new(), order: VecDeque::new() }
@@ -50,10 +37,10 @@ impl<'s, 'c> Judge<'s, 'c> {
     /// row, and id.
     ///
     /// # Errors
-    /// [`Error::Index`].
+    /// [`crate::Error::Index`].
     pub fn judge(&mut self, sealed: &SealedPack, shown: &mut Vec<(u32, ChunkId)>) -> Result<Option<Kept>> {
-        let rows = match table(self.store, sealed) {
-            Ok(rows) => rows,
+        let rows = match self.store.ends(sealed) {
+            Ok(ends) => ends.footer.rows,
             Err(e) if is_of_one_place(&e) => return Ok(None),
             Err(e) => return Err(e),
         };
@@ -77,7 +64,7 @@ impl<'s, 'c> Judge<'s, 'c> {
                             s.is_damaged(&sealed.pack, u64::from(row.offset), row.header.record_bytes())
                         });
                         kept.stuck |= damaged;
-                        if other.is_some() {
+                        if other.is_some() && !damaged {
                             shown.push((n, row.header.id));
                         }
                     }
@@ -91,7 +78,7 @@ impl<'s, 'c> Judge<'s, 'c> {
     /// Whether the copy at a place is coded against others, if the pack's own table has it there.
     fn confirmed(&mut self, at: &Located, id: &ChunkId) -> Option<bool> {
         if !self.tables.contains_key(&at.place.pack) {
-            let rows = table(self.store, &at.sealed).ok().map(Arc::new);
+            let rows = self.store.ends(&at.sealed).ok().map(|ends| Arc::new(ends.footer.rows));
             self.tables.insert(at.place.pack, rows);
             self.order.push_back(at.place.pack);
             if self.order.len() > TABLES

@@ -22,7 +22,7 @@ use crate::error::Result;
 use crate::format::ChunkId;
 use crate::format::footer::Row;
 use crate::format::record::HEADER_BYTES_MIN;
-use crate::index::{Order, Sorted, Sorter};
+use crate::index::{Ahead, Order, Sorter};
 use crate::ops::Control;
 use crate::ops::share::tables;
 use crate::store::Store;
@@ -50,6 +50,8 @@ pub(super) fn row_bytes(row: &Row) -> u32 {
 const PLAIN: u8 = 0;
 const CODED: u8 = 1;
 const DAMAGED: u8 = 2;
+/// No row: behind the rows of a base that was counted as reached by a snapshot.
+const COUNTED: u8 = 3;
 
 /// What of one pack stays.
 #[derive(Debug, Default)]
@@ -109,10 +111,12 @@ pub(super) struct Census {
     pub reached: u64,
     /// Reached chunks without a proven copy here.
     pub missing: u64,
-    /// Chunks whose copy that stays is not their only one: the index may have another.
+    /// Chunks of which a copy does not stay: the index may have that one.
     pub shown: Option<Sorter<SHOWN_BYTES>>,
     /// All was looked at: a pack that is not here has no readable table.
     pub whole: bool,
+    /// Packs whose tables cannot be had: what their records are coded against is not known.
+    pub unreadable: u64,
 }
 
 /// One copy.
@@ -154,39 +158,6 @@ fn id_of(record: &[u8]) -> [u8; ID_BYTES] {
     id
 }
 
-/// Sorted records with a look at the next one.
-struct Ahead<const N: usize> {
-    sorted: Sorted<N>,
-    next: Option<[u8; N]>,
-}
-
-impl<const N: usize> Ahead<N> {
-    fn new(sorter: Sorter<N>) -> Result<Self> {
-        let mut sorted = sorter.finish()?;
-        let next = sorted.next()?;
-        Ok(Ahead { sorted, next })
-    }
-
-    fn id(&self) -> Option<[u8; ID_BYTES]> {
-        self.next.as_ref().map(|r| id_of(r))
-    }
-
-    /// The next record if it is of this id; those of smaller ids are passed over.
-    fn take(&mut self, id: &[u8; ID_BYTES]) -> Result<Option<[u8; N]>> {
-        while let Some(record) = self.next {
-            match record[..ID_BYTES].cmp(&id[..]) {
-                std::cmp::Ordering::Less => self.next = self.sorted.next()?,
-                std::cmp::Ordering::Equal => {
-                    self.next = self.sorted.next()?;
-                    return Ok(Some(record));
-                }
-                std::cmp::Ordering::Greater => return Ok(None),
-            }
-        }
-        Ok(None)
-    }
-}
-
 /// What the packs' tables say, to be sorted.
 pub(super) struct Tables {
     rows: Sorter<ROW_BYTES>,
@@ -197,6 +168,7 @@ pub(super) struct Tables {
     shown: Sorter<SHOWN_BYTES>,
     founding: Founding,
     packs: BTreeMap<u32, Kept>,
+    unreadable: u64,
 }
 
 impl Tables {
@@ -219,8 +191,9 @@ impl Tables {
                 bases: Sorter::new(io, folder, memory, Order::All)?,
             },
             packs: BTreeMap::new(),
+            unreadable: 0,
         };
-        tables::each_whole(store, control, &mut |pack, rows| {
+        let passed = tables::each_whole(store, control, &mut |pack, rows| {
             let damaged: Vec<bool> = store.with_state(|s| {
                 let known = s.damage.contains_key(&pack.pack);
                 let on = |r: &Row| known && s.is_damaged(&pack.pack, u64::from(r.offset), r.header.record_bytes());
@@ -257,6 +230,7 @@ impl Tables {
             t.packs.insert(pack.serial, kept);
             Ok(())
         })?;
+        t.unreadable = passed.unreadable;
         Ok(t)
     }
 
@@ -266,8 +240,8 @@ impl Tables {
     /// As [`Tables::read`].
     pub fn choose(self, control: &Control, reached: Reached, found: bool) -> Result<(Census, Option<Founding>)> {
         control.progress.set_phase("sorting chunks");
-        let Tables { rows, edges, bases, mut base_rows, mut needed, shown, packs, mut founding } = self;
-        let mut census = Census { packs, reached: 0, missing: 0, shown: Some(shown), whole: true };
+        let Tables { rows, edges, bases, mut base_rows, mut needed, shown, packs, mut founding, unreadable } = self;
+        let mut census = Census { packs, reached: 0, missing: 0, shown: Some(shown), whole: true, unreadable };
         let (mut reached, mut rows) = (Ahead::new(reached)?, Ahead::new(rows)?);
         let (mut edges, mut bases) = (Ahead::new(edges)?, Ahead::new(bases)?);
         let mut n = 0u64;
@@ -291,6 +265,12 @@ impl Tables {
             if links == 0 {
                 continue;
             }
+            if is_base {
+                let mut counted = [0; ROW_BYTES];
+                counted[..ID_BYTES].copy_from_slice(&id);
+                counted[ID_BYTES] = COUNTED;
+                base_rows.push(&counted)?;
+            }
             if found {
                 founding.count(&id, links)?;
             }
@@ -299,7 +279,7 @@ impl Tables {
                 let of: [u8; 8] = copied(&edge[32..40]);
                 coded.entry(of).or_insert_with(BTreeSet::new).insert(id_of(&edge[40..]));
             }
-            for base in census.keep(&id, &copies, &coded)? {
+            for base in census.keep(&id, &copies, &coded, true)? {
                 needed.push(&base)?;
                 if found {
                     founding.base(&id, &base)?;
@@ -320,7 +300,8 @@ impl Tables {
             while let Some(row) = base_rows.take(&id)? {
                 copies.push(Copy::decode(&row));
             }
-            census.keep(&id, &copies, &BTreeMap::new())?;
+            let counted = copies.pop_if(|c| c.rank == COUNTED).is_some();
+            census.keep(&id, &copies, &BTreeMap::new(), !counted)?;
             // A base without a plain copy: whoever is coded against it cannot be read, unless it is elsewhere.
             census.missing += u64::from(copies.first().is_some_and(|c| c.rank == CODED));
         }
@@ -330,21 +311,23 @@ impl Tables {
 
 impl Census {
     /// Marks the copies of a reached chunk that stay, and returns what they are coded against. `copies` are in the order of
-    /// rank and newness; `coded` has the bases of each by its newness and row.
+    /// rank and newness; `coded` has the bases of each by its newness and row. A chunk
+    /// that comes twice, as reached and as a base, is to `count` once.
     fn keep(
         &mut self,
         id: &[u8; ID_BYTES],
         copies: &[Copy],
         coded: &BTreeMap<[u8; 8], BTreeSet<[u8; ID_BYTES]>>,
+        count: bool,
     ) -> Result<BTreeSet<[u8; ID_BYTES]>> {
-        self.reached += 1;
+        self.reached += u64::from(count);
         let of_best_rank = match copies.first().map(|c| c.rank) {
             Some(PLAIN) => &copies[..1], // there is a first
             Some(rank) => &copies[..copies.iter().take_while(|c| c.rank == rank).count()], // at most all
             None => copies,
         };
         let unproven = of_best_rank.first().is_none_or(|c| c.rank == DAMAGED);
-        self.missing += u64::from(unproven);
+        self.missing += u64::from(unproven && count);
         let (mut needed, mut seen) = (BTreeSet::new(), BTreeSet::new());
         let mut staying = 0;
         for copy in of_best_rank {
@@ -360,7 +343,8 @@ impl Census {
                 kept.stuck |= unproven;
             }
         }
-        if let (Some(first), Some(shown), 1, true) = (of_best_rank.first(), &mut self.shown, staying, copies.len() > 1)
+        if let (Some(first), Some(shown)) = (of_best_rank.first(), &mut self.shown)
+            && copies.len() > staying
         {
             let mut record = [0; SHOWN_BYTES];
             record[..8].copy_from_slice(&first.place());

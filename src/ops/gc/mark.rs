@@ -38,11 +38,6 @@ pub(super) struct Marked {
     pub beside_index: u64,
 }
 
-/// Sixteen bytes of an id: of 2^64 nodes two would agree in them by chance.
-fn short(id: &ChunkId) -> u128 {
-    id.0.first_chunk::<16>().map_or(0, |b| u128::from_le_bytes(*b)) // an id is longer
-}
-
 impl<'s> Mark<'s> {
     pub fn new(chunks: Elsewhere<'s>, control: &'s Control, reached: Reached, memory_bytes: u64) -> Self {
         let seen_max = usize::try_from(memory_bytes / 4 / SEEN_BYTES).unwrap_or(usize::MAX);
@@ -94,7 +89,7 @@ impl<'s> Mark<'s> {
 
     /// Whether it was not met before, as far as that is remembered.
     fn is_new(&mut self, id: &ChunkId) -> bool {
-        let short = short(id);
+        let short = id.half();
         if self.seen.contains(&short) {
             return false;
         }

@@ -2,7 +2,7 @@
 
 use super::groups::Waiting;
 use super::plan::Source;
-use super::sweep;
+use super::sweep::{self, Gone};
 use super::{GcReport, Limits};
 use crate::error::Result;
 use crate::format::ChunkId;
@@ -12,7 +12,6 @@ use crate::ops::ingest::Ingest;
 use crate::ops::{Control, Notice};
 use crate::pack::read;
 use crate::pack::write::NewRecord;
-use crate::store::Store;
 use std::collections::VecDeque;
 
 /// Bytes of records that are sent at once.
@@ -36,7 +35,7 @@ pub(super) fn run(
     first_new: u32,
     waiting: &mut Waiting,
     limits: &Limits,
-    report: &mut GcReport,
+    (report, gone): (&mut GcReport, &mut Gone),
 ) -> Result<()> {
     let store = ingest.store();
     let mut pending: VecDeque<Pending> = VecDeque::new();
@@ -65,9 +64,9 @@ pub(super) fn run(
             if !ingest.stands_in_new(last, first_new)? || !ingest.stands_in_new(&first.ids, first_new)? {
                 break;
             }
-            done.extend(pending.pop_front());
+            done.extend(pending.pop_front().map(|p| p.sealed));
         }
-        finish(store, control, waiting, done, report)?;
+        sweep::drop_packs(store, control, waiting, &done, gone)?;
     }
     if pending.is_empty() {
         return Ok(());
@@ -76,26 +75,13 @@ pub(super) fn run(
     let mut done = Vec::new();
     for source in pending {
         if ingest.stands_in_new(&source.ids, first_new)? {
-            done.push(source);
+            done.push(source.sealed);
         } else {
             let note = "not all that was moved out of it is found again";
             control.notice(Notice::Note(format!("pack {} stays: {note}", source.sealed.pack)));
         }
     }
-    finish(store, control, waiting, done, report)
-}
-
-fn finish(
-    store: &Store,
-    control: &Control,
-    waiting: &mut Waiting,
-    done: Vec<Pending>,
-    report: &mut GcReport,
-) -> Result<()> {
-    let packs: Vec<SealedPack> = done.iter().map(|p| p.sealed).collect();
-    report.freed_bytes += sweep::drop_packs(store, control, waiting, &packs)?;
-    report.packs_rewritten += packs.len() as u64;
-    Ok(())
+    sweep::drop_packs(store, control, waiting, &done, gone)
 }
 
 /// Sends what stays of a pack, batch by batch. The inner error is the pack's own: it cannot be read whole.

@@ -74,6 +74,8 @@ pub struct Plan {
     pub records_dead_bytes: u64,
     /// Reached chunks of which no proven copy is here.
     pub missing: u64,
+    /// Packs whose tables cannot be had, of a full plan. While chunks are missing too, no pack of data goes.
+    pub unreadable: u64,
     /// Dead bytes in packs that stay as they are, by reason.
     pub dead_bytes_left: u64,
     pub dead_bytes_in_groups: u64,
@@ -108,6 +110,12 @@ impl Plan {
     pub fn freed_bytes(&self) -> u64 {
         let rewritten: u64 = self.sources.iter().map(|s| s.sealed.bytes.saturating_sub(s.kept.kept_bytes)).sum();
         self.dead_bytes() + rewritten
+    }
+
+    /// Whether no pack of data goes: a chunk that snapshots need may be in a pack that cannot be read, and coded against any
+    /// other.
+    pub fn data_stays(&self) -> bool {
+        self.unreadable > 0 && self.missing > 0
     }
 
     pub fn is_empty(&self) -> bool {
@@ -224,7 +232,8 @@ fn incremental(
 ) -> Result<Plan> {
     let mut judge = Judge::new(store, change);
     let mut shown = Vec::new();
-    let mut census = Census { packs: BTreeMap::new(), reached: 0, missing: 0, shown: None, whole: false };
+    let mut census =
+        Census { packs: BTreeMap::new(), reached: 0, missing: 0, shown: None, whole: false, unreadable: 0 };
     for sealed in packs {
         let kept = match change.state.tallies.get(&sealed.serial) {
             Some(tally) => Some(Kept::of_tally(sealed.records, tally)),
@@ -254,9 +263,9 @@ fn incremental(
             && sealed.bytes >= small_bytes
             && members.group(&sealed.pack).is_none()
         {
-            continue; // its tally was too low
+            // its tally was too low
         } else {
-            // What stands in a pack that goes is moved, and so shown to the index by that.
+            // What is moved is shown to the index by that.
             plan.sources.push(Source { sealed, kept });
             continue;
         }
@@ -290,6 +299,8 @@ fn by_mark(store: &Store, gone: &BTreeSet<SnapshotId>, control: &Control) -> Res
     }
     let tables = Tables::read(store, control, memory)?;
     let (census, founding) = tables.choose(control, marked.reached, marked.exact)?;
+    // Links from records that nobody could read would be missing, and nothing would tell it once they are back.
+    let founding = founding.filter(|_| census.unreadable == 0);
     let tallies = census.packs.iter().map(|(serial, kept)| (*serial, kept.tally())).collect();
     let pending = founding.map_or(Pending::Nothing, |f| Pending::Founding(Box::new(f), tallies));
     Ok(Found { census, pending })
@@ -351,7 +362,7 @@ fn sort_out(
     options: &GcOptions,
     pack_bytes: u64,
 ) -> Plan {
-    let Census { packs: mut kept, reached, missing, shown, whole } = census;
+    let Census { packs: mut kept, reached, missing, shown, whole, unreadable } = census;
     let mut plan = Plan {
         given_up: Vec::new(),
         in_grace: 0,
@@ -364,6 +375,7 @@ fn sort_out(
         chunks_dead: 0,
         records_dead_bytes: 0,
         missing,
+        unreadable,
         dead_bytes_left: 0,
         dead_bytes_in_groups: 0,
         stuck: 0,
@@ -381,6 +393,8 @@ fn sort_out(
         let group = members.group(&sealed.pack);
         let unit = units.entry((group, if group.is_some() { 0 } else { sealed.serial })).or_default();
         match kept {
+            // What an unread record is coded against is not known. Any data may be; metadata is no base.
+            Some(_) if plan.data_stays() && sealed.kind == PackKind::Data => unit.stays = true,
             _ if stays(&sealed) => unit.stays = true,
             None => unit.stuck += 1,
             Some(ref k) if k.stuck => unit.stuck += 1,

@@ -23,27 +23,36 @@ const BATCH: usize = 64;
 /// Rows that are looked up at once.
 const ROWS: usize = 4096;
 
-/// Drops packs that nothing needs any more, those of a group when all of it has come here, and returns the bytes of the
-/// files that went.
+/// What went in a run.
+#[derive(Default)]
+pub(super) struct Gone {
+    pub packs: BTreeSet<PackId>,
+    /// Of their files and of parity.
+    pub bytes: u64,
+}
+
+/// Drops packs that nothing needs any more, those of a group when all of it has come here.
 ///
 /// # Errors
 /// Those of the log. A file that cannot be removed is told and left.
-pub(super) fn drop_packs(store: &Store, control: &Control, waiting: &mut Waiting, packs: &[SealedPack]) -> Result<u64> {
-    let mut freed = 0;
+pub(super) fn drop_packs(
+    store: &Store,
+    control: &Control,
+    waiting: &mut Waiting,
+    packs: &[SealedPack],
+    gone: &mut Gone,
+) -> Result<()> {
     let mut batch: Vec<Leaving> = Vec::new();
     for leaving in waiting.add(store, packs) {
         batch.push(leaving);
         if batch.iter().map(|l| l.packs.len()).sum::<usize>() >= BATCH {
-            freed += drop_batch(store, control, std::mem::take(&mut batch))?;
+            drop_batch(store, control, std::mem::take(&mut batch), gone)?;
         }
     }
-    if !batch.is_empty() {
-        freed += drop_batch(store, control, batch)?;
-    }
-    Ok(freed)
+    if batch.is_empty() { Ok(()) } else { drop_batch(store, control, batch, gone) }
 }
 
-fn drop_batch(store: &Store, control: &Control, batch: Vec<Leaving>) -> Result<u64> {
+fn drop_batch(store: &Store, control: &Control, batch: Vec<Leaving>, gone: &mut Gone) -> Result<()> {
     let (mut events, mut files, mut parity) = (Vec::new(), Vec::new(), Vec::new());
     for leaving in batch {
         events.extend(leaving.retired);
@@ -66,7 +75,9 @@ fn drop_batch(store: &Store, control: &Control, batch: Vec<Leaving>) -> Result<u
         unindex(store, control, sealed.pack, path);
     }
     let files: Vec<(PackId, PathBuf)> = files.into_iter().map(|(sealed, path)| (sealed.pack, path)).collect();
-    Ok(remove(store, control, &files) + remove(store, control, &parity))
+    gone.packs.extend(files.iter().map(|(pack, _)| *pack));
+    gone.bytes += remove(store, control, &files) + remove(store, control, &parity);
+    Ok(())
 }
 
 /// Removes the rows of a dropped pack from the index. What stays there is a miss and no more.

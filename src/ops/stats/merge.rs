@@ -13,7 +13,7 @@ use super::colour::{NO_SPLITTER, REACHED_RECORD_BYTES, Reached, SEVERAL};
 use crate::error::Result;
 use crate::format::ChunkId;
 use crate::format::record::Codec;
-use crate::index::{Order, Sorted, Sorter};
+use crate::index::{Ahead, Order, Sorter};
 use crate::ops::share::facts::Fact;
 use crate::ops::share::tables::{self, Passed};
 use crate::ops::stats::Fanout;
@@ -100,39 +100,6 @@ fn behind_id<const N: usize, const M: usize>(record: &[u8; N]) -> [u8; M] {
     let mut out = [0; M];
     out.copy_from_slice(&record[32..32 + M]); // callers name the lengths
     out
-}
-
-/// Sorted records with a look at the next one.
-struct Ahead<const N: usize> {
-    sorted: Sorted<N>,
-    next: Option<[u8; N]>,
-}
-
-impl<const N: usize> Ahead<N> {
-    fn new(sorter: Sorter<N>) -> Result<Self> {
-        let mut sorted = sorter.finish()?;
-        let next = sorted.next()?;
-        Ok(Ahead { sorted, next })
-    }
-
-    fn id(&self) -> Option<ChunkId> {
-        self.next.as_ref().map(|r| id_of(r))
-    }
-
-    /// The next record if it is of this id. Those of smaller ids are passed over.
-    fn take(&mut self, id: &ChunkId) -> Result<Option<[u8; N]>> {
-        while let Some(record) = self.next {
-            match id_of(&record).cmp(id) {
-                std::cmp::Ordering::Less => self.next = self.sorted.next()?,
-                std::cmp::Ordering::Equal => {
-                    self.next = self.sorted.next()?;
-                    return Ok(Some(record));
-                }
-                std::cmp::Ordering::Greater => return Ok(None),
-            }
-        }
-        Ok(None)
-    }
 }
 
 /// Chunks of one codec.
@@ -257,14 +224,14 @@ impl Tables {
         let (mut rows, mut edges) = (Ahead::new(self.rows)?, Ahead::new(self.edges)?);
         let mut bases = Bases { ahead: Ahead::new(self.bases)?, sums: Fanout { coded: self.deltas, ..sums.fanout } };
         let mut n = 0u64;
-        while let Some(id) = reached.id().into_iter().chain(rows.id()).min() {
+        while let Some(id) = reached.id().map(ChunkId).into_iter().chain(rows.id().map(ChunkId)).min() {
             n += 1;
             if n.is_multiple_of(4096) {
                 control.proceed()?;
             }
             let way = group(&mut reached, &id)?;
             let mut facts = None;
-            while let Some(row) = rows.take(&id)? {
+            while let Some(row) = rows.take(&id.0)? {
                 facts = Some(Facts::decode(&behind_id(&row))); // the last: the newest pack's
             }
             let is_base = bases.is_one(&id)?;
@@ -273,7 +240,7 @@ impl Tables {
                 continue;
             };
             if let Some(way) = &way {
-                while let Some(edge) = edges.take(&id)? {
+                while let Some(edge) = edges.take(&id.0)? {
                     if edge[32..40] == facts.place {
                         let base = Reached { id: id_of(&edge[40..]), ..*way };
                         deferred.push(&defer(&base, AS_BASE, None))?;
@@ -305,7 +272,7 @@ impl Tables {
 /// Joins all ways to a chunk.
 fn group(reached: &mut Ahead<REACHED_RECORD_BYTES>, id: &ChunkId) -> Result<Option<Reached>> {
     let mut way: Option<Reached> = None;
-    while let Some(record) = reached.take(id)? {
+    while let Some(record) = reached.take(&id.0)? {
         let next = Reached::decode(&record);
         match &mut way {
             Some(way) => way.join(&next),
@@ -324,7 +291,7 @@ struct Bases {
 impl Bases {
     /// Whether it is one. Ids are asked for in order.
     fn is_one(&mut self, id: &ChunkId) -> Result<bool> {
-        while let Some(next) = self.ahead.id().filter(|next| next <= id) {
+        while let Some(next) = self.ahead.id().map(ChunkId).filter(|next| next <= id) {
             self.count(&next)?;
             if next == *id {
                 return Ok(true);
@@ -335,7 +302,7 @@ impl Bases {
 
     fn count(&mut self, id: &ChunkId) -> Result<()> {
         let mut n = 0;
-        while self.ahead.take(id)?.is_some() {
+        while self.ahead.take(&id.0)?.is_some() {
             n += 1;
         }
         self.sums.bases += 1;
@@ -346,7 +313,7 @@ impl Bases {
     }
 
     fn finish(mut self) -> Result<Fanout> {
-        while let Some(next) = self.ahead.id() {
+        while let Some(next) = self.ahead.id().map(ChunkId) {
             self.count(&next)?;
         }
         Ok(self.sums)
@@ -367,9 +334,9 @@ fn defer(reached: &Reached, parts: u8, facts: Option<&Facts>) -> [u8; DEFERRED_B
 fn settle(deferred: Sorter<DEFERRED_BYTES>, sums: &mut Chunks) -> Result<u64> {
     let mut deferred = Ahead::new(deferred)?;
     let mut lost = 0;
-    while let Some(id) = deferred.id() {
+    while let Some(id) = deferred.id().map(ChunkId) {
         let (mut way, mut facts, mut direct): (Option<Reached>, Option<Facts>, bool) = (None, None, false);
-        while let Some(record) = deferred.take(&id)? {
+        while let Some(record) = deferred.take(&id.0)? {
             let parts = record[REACHED_RECORD_BYTES];
             if parts & FACTS != 0 {
                 let mut bytes = [0; FACT_BYTES];

@@ -50,9 +50,7 @@ pub fn run(store: &Store, plan: &Plan, control: &Control) -> Result<Moved> {
     control.progress.set_phase("moving packs");
     control.progress.bytes_total.store(plan.move_bytes, Ordering::Relaxed);
     control.progress.totals_known.store(true, Ordering::Relaxed);
-    if plan.purpose == Purpose::Drain
-        && let Some(disk) = store.pool().disk(&plan.from.id)
-    {
+    if let Some(disk) = store.pool().disk(&plan.from.id) {
         disk.full(); // nothing new goes there
     }
     let mut moved = Moved::default();

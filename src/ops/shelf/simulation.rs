@@ -99,15 +99,24 @@ impl Life {
 
     fn replace(&mut self) {
         let Some(path) = self.away.keys().next().cloned() else { return };
-        let new = PathBuf::from(format!("/new{}", self.told.len()));
-        let added = add::run(&self.shelf.write(), &AddOptions { path: new.clone(), ..Default::default() }).unwrap();
-        drop(self.shelf.write());
+        let here = self.here();
+        // One that is a disk already takes it as well, where enough are left for the groups.
+        let (by, new) = if here.len() > self.parity + 1 && self.chance.below(3) == 0 {
+            here[self.chance.below(here.len())].clone()
+        } else {
+            let new = PathBuf::from(format!("/new{}", self.told.len()));
+            let added = add::run(&self.shelf.write(), &AddOptions { path: new.clone(), ..Default::default() }).unwrap();
+            drop(self.shelf.write());
+            (added.id, new)
+        };
         let store = self.shelf.write();
         let from = find(&store, &path.to_string_lossy(), &path).unwrap();
-        let planned = plan::plan(&store, from.clone(), Purpose::Replace { by: Some(added.id) });
+        let planned = plan::plan(&store, from.clone(), Purpose::Replace { by: Some(by) });
+        let before = store.redundancy(|_, _| {});
         assert_eq!(planned.lost, []);
         let moved = moves::run(&store, &planned, &Control::default()).unwrap();
         assert_eq!(moved.failed, []);
+        assert!(!store.redundancy(|_, _| {}).is_worse_than(&before));
         retire(&store, &from, false).unwrap();
         drop(store);
         // the old one may come back later: nobody knows it any more

@@ -94,6 +94,37 @@ fn two_dead_disks_are_replaced_and_two_others_may_die_then() {
 }
 
 #[test]
+fn a_disk_replaced_by_one_that_holds_members_of_its_groups_leaves_no_two_on_one_disk() {
+    let shelf = filled(6, 2, 3);
+    let moved = moved(&shelf, 0, Purpose::Replace { by: Some(disk_id(3)) });
+    assert!(moved.groups > 0, "groups with members on both are made anew");
+    assert_eq!((moved.failed.len(), packs_on(&shelf, disk_id(0))), (0, 0));
+    fully_redundant(&shelf);
+    shelf.take_away(0);
+    for gone in [[1, 3], [3, 5]] {
+        gone.iter().for_each(|d| shelf.take_away(*d));
+        whole(&shelf);
+        gone.iter().for_each(|d| shelf.bring_back(*d));
+    }
+}
+
+#[test]
+fn a_replacement_that_was_stopped_and_had_a_backup_in_between_goes_on_without_harm() {
+    let shelf = filled(6, 2, 2);
+    let by = join(&shelf, "/new");
+    let store = shelf.write();
+    let from = find(&store, &disk_id(0).to_string(), Path::new("")).unwrap();
+    let mut planned = plan::plan(&store, from, Purpose::Replace { by: Some(by) });
+    planned.moves.truncate(1); // it was stopped behind the first
+    moves::run(&store, &planned, &Control::default()).unwrap();
+    drop(store);
+    shelf.stream("s8", &noise(8, 8 << 20)); // groups over both disks
+    let moved = moved(&shelf, 0, Purpose::Replace { by: Some(by) });
+    assert_eq!((moved.failed.len(), packs_on(&shelf, disk_id(0))), (0, 0));
+    fully_redundant(&shelf);
+}
+
+#[test]
 fn a_drained_disk_is_empty_and_groups_that_were_too_wide_are_narrower() {
     let shelf = filled(8, 2, 0);
     shelf.stream("wide", &noise(77, 8 << 20)); // a piece for every lane

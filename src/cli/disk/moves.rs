@@ -19,9 +19,8 @@ use std::time::{Duration, Instant};
 /// endangered packs first. NEW is a folder that becomes a disk of the store, or one that is a disk already. Then OLD is retired.
 /// The plan is shown first. If it is stopped, start it again with the same words: it does the rest.
 ///
-/// Exit status: 0 all of it stands on NEW; 1 failed; 2 wrong usage; 3 some packs stay where they are, or may lose fewer disks than
-/// before; 4 packs are lost: no disk
-/// gives them, and OLD is kept in the list; 10 there is no store; 11 another process writes to it; 130 stopped by a signal.
+/// Exit status: 0 all of it stands on NEW; 1 failed; 2 wrong usage; 3 some packs stay where they are, or may lose fewer
+/// disks than before; 4 packs are lost: no disk gives them, and OLD is kept in the list; 10 there is no store; 11 another process writes to it; 130 stopped by a signal.
 #[derive(clap::Args, Debug)]
 #[command(after_long_help = REPLACE_EXAMPLES)]
 pub(super) struct ReplaceArgs {

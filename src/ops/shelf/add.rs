@@ -7,7 +7,8 @@ use crate::format::text::{KnownDisk, Marker};
 use crate::format::{DiskId, limits};
 use crate::io::Io;
 use crate::ops::init;
-use crate::pool::disk::{self, KEY_SLOT_FILE, KEYS_DIR, SUPERBLOCK_FILE};
+use crate::pack::PACKS_DIR;
+use crate::pool::disk::{self, KEY_SLOT_FILE, KEYS_DIR, LOG_DIR, PARITY_DIR, SUPERBLOCK_FILE};
 use crate::pool::{bytes_of, path_of, read_marker, write_known};
 use crate::store::{self, Store};
 use std::path::{Path, PathBuf};
@@ -146,8 +147,25 @@ fn what_it_is(store: &Store, path: &Path) -> Result<Is> {
     match store.with_state(|s| s.disks.get(&marker.disk).map(|d| d.retired)) {
         Some(true) => Ok(Is::Other(foreign("it was retired; `onefold disk add --reuse` empties it"))),
         Some(false) => Err(foreign("it belongs to the store and its place is known")),
+        None if holds_something(io, path)? => Err(foreign(
+            "the log here does not know it, and it holds packs or a log: this STORE may be older than the disk; \
+             `onefold recover --disk ...` with all disks takes the longest log",
+        )),
         None => Ok(Is::Unfinished(marker.disk)),
     }
+}
+
+/// Whether entries of a log or packs stand on a disk: then it was one for longer than a run that was cut short makes it.
+fn holds_something(io: &Io, disk: &Path) -> Result<bool> {
+    for dir in [LOG_DIR, PACKS_DIR, PARITY_DIR] {
+        let dir = disk.join(dir);
+        match io.fs.list(&dir) {
+            Ok(entries) if entries.iter().any(|e| !empty::is_hidden(&e.name)) => return Ok(true),
+            Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(Error::io("list", dir)(e)),
+            _ => {}
+        }
+    }
+    Ok(false)
 }
 
 /// What adding a disk with these options would remove; `None` where that is nothing.

@@ -53,7 +53,7 @@ fn list(io: &Io, dir: &Path) -> Result<Vec<DirEntry>> {
 }
 
 /// Temporary files of ours begin with a dot, and what others hide is no more than that.
-fn is_hidden(name: &OsStr) -> bool {
+pub(super) fn is_hidden(name: &OsStr) -> bool {
     name.as_encoded_bytes().starts_with(b".")
 }
 

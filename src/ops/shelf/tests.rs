@@ -6,6 +6,7 @@ use super::moves::{self, Moved};
 use super::plan::{self, Purpose};
 use super::{find, rebalance, retire, set_parity};
 use crate::format::event::Event;
+use crate::format::text::Marker;
 use crate::format::{DiskId, PackId, StoreId};
 use crate::io::faulty::{Action, FaultPlan, FaultyFs, Op, When};
 use crate::io::{Io, World};
@@ -13,7 +14,8 @@ use crate::ops::Control;
 use crate::ops::check::{self, CheckOptions};
 use crate::ops::risk;
 use crate::ops::scrub::{self, Found, ScrubOptions, ScrubReport};
-use crate::ops::testing::{Shelf, disk_id, disk_path, noise};
+use crate::ops::testing::{STORE, Shelf, disk_id, disk_path, noise};
+use crate::pool::disk::furnish;
 use crate::store::Store;
 use std::path::Path;
 use std::sync::Arc;
@@ -395,4 +397,23 @@ fn a_disk_that_another_process_writes_to_is_not_emptied() {
     assert!(shelf.fs.read("/other/onefold-disk").is_ok());
     drop(lock);
     assert!(add::run(&shelf.write(), &adding("/other", true)).is_ok());
+}
+
+#[test]
+fn a_disk_that_knows_a_longer_log_than_the_store_is_not_added() {
+    for name in ["log/000000000009", "packs/07/0707.pack", "parity/07/0707.parity"] {
+        let shelf = filled(3, 1, 1);
+        let path = Path::new("/joined/later");
+        let marker = Marker { store: STORE, disk: disk_id(77), label: "later".into() };
+        furnish(&shelf.io, path, &marker, b"", b"").unwrap();
+        shelf.fs.write(path.join(name), b"x").unwrap();
+        for reuse in [false, true] {
+            assert!(add::run(&shelf.write(), &adding("/joined/later", reuse)).is_err(), "{name}");
+        }
+        assert!(shelf.read().with_state(|s| !s.disks.contains_key(&disk_id(77))));
+        // what a run leaves that was cut short is taken
+        shelf.fs.remove(path.join(name)).unwrap();
+        shelf.io.fs.remove_dir(path.join(name).parent().unwrap()).unwrap();
+        assert_eq!(add::run(&shelf.write(), &adding("/joined/later", false)).unwrap().id, disk_id(77));
+    }
 }

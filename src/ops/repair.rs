@@ -2,13 +2,14 @@
 //!
 //! The bytes are the pack's own where they prove and rebuilt ones where not, unit by unit; what was written
 //! is read back past the page cache and proven; then it gets its name and the log says so. A damaged file
-//! that stood in its place is kept in `bad/`, so that its sectors are not used again.
+//! that it replaces is kept in `bad/`, so that its sectors are not used again.
 //!
 //! # Invariants
 //!
 //! 1. The log names a new place only when the pack stands there, durable and proven.
 //! 2. What stands at the old place is removed only after that.
-//! 3. A cut leaves files that nothing counts on: a name that begins with a dot, or a pack beside its place in
+//! 3. A damaged file, most of which may be good, stands in its place until the proven one replaces it there.
+//! 4. A cut leaves files that nothing counts on: a name that begins with a dot, or a pack beside its place in
 //!    the log.
 
 use crate::catalog::state::GroupMember;
@@ -122,38 +123,52 @@ fn copy(store: &Store, standing: &Standing, into: &Path, control: &Control) -> R
     file.sync().map_err(Error::io("sync", into))
 }
 
-/// Gives what [`write_new`] wrote its name. A file that stands there is put into `bad/`.
+/// Gives what [`write_new`] wrote its name. Where the pack is mended in place, its damaged file is kept in `bad/`; what
+/// else has that name is of a move that was stopped, and as good as what replaces it.
 ///
 /// # Errors
 /// [`Error::Io`].
 pub(super) fn name(store: &Store, standing: &Standing, temporary: &Path, to: &Disk) -> Result<()> {
     let (fs, member) = (&store.io().fs, &standing.member);
     let path = path_on(&to.path, member.pack, member.parity);
-    if fs.stat(&path).map_err(Error::io("look at", &path))?.is_some() {
-        put_aside(store, &path, to)?;
+    let is_there = fs.stat(&path).map_err(Error::io("look at", &path))?.is_some();
+    let gone = if is_there && to.id == member.disk { put_aside(store, &path, to)? } else { None };
+    if let Err(e) = fs.rename(temporary, &path) {
+        if let Some(bad) = gone {
+            let _ = fs.rename_new(&bad, &path); // most of it may be good; the next repair tries again
+        }
+        let _ = fs.remove_file(temporary); // a name that begins with a dot is ignored anyway
+        return Err(Error::io("name the pack", path)(e));
     }
-    fs.rename(temporary, &path).map_err(Error::io("name the pack", &path))?;
     for dir in path.ancestors().skip(1).take(3) {
         fs.sync_dir(dir).map_err(Error::io("sync the folder", dir))?;
     }
     Ok(())
 }
 
-/// Moves a damaged file into the disk's `bad/`.
-fn put_aside(store: &Store, path: &Path, disk: &Disk) -> Result<()> {
+/// Gives a damaged file a second name in the disk's `bad/`, so that it stands in its place until it is replaced there.
+/// Where the filesystem has no such names it is moved, and its new name returned: a cut then costs what was good of it.
+fn put_aside(store: &Store, path: &Path, disk: &Disk) -> Result<Option<PathBuf>> {
     let fs = &store.io().fs;
     let bad = disk.path.join(BAD_DIR);
     fs.create_dir_all(&bad).map_err(Error::io("create the folder", &bad))?;
     let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let mut gone = None;
     for n in 1u32.. {
         let to = bad.join(format!("{name}.{n}"));
-        match fs.rename_new(path, &to) {
+        let mut kept = fs.link(path, &to);
+        if kept.as_ref().is_err_and(|e| e.kind() == std::io::ErrorKind::Unsupported) {
+            kept = fs.rename_new(path, &to);
+            gone = kept.is_ok().then(|| to.clone());
+        }
+        match kept {
             Ok(()) => break,
             Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => {}
             Err(e) => return Err(Error::io("move the damaged file to", to)(e)),
         }
     }
-    fs.sync_dir(&bad).map_err(Error::io("sync the folder", bad))
+    fs.sync_dir(&bad).map_err(Error::io("sync the folder", bad))?;
+    Ok(gone)
 }
 
 /// A pack's file at a place that the log no longer names is removed, as far as its disk lets it.
@@ -247,3 +262,6 @@ fn mend_one(store: &Store, standing: &Standing, control: &Control) -> Result<u64
     store.forget_files();
     Ok(member.bytes)
 }
+
+#[cfg(test)]
+mod tests;

@@ -12,14 +12,16 @@
 //! 4. A cut leaves files that nothing counts on: a name that begins with a dot, or a pack beside its place in
 //!    the log.
 
-use crate::catalog::state::GroupMember;
+use super::scrub;
+use crate::catalog::state::{Damage, GroupMember, LogState};
+use crate::chunk::Unsqueezer;
 use crate::error::{Error, Result};
 use crate::format::check::UNIT_BYTES;
 use crate::format::event::Event;
 use crate::format::group::{CODE_REED_SOLOMON_16, Group, Member};
-use crate::format::{DiskId, PackId};
+use crate::format::{ChunkId, DiskId, PackId};
 use crate::ops::Control;
-use crate::pack::sealed_path;
+use crate::pack::{read, sealed_path};
 use crate::pool::disk::{BAD_DIR, Disk};
 use crate::pool::parity::read::GroupReader;
 use crate::pool::parity::{parity_path, write};
@@ -199,7 +201,7 @@ pub struct Mended {
 }
 
 /// Writes damaged packs anew, each to the disk that it lies on, or to another if that one fails. `store` is open for
-/// writing. A pack that proves whole is only called so in the log.
+/// writing. A pack that proves whole is only called so in the log, as far as that is what was known against it.
 ///
 /// # Errors
 /// [`Error::Interrupted`], and whatever keeps the log from being written. What cannot be mended is in the result.
@@ -219,13 +221,55 @@ pub fn mend(store: &Store, packs: &[PackId], control: &Control) -> Result<Vec<Me
     Ok(out)
 }
 
+/// Whether units tell all there is to this damage: whoever found it read units, or it is the whole pack's.
+fn is_of_units(damage: &Damage) -> bool {
+    damage.bytes == 0 || damage.by == scrub::BY
+}
+
+/// Whether units tell all there is to what the log knows against a pack.
+pub(super) fn units_heal(state: &LogState, pack: &PackId) -> bool {
+    state.damage.get(pack).is_some_and(|list| list.iter().all(is_of_units))
+}
+
+/// Whether what the log knows against a pack is gone, now that every unit of its file at `path` proves. Units prove that the
+/// file is as it was sealed; records that did not have the bytes that they are named after when they were sealed, or
+/// whose base is gone, are read and proven by their names.
+pub(super) fn is_healed(store: &Store, pack: &PackId, path: &Path) -> bool {
+    let ranges: Vec<(u64, u64)> = store.with_state(|s| {
+        let data = s.damage.get(pack).filter(|_| s.pack_by_id(pack).is_some());
+        data.into_iter().flatten().filter(|d| !is_of_units(d)).map(|d| (d.offset, d.bytes)).collect()
+    });
+    ranges.is_empty() || names_prove(store, *pack, path, &ranges).is_ok()
+}
+
+fn names_prove(store: &Store, pack: PackId, path: &Path, ranges: &[(u64, u64)]) -> Result<()> {
+    let file = store.io().fs.open(path).map_err(Error::io("open the pack", path))?;
+    let ends = read::ends(&*file, path, pack)?;
+    let mut unsqueezer = Unsqueezer::default();
+    for row in &ends.footer.rows {
+        let (at, bytes) = (u64::from(row.offset), row.header.record_bytes());
+        let hits = |(from, n): &(u64, u64)| *from < at.saturating_add(bytes) && at < from.saturating_add(*n);
+        if ranges.iter().any(hits) {
+            let mut record = vec![0; bytes as usize]; // bounded by the header's decoder
+            file.read_exact_at(&mut record, at).map_err(Error::io("read", path))?;
+            let what = (row.header.kind, &row.header.id);
+            let bases = &mut |base: &ChunkId| store.base(base);
+            read::open_record(store.keys(), &mut unsqueezer, pack, at, &record, what, bases)?;
+        }
+    }
+    Ok(())
+}
+
 fn mend_one(store: &Store, standing: &Standing, control: &Control) -> Result<u64> {
     let member = &standing.member;
-    let healed = Event::DamageHealed { pack: member.pack };
-    let is_known = store.with_state(|s| s.damage.contains_key(&member.pack));
+    let healed = |path: &Path| {
+        let is_known = store.with_state(|s| s.damage.contains_key(&member.pack));
+        (is_known && is_healed(store, &member.pack, path)).then_some(Event::DamageHealed { pack: member.pack })
+    };
     if standing.reader.prove(standing.slot).is_ok() {
-        if is_known {
-            store.append(|_| vec![healed])?;
+        let disk = store.pool().disk(&member.disk);
+        if let Some(event) = disk.and_then(|d| healed(&path_on(&d.path, member.pack, member.parity))) {
+            store.append(|_| vec![event])?;
         }
         return Ok(0);
     }
@@ -251,11 +295,14 @@ fn mend_one(store: &Store, standing: &Standing, control: &Control) -> Result<u64
         }
     };
     name(store, standing, &temporary, &disk)?;
-    let mut events = vec![healed];
+    store.forget_files();
+    let mut events = Vec::from_iter(healed(&path_on(&disk.path, member.pack, member.parity)));
     if disk.id != member.disk {
         events.push(Event::PackMoved { pack: member.pack, from: member.disk, to: disk.id });
     }
-    store.append(|_| events)?;
+    if !events.is_empty() {
+        store.append(|_| events)?;
+    }
     if disk.id != member.disk {
         remove_old(store, member);
     }

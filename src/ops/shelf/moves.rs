@@ -143,7 +143,8 @@ impl Moving<'_> {
             let mut events = Vec::new();
             for (member, to) in done {
                 events.push(Event::PackMoved { pack: member.pack, from: member.disk, to: *to });
-                if state.damage.contains_key(&member.pack) {
+                // Its bytes are as they were sealed; damage to what they mean stays known.
+                if repair::units_heal(state, &member.pack) {
                     events.push(Event::DamageHealed { pack: member.pack });
                 }
             }

@@ -221,7 +221,7 @@ fn batch(
     let retired: BTreeSet<[u8; 16]> = old.iter().copied().collect();
     events.extend(retired.into_iter().map(|group| Event::GroupRetired { group }));
     store.append(|state| {
-        let moved = seats.iter().filter(|s| s.from != s.to && state.damage.contains_key(&s.member.pack));
+        let moved = seats.iter().filter(|s| s.from != s.to && repair::units_heal(state, &s.member.pack));
         events.extend(moved.map(|s| Event::DamageHealed { pack: s.member.pack }));
         events
     })?;

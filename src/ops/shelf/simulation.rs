@@ -11,7 +11,7 @@ use crate::format::DiskId;
 use crate::ops::Control;
 use crate::ops::check::{self, CheckOptions, CheckReport};
 use crate::ops::risk;
-use crate::ops::scrub::{self, Found, ScrubOptions};
+use crate::ops::scrub::{self, Found, Moment, ScrubOptions};
 use crate::ops::testing::{Shelf, noise};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -175,8 +175,8 @@ impl Life {
         let store = self.shelf.read();
         let (pass, _) = scrub::pass_of(&store);
         let shelf = &self.shelf;
-        let mut settle = |found: &mut Found, complete: bool| {
-            scrub::settle(&shelf.write(), found, pass, complete, &Control::default())
+        let mut settle = |found: &mut Found, at: Moment| {
+            scrub::settle(&shelf.write(), found, pass, at.complete, &Control::default())
         };
         let report = scrub::run(&store, &ScrubOptions::default(), &Control::default(), &mut settle).unwrap();
         assert!(report.mended.iter().all(|m| m.failed.is_none()), "{:?}", report.mended);

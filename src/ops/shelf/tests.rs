@@ -13,7 +13,7 @@ use crate::io::{Io, World};
 use crate::ops::Control;
 use crate::ops::check::{self, CheckOptions};
 use crate::ops::risk;
-use crate::ops::scrub::{self, Found, ScrubOptions, ScrubReport};
+use crate::ops::scrub::{self, Found, Moment, ScrubOptions, ScrubReport};
 use crate::ops::testing::{STORE, Shelf, disk_id, disk_path, noise};
 use crate::pool::disk::furnish;
 use crate::store::Store;
@@ -51,7 +51,7 @@ fn scrubbed(shelf: &Shelf) -> ScrubReport {
     let store = shelf.read();
     let (pass, _) = scrub::pass_of(&store);
     let mut settle =
-        |found: &mut Found, complete: bool| scrub::settle(&shelf.write(), found, pass, complete, &Control::default());
+        |found: &mut Found, at: Moment| scrub::settle(&shelf.write(), found, pass, at.complete, &Control::default());
     scrub::run(&store, &ScrubOptions::default(), &Control::default(), &mut settle).unwrap()
 }
 

@@ -1,8 +1,7 @@
 //! Mending over disks in memory, with power cuts and disks that fail.
 
 use super::*;
-use crate::io::faulty::{Action, FaultPlan, FaultyFs, Op, When};
-use crate::io::{Io, World};
+use crate::io::faulty::{Action, FaultPlan, Op, When};
 use crate::ops::testing::{Shelf, noise};
 
 /// A shelf with one stream, and a pack of data on it: the disk it lies on and its file.
@@ -19,15 +18,6 @@ fn filled(disks: usize, parity: usize) -> (Shelf, GroupMember, PathBuf) {
     (shelf, member, path)
 }
 
-/// The same shelf once more, with faults.
-fn with_faults(shelf: &Shelf, plan: FaultPlan) -> (Shelf, FaultyFs) {
-    let fs = shelf.fs.snapshot();
-    let faulty = FaultyFs::new(Arc::new(fs.clone()), plan);
-    let io = Io { fs: Arc::new(faulty.clone()), world: Arc::clone(&shelf.world) as Arc<dyn World> };
-    let (world, index, keys) = (Arc::clone(&shelf.world), Arc::clone(&shelf.index), shelf.keys.clone());
-    (Shelf { io, fs, world, index, keys, memory_bytes: shelf.memory_bytes }, faulty)
-}
-
 #[test]
 fn a_power_cut_in_a_mend_leaves_the_old_bytes_or_the_proven_ones_in_their_place() {
     let (shelf, member, path) = filled(4, 1);
@@ -39,7 +29,7 @@ fn a_power_cut_in_a_mend_leaves_the_old_bytes_or_the_proven_ones_in_their_place(
     for op in [Op::Create, Op::Sync, Op::SyncDir, Op::Rename, Op::Remove] {
         for n in 1.. {
             let plan = FaultPlan::new().with_path(op, When::Nth(n), &disk, Action::PowerCut);
-            let (shelf, faulty) = with_faults(&shelf, plan);
+            let (shelf, faulty) = shelf.with_faults(plan);
             let opened = shelf.open(crate::store::Mode::Write { verb: "repair" });
             let mended = opened.and_then(|o| mend(&o.store, &[member.pack], &Control::default()));
             for after in (0..6).map(|seed| shelf.fs.crash(seed)).chain([shelf.fs.crash_strict()]) {
@@ -70,7 +60,7 @@ fn a_name_that_cannot_be_given_leaves_the_damaged_file_in_its_place() {
         &member.pack.to_string(),
         Action::Fail(crate::io::faulty::Failure::Io),
     );
-    let (shelf, _) = with_faults(&shelf, plan);
+    let (shelf, _) = shelf.with_faults(plan);
     let mended = mend(&shelf.write(), &[member.pack], &Control::default()).unwrap();
     assert!(mended[0].failed.is_some());
     assert!(shelf.fs.read(&path).unwrap() == spoiled);

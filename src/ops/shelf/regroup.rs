@@ -9,6 +9,7 @@ use crate::format::{DiskId, PackId, WriterId};
 use crate::ops::{Control, Notice, repair};
 use crate::pack::sealed_path;
 use crate::pool::Place;
+use crate::pool::log::VERB_REGROUP;
 use crate::pool::parity::read::GroupReader;
 use crate::pool::parity::write::{self, Failed, Target};
 use crate::store::Store;
@@ -39,7 +40,7 @@ impl<'a> Writer<'a> {
         let began = Event::WriterBegan {
             writer: id,
             time_ns: store.io().world.now_ns(),
-            verb: "rebalance".into(),
+            verb: VERB_REGROUP.into(),
             host: crate::io::source::hostname(),
             pid: crate::io::source::process_id(),
             program: concat!("onefold ", env!("CARGO_PKG_VERSION")).into(),
@@ -192,7 +193,8 @@ fn batch(
                 disks.iter().map(|d| Target { pack: writer.next(), disk: d.path.clone() }).collect();
             let mut id = [0; 16];
             io.world.random(&mut id);
-            match write::make(io, store.superblock().store, id, &source, &members, &targets) {
+            let new = write::make(io, store.superblock().store, id, &source, &members, &targets);
+            match new.and_then(|group| write::prove(io, group, &targets)) {
                 Ok(group) => break Event::GroupMade { group, disks: disks.iter().map(|d| d.id).collect() },
                 Err(Failed::Target(i, e)) => {
                     if let Some(disk) = disks.get(i) {

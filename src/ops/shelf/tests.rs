@@ -417,3 +417,45 @@ fn a_disk_that_knows_a_longer_log_than_the_store_is_not_added() {
         assert_eq!(add::run(&shelf.write(), &adding("/joined/later", false)).unwrap().id, disk_id(77));
     }
 }
+
+#[test]
+fn old_parity_of_a_rebalance_that_died_behind_its_entry_is_removed_by_the_next_writer() {
+    let shelf = filled(6, 1, 2);
+    set_parity(&shelf.write(), 2, None).unwrap();
+    // Nothing is removed any more, nor its end logged.
+    let plan = FaultPlan::new().with_path(Op::Remove, When::From(1), ".parity", Action::PowerCut);
+    let (dying, _) = shelf.with_faults(plan);
+    let store = dying.write();
+    assert!(rebalance::run(&store, &rebalance::plan(&store), &Control::default()).is_err());
+    drop(store);
+    let shelf = Shelf {
+        io: Io { fs: Arc::new(dying.fs.clone()), world: Arc::clone(&shelf.world) as Arc<dyn World> },
+        fs: dying.fs.clone(),
+        ..shelf
+    };
+    let strays = || {
+        let store = shelf.read();
+        let known = store.with_state(|s| s.groups().flat_map(|g| s.members(g)).filter(|m| m.parity).count());
+        let files = shelf.fs.paths().into_iter().filter(|p| p.extension().is_some_and(|e| e == "parity")).count();
+        files - known
+    };
+    assert!(strays() > 0);
+    shelf.stream("s8", &noise(8, 100_000));
+    assert_eq!(strays(), 0);
+    fully_redundant(&shelf);
+}
+
+#[test]
+fn old_parity_is_given_up_only_for_new_parity_that_was_read_back() {
+    let shelf = filled(8, 1, 2);
+    set_parity(&shelf.write(), 2, Some(3)).unwrap(); // a disk that fails leaves enough
+    for n in 1..6 {
+        let lost = FaultPlan::new().with_path(Op::Write, When::Nth(n), "/parity/", Action::Lose);
+        let (faulty, _) = shelf.with_faults(lost);
+        let store = faulty.write();
+        rebalance::run(&store, &rebalance::plan(&store), &Control::default()).unwrap();
+        drop(store);
+        assert_eq!(scrubbed(&faulty).mended, [], "write {n}");
+        fully_redundant(&faulty);
+    }
+}

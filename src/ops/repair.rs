@@ -20,9 +20,9 @@ use crate::format::check::UNIT_BYTES;
 use crate::format::event::Event;
 use crate::format::group::{CODE_REED_SOLOMON_16, Group, Member};
 use crate::format::{ChunkId, DiskId, PackId};
-use crate::ops::Control;
-use crate::pack::{read, sealed_path};
-use crate::pool::disk::{BAD_DIR, Disk};
+use crate::ops::{Control, Notice};
+use crate::pack::{PACKS_DIR, read, sealed_path};
+use crate::pool::disk::{BAD_DIR, Disk, PARITY_DIR};
 use crate::pool::parity::read::GroupReader;
 use crate::pool::parity::{parity_path, write};
 use crate::store::Store;
@@ -80,24 +80,57 @@ fn reads_back(store: &Store, standing: &Standing, path: &Path) -> Result<()> {
     GroupReader::new(store.io(), standing.reader.group().clone(), places)?.prove(standing.slot)
 }
 
-/// Writes a pack to `to`, durable and proven, under a name that nothing counts on yet. Returns that name.
+/// Who was to blame where a pack could not be written.
+#[derive(Debug)]
+pub(super) enum NotPlaced {
+    /// Its bytes cannot be had, wherever it were to go; or the user asked to stop.
+    Source(Error),
+    /// The disk that it was to go to.
+    Target(Error),
+}
+
+impl NotPlaced {
+    pub(super) fn into_error(self) -> Error {
+        match self {
+            NotPlaced::Source(e) | NotPlaced::Target(e) => e,
+        }
+    }
+}
+
+type Placed<T> = std::result::Result<T, NotPlaced>;
+
+/// Writes a pack to `to`, durable and proven, and gives it its name. A disk that fails takes no more data.
 ///
 /// # Errors
-/// [`Error::Damaged`] where its bytes cannot be had, [`Error::Io`], [`Error::Interrupted`].
-pub(super) fn write_new(store: &Store, standing: &Standing, to: &Disk, control: &Control) -> Result<PathBuf> {
+/// Who failed. The file that the log names stands as before.
+pub(super) fn place(store: &Store, standing: &Standing, to: &Disk, control: &Control) -> Placed<()> {
+    let written = write_new(store, standing, to, control)
+        .and_then(|temporary| name(store, standing, &temporary, to).map_err(NotPlaced::Target));
+    if let Err(NotPlaced::Target(e)) = &written {
+        let what = to.failed(e);
+        control.notice(Notice::Note(format!("disk {} {what}: {e}", to.label)));
+    }
+    written
+}
+
+/// Writes a pack to `to`, durable and proven, under a name that nothing counts on yet. Returns that name.
+fn write_new(store: &Store, standing: &Standing, to: &Disk, control: &Control) -> Placed<PathBuf> {
     let (io, member) = (store.io(), &standing.member);
     let path = path_on(&to.path, member.pack, member.parity);
     let dir = path.parent().unwrap_or(&to.path);
-    io.fs.create_dir_all(dir).map_err(Error::io("create the folder", dir))?;
+    io.fs.create_dir_all(dir).map_err(Error::io("create the folder", dir)).map_err(NotPlaced::Target)?;
     let mut random = [0; 8];
     io.world.random(&mut random);
     let temporary = dir.join(format!(".{}.{:016x}", member.pack, u64::from_le_bytes(random)));
     let written = match member.parity {
         // Its own units where they prove are not looked for: it is computed from the data, which says the same.
-        true => write::again(io, store.superblock().store, &standing.reader, standing.slot, &temporary),
+        true => write::again(io, store.superblock().store, &standing.reader, standing.slot, &temporary).map_err(|e| {
+            // What it is computed from is proven or else damage.
+            if matches!(e, Error::Io { .. }) { NotPlaced::Target(e) } else { NotPlaced::Source(e) }
+        }),
         false => copy(store, standing, &temporary, control),
     };
-    let proven = written.and_then(|()| reads_back(store, standing, &temporary));
+    let proven = written.and_then(|()| reads_back(store, standing, &temporary).map_err(NotPlaced::Target));
     if let Err(e) = proven {
         let _ = io.fs.remove_file(&temporary); // a name that begins with a dot is ignored anyway
         return Err(e);
@@ -106,23 +139,43 @@ pub(super) fn write_new(store: &Store, standing: &Standing, to: &Disk, control: 
     Ok(temporary)
 }
 
-fn copy(store: &Store, standing: &Standing, into: &Path, control: &Control) -> Result<()> {
+fn copy(store: &Store, standing: &Standing, into: &Path, control: &Control) -> Placed<()> {
+    let target = |what: &'static str| move |e| NotPlaced::Target(Error::io(what, into)(e));
     let bytes = standing.member.bytes;
-    let file = store.io().fs.create_new(into).map_err(Error::io("create the pack", into))?;
+    let file = store.io().fs.create_new(into).map_err(target("create the pack"))?;
     let mut unsynced = 0;
     for unit in 0..bytes.div_ceil(UNIT_BYTES) {
-        control.proceed()?;
+        control.proceed().map_err(NotPlaced::Source)?;
         let at = unit * UNIT_BYTES;
-        let got = standing.reader.unit(standing.slot, unit)?;
+        let got = standing.reader.unit(standing.slot, unit).map_err(NotPlaced::Source)?;
         let part = got.bytes.get(..UNIT_BYTES.min(bytes - at) as usize).unwrap_or(&got.bytes); // at most a unit
-        file.write_all_at(&[IoSlice::new(part)], at).map_err(Error::io("write to", into))?;
+        file.write_all_at(&[IoSlice::new(part)], at).map_err(target("write to"))?;
         unsynced += part.len() as u64;
         if unsynced >= SYNC_BYTES {
-            file.sync().map_err(Error::io("sync", into))?;
+            file.sync().map_err(target("sync"))?;
             unsynced = 0;
         }
     }
-    file.sync().map_err(Error::io("sync", into))
+    file.sync().map_err(target("sync"))
+}
+
+/// Removes what killed runs left half-written: nobody else writes, so nobody needs it.
+pub(super) fn clear_temporaries(store: &Store) {
+    let fs = &store.io().fs;
+    for disk in store.pool().disks() {
+        for root in [disk.path.join(PACKS_DIR), disk.path.join(PARITY_DIR)] {
+            for folder in fs.list(&root).unwrap_or_default() {
+                let folder = root.join(folder.name);
+                for entry in fs.list(&folder).unwrap_or_default() {
+                    let name = entry.name.to_string_lossy();
+                    let pack = name.strip_prefix('.').and_then(|n| n.split('.').next()?.parse::<PackId>().ok());
+                    if pack.is_some() {
+                        let _ = fs.remove_file(&folder.join(&entry.name)); // a name that begins with a dot is ignored anyway
+                    }
+                }
+            }
+        }
+    }
 }
 
 /// Gives what [`write_new`] wrote its name. Where the pack is mended in place, its damaged file is kept in `bad/`; what
@@ -130,7 +183,7 @@ fn copy(store: &Store, standing: &Standing, into: &Path, control: &Control) -> R
 ///
 /// # Errors
 /// [`Error::Io`].
-pub(super) fn name(store: &Store, standing: &Standing, temporary: &Path, to: &Disk) -> Result<()> {
+fn name(store: &Store, standing: &Standing, temporary: &Path, to: &Disk) -> Result<()> {
     let (fs, member) = (&store.io().fs, &standing.member);
     let path = path_on(&to.path, member.pack, member.parity);
     let is_there = fs.stat(&path).map_err(Error::io("look at", &path))?.is_some();
@@ -213,7 +266,7 @@ pub fn mend(store: &Store, packs: &[PackId], control: &Control) -> Result<Vec<Me
         let mut mended = Mended { pack: *pack, bytes: 0, failed: None };
         match mend_one(store, &standing, control) {
             Ok(bytes) => mended.bytes = bytes,
-            Err(e @ (Error::Interrupted | Error::LogDamaged { .. })) => return Err(e),
+            Err(e @ (Error::Interrupted | Error::LogDamaged { .. } | Error::LogFork { .. })) => return Err(e),
             Err(e) => mended.failed = Some(e.to_string()),
         }
         out.push(mended);
@@ -273,28 +326,16 @@ fn mend_one(store: &Store, standing: &Standing, control: &Control) -> Result<u64
         }
         return Ok(0);
     }
-    let own = store.pool().disk(&member.disk).filter(|d| d.takes_data()).cloned();
-    let written = match own {
-        Some(disk) => match write_new(store, standing, &disk, control) {
-            Ok(temporary) => Ok((temporary, disk)),
-            Err(e @ Error::Interrupted) => return Err(e),
-            // The pack cannot be had, wherever it were to go.
-            Err(e) if !matches!(e, Error::Io { .. }) => return Err(e),
-            Err(e) => {
-                disk.failed(&e);
-                Err(e)
-            }
-        },
-        None => Err(Error::DiskSuspect { label: member.disk.to_string() }),
-    };
-    let (temporary, disk) = match written {
-        Ok(written) => written,
-        Err(first) => {
-            let disk = disk_for(store, standing, &[member.disk]).ok_or(first)?;
-            (write_new(store, standing, &disk, control)?, disk)
+    let mut own = store.pool().disk(&member.disk).filter(|d| d.takes_data()).cloned();
+    let mut first = Error::DiskSuspect { label: member.disk.to_string() };
+    let disk = loop {
+        let Some(disk) = own.take().or_else(|| disk_for(store, standing, &[member.disk])) else { return Err(first) };
+        match place(store, standing, &disk, control) {
+            Ok(()) => break disk,
+            Err(NotPlaced::Source(e)) => return Err(e),
+            Err(NotPlaced::Target(e)) => first = e, // it takes no more data: another is chosen
         }
     };
-    name(store, standing, &temporary, &disk)?;
     store.forget_files();
     let mut events = Vec::from_iter(healed(&path_on(&disk.path, member.pack, member.parity)));
     if disk.id != member.disk {

@@ -65,3 +65,23 @@ fn a_name_that_cannot_be_given_leaves_the_damaged_file_in_its_place() {
     assert!(mended[0].failed.is_some());
     assert!(shelf.fs.read(&path).unwrap() == spoiled);
 }
+
+#[test]
+fn a_disk_that_does_not_keep_what_is_written_is_not_trusted_and_the_pack_goes_elsewhere() {
+    let (shelf, member, path) = filled(4, 1);
+    let new = crate::ops::shelf::AddOptions { path: "/new".into(), ..Default::default() };
+    crate::ops::shelf::add::run(&shelf.write(), &new).unwrap();
+    drop(shelf.write()); // the log comes to stand on it
+    let whole = shelf.fs.read(&path).unwrap();
+    shelf.fs.flip(&path, 8 * 5000).unwrap();
+    let half_written = format!("/.{}", member.pack);
+    let plan = FaultPlan::new().with_path(Op::Write, When::Nth(1), &half_written, Action::Lose);
+    let (shelf, _) = shelf.with_faults(plan);
+    let store = shelf.write();
+    let mended = mend(&store, &[member.pack], &Control::default()).unwrap();
+    assert_eq!(mended[0].failed, None);
+    assert!(!store.is_sound(&member.disk));
+    let now = store.with_state(|s| s.pack_by_id(&member.pack).unwrap().sealed.disk);
+    assert_ne!(now, member.disk);
+    assert!(shelf.fs.read(path_on(&store.pool().disk(&now).unwrap().path, member.pack, false)).unwrap() == whole);
+}

@@ -5,7 +5,7 @@ use crate::error::Result;
 use crate::format::check::UNIT_BYTES;
 use crate::format::parity::payload_bytes;
 use crate::format::{DiskId, PackId};
-use crate::ops::Control;
+use crate::ops::{Control, repair};
 use crate::pool::Shape;
 use crate::store::{Store, tolerance};
 
@@ -98,5 +98,6 @@ pub fn plan(store: &Store) -> RebalancePlan {
 /// As [`regroup::of`].
 pub fn run(store: &Store, plan: &RebalancePlan, control: &Control) -> Result<regroup::Regrouped> {
     control.progress.set_phase("making parity");
+    repair::clear_temporaries(store);
     regroup::of(store, &plan.groups, &plan.alone, &[], control)
 }

@@ -8,7 +8,7 @@ use super::{find, rebalance, retire, set_parity};
 use crate::format::event::Event;
 use crate::format::text::Marker;
 use crate::format::{DiskId, PackId, StoreId};
-use crate::io::faulty::{Action, FaultPlan, FaultyFs, Op, When};
+use crate::io::faulty::{Action, Failure, FaultPlan, FaultyFs, Op, When};
 use crate::io::{Io, World};
 use crate::ops::Control;
 use crate::ops::check::{self, CheckOptions};
@@ -458,4 +458,100 @@ fn old_parity_is_given_up_only_for_new_parity_that_was_read_back() {
         assert_eq!(scrubbed(&faulty).mended, [], "write {n}");
         fully_redundant(&faulty);
     }
+}
+
+#[test]
+fn a_group_that_cannot_be_made_anew_does_not_keep_the_others_from_it() {
+    let shelf = filled(8, 2, 0);
+    for seed in [77, 78, 79] {
+        shelf.stream(&format!("wide{seed}"), &noise(seed, 8 << 20)); // a piece for every lane
+    }
+    let store = shelf.read();
+    let group = store.with_state(|s| {
+        let there = s.groups().filter(|g| s.members(g).iter().any(|m| m.disk == disk_id(7)));
+        let wide = there.max_by_key(|g| g.data()).unwrap();
+        s.members(wide).into_iter().filter(|m| !m.parity && m.disk != disk_id(7)).collect::<Vec<_>>()
+    });
+    for m in &group[..3] {
+        let path = crate::pack::sealed_path(&store.pool().disk(&m.disk).unwrap().path, m.pack);
+        let mut bytes = shelf.fs.read(&path).unwrap();
+        bytes.iter_mut().for_each(|b| *b ^= 1);
+        shelf.fs.write(&path, &bytes).unwrap();
+    }
+    drop(store);
+    let before = packs_on(&shelf, disk_id(7));
+    let moved = moved(&shelf, 7, Purpose::Drain);
+    assert_eq!(moved.failed.len(), packs_on(&shelf, disk_id(7)), "{:?}", moved.failed);
+    assert!(moved.failed.len() == 1 && before > 1, "{before} {:?}", moved);
+}
+
+#[test]
+fn too_few_disks_for_the_parity_are_called_so() {
+    let shelf = filled(3, 2, 1);
+    let moved = moved(&shelf, 0, Purpose::Drain);
+    assert!(!moved.failed.is_empty());
+    for (_, why) in moved.failed {
+        assert!(why.contains("too few disks for parity 2") && why.contains("`onefold disk parity 1`"), "{why}");
+    }
+    whole(&shelf);
+    set_parity(&shelf.write(), 1, None).unwrap();
+    let moved = self::moved(&shelf, 0, Purpose::Drain);
+    assert_eq!((moved.failed, packs_on(&shelf, disk_id(0))), (vec![], 0));
+    whole(&shelf);
+}
+
+#[test]
+fn a_disk_that_fails_while_packs_move_to_it_is_chosen_no_more() {
+    let shelf = filled(8, 1, 3);
+    for action in [Failure::Io, Failure::Full] {
+        let plan = FaultPlan::new()
+            .with_path(Op::Write, When::From(1), "/disk1/packs", Action::Fail(action))
+            .with_path(Op::Write, When::From(1), "/disk1/parity", Action::Fail(action));
+        let (shelf, _) = shelf.with_faults(plan);
+        let before = packs_on(&shelf, disk_id(1));
+        let moved = moved(&shelf, 0, Purpose::Drain);
+        assert_eq!((moved.failed, packs_on(&shelf, disk_id(0))), (vec![], 0));
+        assert!(packs_on(&shelf, disk_id(1)) <= before);
+        whole(&shelf);
+    }
+}
+
+#[test]
+fn a_replacement_by_a_disk_that_is_too_small_is_refused_before_anything_moves() {
+    let shelf = filled(4, 1, 2);
+    shelf.fs.set_capacity("/small", 100_000).unwrap();
+    let by = join(&shelf, "/small");
+    let store = shelf.write();
+    let from = find(&store, &disk_id(0).to_string(), Path::new("")).unwrap();
+    let planned = plan::plan(&store, from, Purpose::Replace { by: Some(by) });
+    let refused = moves::run(&store, &planned, &Control::default());
+    assert!(matches!(refused, Err(crate::Error::NoSpace { .. })));
+    assert_eq!(plan::standing_on(&store, &by), []);
+}
+
+#[test]
+fn moves_that_were_stopped_leave_nothing_in_bad_nor_half_written() {
+    let shelf = filled(6, 1, 1);
+    let store = shelf.read();
+    for m in plan::standing_on(&store, &disk_id(0)) {
+        let path = crate::ops::repair::path_on(&disk_path(0), m.pack, m.parity);
+        for to in 1..6 {
+            let stray = crate::ops::repair::path_on(&disk_path(to), m.pack, m.parity);
+            shelf.fs.write(&stray, &shelf.fs.read(&path).unwrap()).unwrap();
+            shelf.fs.write(stray.with_file_name(format!(".{}.0123456789abcdef", m.pack)), b"half").unwrap();
+        }
+    }
+    drop(store);
+    let moved = moved(&shelf, 0, Purpose::Drain);
+    assert_eq!(moved.failed, []);
+    let kept: Vec<_> = shelf
+        .fs
+        .paths()
+        .into_iter()
+        .filter(|p| {
+            let name = p.file_name().unwrap().to_string_lossy();
+            p.components().any(|c| c.as_os_str() == "bad") || (name.starts_with('.') && name.ends_with("cdef"))
+        })
+        .collect();
+    assert_eq!(kept, Vec::<std::path::PathBuf>::new());
 }

@@ -266,8 +266,8 @@ pub fn mend(store: &Store, packs: &[PackId], control: &Control) -> Result<Vec<Me
         let mut mended = Mended { pack: *pack, bytes: 0, failed: None };
         match mend_one(store, &standing, control) {
             Ok(bytes) => mended.bytes = bytes,
-            Err(e @ (Error::Interrupted | Error::LogDamaged { .. } | Error::LogFork { .. })) => return Err(e),
-            Err(e) => mended.failed = Some(e.to_string()),
+            Err(NotMended::Log(e) | NotMended::Pack(e @ Error::Interrupted)) => return Err(e),
+            Err(NotMended::Pack(e)) => mended.failed = Some(e.to_string()),
         }
         out.push(mended);
     }
@@ -313,7 +313,14 @@ fn names_prove(store: &Store, pack: PackId, path: &Path, ranges: &[(u64, u64)]) 
     Ok(())
 }
 
-fn mend_one(store: &Store, standing: &Standing, control: &Control) -> Result<u64> {
+/// What kept a pack from being mended.
+enum NotMended {
+    Pack(Error),
+    /// The log could not be written: nothing else can be noted either.
+    Log(Error),
+}
+
+fn mend_one(store: &Store, standing: &Standing, control: &Control) -> std::result::Result<u64, NotMended> {
     let member = &standing.member;
     let healed = |path: &Path| {
         let is_known = store.with_state(|s| s.damage.contains_key(&member.pack));
@@ -322,17 +329,19 @@ fn mend_one(store: &Store, standing: &Standing, control: &Control) -> Result<u64
     if standing.reader.prove(standing.slot).is_ok() {
         let disk = store.pool().disk(&member.disk);
         if let Some(event) = disk.and_then(|d| healed(&path_on(&d.path, member.pack, member.parity))) {
-            store.append(|_| vec![event])?;
+            store.append(|_| vec![event]).map_err(NotMended::Log)?;
         }
         return Ok(0);
     }
     let mut own = store.pool().disk(&member.disk).filter(|d| d.takes_data()).cloned();
     let mut first = Error::DiskSuspect { label: member.disk.to_string() };
     let disk = loop {
-        let Some(disk) = own.take().or_else(|| disk_for(store, standing, &[member.disk])) else { return Err(first) };
+        let Some(disk) = own.take().or_else(|| disk_for(store, standing, &[member.disk])) else {
+            return Err(NotMended::Pack(first));
+        };
         match place(store, standing, &disk, control) {
             Ok(()) => break disk,
-            Err(NotPlaced::Source(e)) => return Err(e),
+            Err(NotPlaced::Source(e)) => return Err(NotMended::Pack(e)),
             Err(NotPlaced::Target(e)) => first = e, // it takes no more data: another is chosen
         }
     };
@@ -342,7 +351,7 @@ fn mend_one(store: &Store, standing: &Standing, control: &Control) -> Result<u64
         events.push(Event::PackMoved { pack: member.pack, from: member.disk, to: disk.id });
     }
     if !events.is_empty() {
-        store.append(|_| events)?;
+        store.append(|_| events).map_err(NotMended::Log)?;
     }
     if disk.id != member.disk {
         remove_old(store, member);

@@ -2,6 +2,7 @@
 //!
 //! Until that entry the old groups live, and the packs' old files stand: nothing is less protected meanwhile.
 
+use crate::catalog::state::{GroupMember, LogState};
 use crate::error::{Error, Result};
 use crate::format::event::{Event, Outcome};
 use crate::format::group::{CODE_REED_SOLOMON_16, Group, Member};
@@ -151,10 +152,17 @@ pub fn of(
     Ok(done)
 }
 
+/// Whether a pack is lost for good: its disk was taken out of the store, and nothing gives it.
+pub(super) fn is_gone(store: &Store, state: &LogState, m: &GroupMember) -> bool {
+    let is_retired = state.disks.get(&m.disk).is_some_and(|d| d.retired);
+    is_retired && store.pool().disk(&m.disk).is_none() && !store.can_rebuild(state, &m.pack, 0, m.bytes)
+}
+
+/// The packs of data of a group that new groups can be made of.
 fn data_of(store: &Store, group: &[u8; 16]) -> Vec<PackId> {
     store.with_state(|s| {
         let members = s.group(group).map(|g| s.members(g)).unwrap_or_default();
-        members.into_iter().filter(|m| !m.parity).map(|m| m.pack).collect()
+        members.into_iter().filter(|m| !m.parity && !is_gone(store, s, m)).map(|m| m.pack).collect()
     })
 }
 

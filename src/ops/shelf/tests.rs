@@ -555,3 +555,25 @@ fn moves_that_were_stopped_leave_nothing_in_bad_nor_half_written() {
         .collect();
     assert_eq!(kept, Vec::<std::path::PathBuf>::new());
 }
+
+#[test]
+fn what_is_left_of_a_broken_group_gets_parity_again_once_its_disks_are_given_up() {
+    let shelf = filled(6, 1, 3);
+    for disk in [0, 1] {
+        shelf.take_away(disk);
+    }
+    let packs = |store: &Store| store.redundancy(|_, _| {});
+    let lost = packs(&shelf.read()).lost;
+    assert!(lost > 0);
+    assert!(rebalance::plan(&shelf.read()).groups.is_empty(), "they may come back");
+    for disk in [0, 1] {
+        let store = shelf.write();
+        let from = find(&store, &disk_id(disk).to_string(), Path::new("")).unwrap();
+        retire(&store, &from, true).unwrap();
+    }
+    let store = shelf.write();
+    let made = rebalance::run(&store, &rebalance::plan(&store), &Control::default()).unwrap();
+    assert!(made.groups > 0 && made.failed.is_empty());
+    let after = packs(&store);
+    assert_eq!((after.degraded, after.at_risk, after.lost), (0, 0, lost));
+}

@@ -182,3 +182,6 @@ fn remove_all(io: &Io, dir: &Path) -> Result<()> {
     }
     io.fs.remove_dir(dir).map_err(Error::io("remove", dir))
 }
+
+#[cfg(test)]
+mod tests;

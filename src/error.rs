@@ -23,6 +23,10 @@ pub enum Error {
     #[error("no disk has room for another {needed} bytes: {disks}")]
     NoSpace { needed: u64, disks: String },
 
+    /// A group's parity needs more disks than there are, beside those of its data.
+    #[error("too few disks for parity {parity}: beside the packs of a group only {disks} take it")]
+    TooFewDisks { parity: usize, disks: usize },
+
     // ---- the user -------------------------------------------------------------------------------
     /// The folder is no store.
     #[error("there is no store at {}", path.display())]
@@ -173,6 +177,9 @@ impl Error {
             Error::DiskMissing { .. } => "attach the disk and mount it; if it is mounted elsewhere, name it with `onefold disk add PATH`".into(),
             Error::NoDisks { .. } => "mount the disks; `onefold disk list` names where each was last seen".into(),
             Error::NoSpace { .. } => "free some room, or give the store another disk".into(),
+            Error::TooFewDisks { parity, .. } => {
+                format!("add a disk, or `onefold disk parity {}` and then this again", parity.saturating_sub(1))
+            }
             Error::FromTheFuture { .. } => "update onefold; nothing was changed".into(),
             Error::LogFork { .. } => "nothing is written while the log forks; keep the disks as they are and decide which history to follow".into(),
             Error::LogDamaged { .. } => "attach every disk of the store: any one good copy is enough; if all are attached and only STORE is damaged, no disk has that entry and nothing in it was acknowledged: put STORE away and make it anew with `onefold --store PATH recover --disk DISK...`".into(),

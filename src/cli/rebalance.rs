@@ -56,6 +56,7 @@ impl RebalanceArgs {
             context.out.document(&json!({
                 "message_type": "summary",
                 "groups_made": made.groups,
+                "groups_left": made.failed.len(),
                 "parity_bytes": made.parity_bytes,
                 "packs_short": redundancy.degraded + redundancy.at_risk + redundancy.lost,
                 "total_duration": begun.elapsed().as_secs_f64(),
@@ -68,7 +69,7 @@ impl RebalanceArgs {
                 render::duration(begun.elapsed())
             ))?;
         }
-        Ok(if redundancy.is_full() { Exit::Done } else { Exit::Losses })
+        Ok(if redundancy.is_full() && made.failed.is_empty() { Exit::Done } else { Exit::Losses })
     }
 }
 

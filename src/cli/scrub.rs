@@ -49,12 +49,19 @@ impl ScrubArgs {
         let options = ScrubOptions { rate: self.rate, max_duration: self.max_duration, older_than: self.older_than };
         let store = context.open()?;
         let (pass, _) = scrub::pass_of(&store);
-        let mut report = scrub::run(&store, &options, &context.control, &mut |found, complete| {
+        let mut report = scrub::run(&store, &options, &context.control, &mut |found, at| {
             match context.open_to_write("scrub") {
-                Ok(writer) => scrub::settle(&writer, found, pass, complete, &context.control),
+                Ok(writer) => scrub::settle(&writer, found, pass, at.complete, &context.control),
                 // A backup is at work: what was found waits for the next time.
-                Err(Error::Locked { .. }) if !complete => Ok(Vec::new()),
-                Err(e) => Err(e),
+                Err(Error::Locked { .. }) if !at.last => Ok(Vec::new()),
+                Err(e) => {
+                    for pack in found.damaged.keys() {
+                        context.warn(format!(
+                            "pack {pack} is damaged, which could not be noted; scrub again to repair it"
+                        ));
+                    }
+                    Err(e)
+                }
             }
         })?;
         drop(store);

@@ -32,7 +32,7 @@ pub enum Op {
     /// [`File::sync`].
     Sync,
     SyncDir,
-    /// [`Fs::rename`] and [`Fs::rename_new`].
+    /// [`Fs::rename`], [`Fs::rename_new`] and [`Fs::link`].
     Rename,
     /// [`Fs::remove_file`] and [`Fs::remove_dir`].
     Remove,
@@ -368,6 +368,10 @@ impl Fs for FaultyFs {
 
     fn rename_new(&self, from: &Path, to: &Path) -> io::Result<()> {
         self.faults.meet_or_lose(Op::Rename, &[from, to], || self.inner.rename_new(from, to))
+    }
+
+    fn link(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.faults.meet_or_lose(Op::Rename, &[from, to], || self.inner.link(from, to))
     }
 
     fn remove_file(&self, path: &Path) -> io::Result<()> {

@@ -210,6 +210,10 @@ impl Fs for MemFs {
         self.tree().rename(from, to, false)
     }
 
+    fn link(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.tree().link(from, to)
+    }
+
     fn remove_file(&self, path: &Path) -> io::Result<()> {
         self.tree().remove_file(path)
     }

@@ -96,6 +96,9 @@ pub trait Fs: Send + Sync {
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
     /// Renames only if `to` does not exist ([`io::ErrorKind::AlreadyExists`] otherwise).
     fn rename_new(&self, from: &Path, to: &Path) -> io::Result<()>;
+    /// Gives a file a second name, only if that is free ([`io::ErrorKind::AlreadyExists`] otherwise).
+    /// [`io::ErrorKind::Unsupported`] where the filesystem has no hard links.
+    fn link(&self, from: &Path, to: &Path) -> io::Result<()>;
     fn remove_file(&self, path: &Path) -> io::Result<()>;
     /// Removes an empty folder.
     fn remove_dir(&self, path: &Path) -> io::Result<()>;

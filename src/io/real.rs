@@ -183,6 +183,13 @@ impl Fs for RealFs {
         rename_exclusive(CWD, bytes(from), CWD, bytes(to))
     }
 
+    fn link(&self, from: &Path, to: &Path) -> io::Result<()> {
+        match rustix::fs::linkat(CWD, from, CWD, to, rustix::fs::AtFlags::empty()) {
+            Err(Errno::PERM | Errno::NOSYS | Errno::OPNOTSUPP | Errno::MLINK) => Err(io::ErrorKind::Unsupported.into()),
+            answer => Ok(answer?),
+        }
+    }
+
     fn remove_file(&self, path: &Path) -> io::Result<()> {
         stdfs::remove_file(path)
     }
@@ -395,6 +402,10 @@ mod tests {
             assert!(!from.exists());
             assert_eq!(way(&from, &to).unwrap_err().kind(), io::ErrorKind::NotFound);
         }
+        let linked = dir.path().join("linked");
+        RealFs.link(&dir.path().join("to0"), &linked).unwrap();
+        assert_eq!(RealFs.link(&dir.path().join("to1"), &linked).unwrap_err().kind(), io::ErrorKind::AlreadyExists);
+        assert_eq!(stdfs::read(&linked).unwrap(), b"new");
         let folder = dir.path().join("folder");
         RealFs.create_dir_all(&folder).unwrap();
         let linked = link_and_unlink(CWD, bytes(&folder), CWD, bytes(&dir.path().join("other")));

@@ -2,24 +2,27 @@
 //!
 //! The bytes are the pack's own where they prove and rebuilt ones where not, unit by unit; what was written
 //! is read back past the page cache and proven; then it gets its name and the log says so. A damaged file
-//! that stood in its place is kept in `bad/`, so that its sectors are not used again.
+//! that it replaces is kept in `bad/`, so that its sectors are not used again.
 //!
 //! # Invariants
 //!
 //! 1. The log names a new place only when the pack stands there, durable and proven.
 //! 2. What stands at the old place is removed only after that.
-//! 3. A cut leaves files that nothing counts on: a name that begins with a dot, or a pack beside its place in
+//! 3. A damaged file, most of which may be good, stands in its place until the proven one replaces it there.
+//! 4. A cut leaves files that nothing counts on: a name that begins with a dot, or a pack beside its place in
 //!    the log.
 
-use crate::catalog::state::GroupMember;
+use super::scrub;
+use crate::catalog::state::{Damage, GroupMember, LogState};
+use crate::chunk::Unsqueezer;
 use crate::error::{Error, Result};
 use crate::format::check::UNIT_BYTES;
 use crate::format::event::Event;
 use crate::format::group::{CODE_REED_SOLOMON_16, Group, Member};
-use crate::format::{DiskId, PackId};
-use crate::ops::Control;
-use crate::pack::sealed_path;
-use crate::pool::disk::{BAD_DIR, Disk};
+use crate::format::{ChunkId, DiskId, PackId};
+use crate::ops::{Control, Notice};
+use crate::pack::{PACKS_DIR, read, sealed_path};
+use crate::pool::disk::{BAD_DIR, Disk, PARITY_DIR};
 use crate::pool::parity::read::GroupReader;
 use crate::pool::parity::{parity_path, write};
 use crate::store::Store;
@@ -77,24 +80,57 @@ fn reads_back(store: &Store, standing: &Standing, path: &Path) -> Result<()> {
     GroupReader::new(store.io(), standing.reader.group().clone(), places)?.prove(standing.slot)
 }
 
-/// Writes a pack to `to`, durable and proven, under a name that nothing counts on yet. Returns that name.
+/// Who was to blame where a pack could not be written.
+#[derive(Debug)]
+pub(super) enum NotPlaced {
+    /// Its bytes cannot be had, wherever it were to go; or the user asked to stop.
+    Source(Error),
+    /// The disk that it was to go to.
+    Target(Error),
+}
+
+impl NotPlaced {
+    pub(super) fn into_error(self) -> Error {
+        match self {
+            NotPlaced::Source(e) | NotPlaced::Target(e) => e,
+        }
+    }
+}
+
+type Placed<T> = std::result::Result<T, NotPlaced>;
+
+/// Writes a pack to `to`, durable and proven, and gives it its name. A disk that fails takes no more data.
 ///
 /// # Errors
-/// [`Error::Damaged`] where its bytes cannot be had, [`Error::Io`], [`Error::Interrupted`].
-pub(super) fn write_new(store: &Store, standing: &Standing, to: &Disk, control: &Control) -> Result<PathBuf> {
+/// Who failed. The file that the log names stands as before.
+pub(super) fn place(store: &Store, standing: &Standing, to: &Disk, control: &Control) -> Placed<()> {
+    let written = write_new(store, standing, to, control)
+        .and_then(|temporary| name(store, standing, &temporary, to).map_err(NotPlaced::Target));
+    if let Err(NotPlaced::Target(e)) = &written {
+        let what = to.failed(e);
+        control.notice(Notice::Note(format!("disk {} {what}: {e}", to.label)));
+    }
+    written
+}
+
+/// Writes a pack to `to`, durable and proven, under a name that nothing counts on yet. Returns that name.
+fn write_new(store: &Store, standing: &Standing, to: &Disk, control: &Control) -> Placed<PathBuf> {
     let (io, member) = (store.io(), &standing.member);
     let path = path_on(&to.path, member.pack, member.parity);
     let dir = path.parent().unwrap_or(&to.path);
-    io.fs.create_dir_all(dir).map_err(Error::io("create the folder", dir))?;
+    io.fs.create_dir_all(dir).map_err(Error::io("create the folder", dir)).map_err(NotPlaced::Target)?;
     let mut random = [0; 8];
     io.world.random(&mut random);
     let temporary = dir.join(format!(".{}.{:016x}", member.pack, u64::from_le_bytes(random)));
     let written = match member.parity {
         // Its own units where they prove are not looked for: it is computed from the data, which says the same.
-        true => write::again(io, store.superblock().store, &standing.reader, standing.slot, &temporary),
+        true => write::again(io, store.superblock().store, &standing.reader, standing.slot, &temporary).map_err(|e| {
+            // What it is computed from is proven or else damage.
+            if matches!(e, Error::Io { .. }) { NotPlaced::Target(e) } else { NotPlaced::Source(e) }
+        }),
         false => copy(store, standing, &temporary, control),
     };
-    let proven = written.and_then(|()| reads_back(store, standing, &temporary));
+    let proven = written.and_then(|()| reads_back(store, standing, &temporary).map_err(NotPlaced::Target));
     if let Err(e) = proven {
         let _ = io.fs.remove_file(&temporary); // a name that begins with a dot is ignored anyway
         return Err(e);
@@ -103,57 +139,91 @@ pub(super) fn write_new(store: &Store, standing: &Standing, to: &Disk, control: 
     Ok(temporary)
 }
 
-fn copy(store: &Store, standing: &Standing, into: &Path, control: &Control) -> Result<()> {
+fn copy(store: &Store, standing: &Standing, into: &Path, control: &Control) -> Placed<()> {
+    let target = |what: &'static str| move |e| NotPlaced::Target(Error::io(what, into)(e));
     let bytes = standing.member.bytes;
-    let file = store.io().fs.create_new(into).map_err(Error::io("create the pack", into))?;
+    let file = store.io().fs.create_new(into).map_err(target("create the pack"))?;
     let mut unsynced = 0;
     for unit in 0..bytes.div_ceil(UNIT_BYTES) {
-        control.proceed()?;
+        control.proceed().map_err(NotPlaced::Source)?;
         let at = unit * UNIT_BYTES;
-        let got = standing.reader.unit(standing.slot, unit)?;
+        let got = standing.reader.unit(standing.slot, unit).map_err(NotPlaced::Source)?;
         let part = got.bytes.get(..UNIT_BYTES.min(bytes - at) as usize).unwrap_or(&got.bytes); // at most a unit
-        file.write_all_at(&[IoSlice::new(part)], at).map_err(Error::io("write to", into))?;
+        file.write_all_at(&[IoSlice::new(part)], at).map_err(target("write to"))?;
         unsynced += part.len() as u64;
         if unsynced >= SYNC_BYTES {
-            file.sync().map_err(Error::io("sync", into))?;
+            file.sync().map_err(target("sync"))?;
             unsynced = 0;
         }
     }
-    file.sync().map_err(Error::io("sync", into))
+    file.sync().map_err(target("sync"))
 }
 
-/// Gives what [`write_new`] wrote its name. A file that stands there is put into `bad/`.
+/// Removes what killed runs left half-written: nobody else writes, so nobody needs it.
+pub(super) fn clear_temporaries(store: &Store) {
+    let fs = &store.io().fs;
+    for disk in store.pool().disks() {
+        for root in [disk.path.join(PACKS_DIR), disk.path.join(PARITY_DIR)] {
+            for folder in fs.list(&root).unwrap_or_default() {
+                let folder = root.join(folder.name);
+                for entry in fs.list(&folder).unwrap_or_default() {
+                    let name = entry.name.to_string_lossy();
+                    let pack = name.strip_prefix('.').and_then(|n| n.split('.').next()?.parse::<PackId>().ok());
+                    if pack.is_some() {
+                        let _ = fs.remove_file(&folder.join(&entry.name)); // a name that begins with a dot is ignored anyway
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Gives what [`write_new`] wrote its name. Where the pack is mended in place, its damaged file is kept in `bad/`; what
+/// else has that name is of a move that was stopped, and as good as what replaces it.
 ///
 /// # Errors
 /// [`Error::Io`].
-pub(super) fn name(store: &Store, standing: &Standing, temporary: &Path, to: &Disk) -> Result<()> {
+fn name(store: &Store, standing: &Standing, temporary: &Path, to: &Disk) -> Result<()> {
     let (fs, member) = (&store.io().fs, &standing.member);
     let path = path_on(&to.path, member.pack, member.parity);
-    if fs.stat(&path).map_err(Error::io("look at", &path))?.is_some() {
-        put_aside(store, &path, to)?;
+    let is_there = fs.stat(&path).map_err(Error::io("look at", &path))?.is_some();
+    let gone = if is_there && to.id == member.disk { put_aside(store, &path, to)? } else { None };
+    if let Err(e) = fs.rename(temporary, &path) {
+        if let Some(bad) = gone {
+            let _ = fs.rename_new(&bad, &path); // most of it may be good; the next repair tries again
+        }
+        let _ = fs.remove_file(temporary); // a name that begins with a dot is ignored anyway
+        return Err(Error::io("name the pack", path)(e));
     }
-    fs.rename(temporary, &path).map_err(Error::io("name the pack", &path))?;
     for dir in path.ancestors().skip(1).take(3) {
         fs.sync_dir(dir).map_err(Error::io("sync the folder", dir))?;
     }
     Ok(())
 }
 
-/// Moves a damaged file into the disk's `bad/`.
-fn put_aside(store: &Store, path: &Path, disk: &Disk) -> Result<()> {
+/// Gives a damaged file a second name in the disk's `bad/`, so that it stands in its place until it is replaced there.
+/// Where the filesystem has no such names it is moved, and its new name returned: a cut then costs what was good of it.
+fn put_aside(store: &Store, path: &Path, disk: &Disk) -> Result<Option<PathBuf>> {
     let fs = &store.io().fs;
     let bad = disk.path.join(BAD_DIR);
     fs.create_dir_all(&bad).map_err(Error::io("create the folder", &bad))?;
     let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let mut gone = None;
     for n in 1u32.. {
         let to = bad.join(format!("{name}.{n}"));
-        match fs.rename_new(path, &to) {
+        let mut kept = fs.link(path, &to);
+        if kept.as_ref().is_err_and(|e| e.kind() == std::io::ErrorKind::Unsupported) {
+            kept = fs.rename_new(path, &to);
+            gone = kept.is_ok().then(|| to.clone());
+        }
+        match kept {
             Ok(()) => break,
             Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => {}
             Err(e) => return Err(Error::io("move the damaged file to", to)(e)),
         }
     }
-    fs.sync_dir(&bad).map_err(Error::io("sync the folder", bad))
+    fs.sync_dir(&bad).map_err(Error::io("sync the folder", bad))?;
+    Ok(gone)
 }
 
 /// A pack's file at a place that the log no longer names is removed, as far as its disk lets it.
@@ -184,7 +254,7 @@ pub struct Mended {
 }
 
 /// Writes damaged packs anew, each to the disk that it lies on, or to another if that one fails. `store` is open for
-/// writing. A pack that proves whole is only called so in the log.
+/// writing. A pack that proves whole is only called so in the log, as far as that is what was known against it.
 ///
 /// # Errors
 /// [`Error::Interrupted`], and whatever keeps the log from being written. What cannot be mended is in the result.
@@ -196,54 +266,99 @@ pub fn mend(store: &Store, packs: &[PackId], control: &Control) -> Result<Vec<Me
         let mut mended = Mended { pack: *pack, bytes: 0, failed: None };
         match mend_one(store, &standing, control) {
             Ok(bytes) => mended.bytes = bytes,
-            Err(e @ (Error::Interrupted | Error::LogDamaged { .. })) => return Err(e),
-            Err(e) => mended.failed = Some(e.to_string()),
+            Err(NotMended::Log(e) | NotMended::Pack(e @ Error::Interrupted)) => return Err(e),
+            Err(NotMended::Pack(e)) => mended.failed = Some(e.to_string()),
         }
         out.push(mended);
     }
     Ok(out)
 }
 
-fn mend_one(store: &Store, standing: &Standing, control: &Control) -> Result<u64> {
+/// Whether units tell all there is to this damage: whoever found it read units, or it is the whole pack's.
+fn is_of_units(damage: &Damage) -> bool {
+    damage.bytes == 0 || damage.by == scrub::BY
+}
+
+/// Whether units tell all there is to what the log knows against a pack.
+pub(super) fn units_heal(state: &LogState, pack: &PackId) -> bool {
+    state.damage.get(pack).is_some_and(|list| list.iter().all(is_of_units))
+}
+
+/// Whether what the log knows against a pack is gone, now that every unit of its file at `path` proves. Units prove that the
+/// file is as it was sealed; records that did not have the bytes that they are named after when they were sealed, or
+/// whose base is gone, are read and proven by their names.
+pub(super) fn is_healed(store: &Store, pack: &PackId, path: &Path) -> bool {
+    let ranges: Vec<(u64, u64)> = store.with_state(|s| {
+        let data = s.damage.get(pack).filter(|_| s.pack_by_id(pack).is_some());
+        data.into_iter().flatten().filter(|d| !is_of_units(d)).map(|d| (d.offset, d.bytes)).collect()
+    });
+    ranges.is_empty() || names_prove(store, *pack, path, &ranges).is_ok()
+}
+
+fn names_prove(store: &Store, pack: PackId, path: &Path, ranges: &[(u64, u64)]) -> Result<()> {
+    let file = store.io().fs.open(path).map_err(Error::io("open the pack", path))?;
+    let ends = read::ends(&*file, path, pack)?;
+    let mut unsqueezer = Unsqueezer::default();
+    for row in &ends.footer.rows {
+        let (at, bytes) = (u64::from(row.offset), row.header.record_bytes());
+        let hits = |(from, n): &(u64, u64)| *from < at.saturating_add(bytes) && at < from.saturating_add(*n);
+        if ranges.iter().any(hits) {
+            let mut record = vec![0; bytes as usize]; // bounded by the header's decoder
+            file.read_exact_at(&mut record, at).map_err(Error::io("read", path))?;
+            let what = (row.header.kind, &row.header.id);
+            let bases = &mut |base: &ChunkId| store.base(base);
+            read::open_record(store.keys(), &mut unsqueezer, pack, at, &record, what, bases)?;
+        }
+    }
+    Ok(())
+}
+
+/// What kept a pack from being mended.
+enum NotMended {
+    Pack(Error),
+    /// The log could not be written: nothing else can be noted either.
+    Log(Error),
+}
+
+fn mend_one(store: &Store, standing: &Standing, control: &Control) -> std::result::Result<u64, NotMended> {
     let member = &standing.member;
-    let healed = Event::DamageHealed { pack: member.pack };
-    let is_known = store.with_state(|s| s.damage.contains_key(&member.pack));
+    let healed = |path: &Path| {
+        let is_known = store.with_state(|s| s.damage.contains_key(&member.pack));
+        (is_known && is_healed(store, &member.pack, path)).then_some(Event::DamageHealed { pack: member.pack })
+    };
     if standing.reader.prove(standing.slot).is_ok() {
-        if is_known {
-            store.append(|_| vec![healed])?;
+        let disk = store.pool().disk(&member.disk);
+        if let Some(event) = disk.and_then(|d| healed(&path_on(&d.path, member.pack, member.parity))) {
+            store.append(|_| vec![event]).map_err(NotMended::Log)?;
         }
         return Ok(0);
     }
-    let own = store.pool().disk(&member.disk).filter(|d| d.takes_data()).cloned();
-    let written = match own {
-        Some(disk) => match write_new(store, standing, &disk, control) {
-            Ok(temporary) => Ok((temporary, disk)),
-            Err(e @ Error::Interrupted) => return Err(e),
-            // The pack cannot be had, wherever it were to go.
-            Err(e) if !matches!(e, Error::Io { .. }) => return Err(e),
-            Err(e) => {
-                disk.failed(&e);
-                Err(e)
-            }
-        },
-        None => Err(Error::DiskSuspect { label: member.disk.to_string() }),
-    };
-    let (temporary, disk) = match written {
-        Ok(written) => written,
-        Err(first) => {
-            let disk = disk_for(store, standing, &[member.disk]).ok_or(first)?;
-            (write_new(store, standing, &disk, control)?, disk)
+    let mut own = store.pool().disk(&member.disk).filter(|d| d.takes_data()).cloned();
+    let mut first = Error::DiskSuspect { label: member.disk.to_string() };
+    let disk = loop {
+        let Some(disk) = own.take().or_else(|| disk_for(store, standing, &[member.disk])) else {
+            return Err(NotMended::Pack(first));
+        };
+        match place(store, standing, &disk, control) {
+            Ok(()) => break disk,
+            Err(NotPlaced::Source(e)) => return Err(NotMended::Pack(e)),
+            Err(NotPlaced::Target(e)) => first = e, // it takes no more data: another is chosen
         }
     };
-    name(store, standing, &temporary, &disk)?;
-    let mut events = vec![healed];
+    store.forget_files();
+    let mut events = Vec::from_iter(healed(&path_on(&disk.path, member.pack, member.parity)));
     if disk.id != member.disk {
         events.push(Event::PackMoved { pack: member.pack, from: member.disk, to: disk.id });
     }
-    store.append(|_| events)?;
+    if !events.is_empty() {
+        store.append(|_| events).map_err(NotMended::Log)?;
+    }
     if disk.id != member.disk {
         remove_old(store, member);
     }
     store.forget_files();
     Ok(member.bytes)
 }
+
+#[cfg(test)]
+mod tests;

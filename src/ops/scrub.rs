@@ -6,7 +6,8 @@
 //! noted in the log's ledger. A scrub that is stopped goes on where it was: what its pass proved is left out.
 
 use super::repair::{self, Mended};
-use super::{Control, FileLost, check};
+use super::{Control, FileLost, Notice, check};
+use crate::catalog::state::Damage;
 use crate::error::{Error, Result};
 use crate::format::check::UNIT_BYTES;
 use crate::format::event::Event;
@@ -21,6 +22,10 @@ use std::time::{Duration, Instant};
 const SETTING_PASS: &str = "scrub pass";
 /// Proven packs that are noted at once: an entry of some 20 KB.
 const LEDGER_PACKS: usize = 512;
+/// What could not be settled is tried again after so long: a backup may be at work.
+const BACK_OFF: Duration = Duration::from_secs(30);
+/// Who found damage, as the log has it.
+pub(super) const BY: &str = "scrub";
 
 /// How to scrub.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -36,11 +41,28 @@ pub struct ScrubOptions {
 /// Damage in a pack: where it begins, and how many bytes; 0 bytes: all of it.
 pub type Range = (u64, u64);
 
+/// A pack of which every unit proved.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Proven {
+    pub pack: PackId,
+    pub time_ns: i64,
+    /// What the log knew against it before it was read. What was found since is not touched by this.
+    pub known: Vec<Damage>,
+}
+
+/// At what point of a scrub what was found is to be settled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Moment {
+    /// There is no later one: what is not settled now is lost.
+    pub last: bool,
+    /// The pass is at its end.
+    pub complete: bool,
+}
+
 /// What a scrub found and has not settled yet.
 #[derive(Clone, Debug, Default)]
 pub struct Found {
-    /// Proven, and when.
-    pub proven: Vec<(PackId, i64)>,
+    pub proven: Vec<Proven>,
     pub damaged: BTreeMap<PackId, Vec<Range>>,
 }
 
@@ -98,17 +120,14 @@ pub fn pass_of(store: &Store) -> (i64, bool) {
     }
 }
 
-/// Reads and proves. `settle` is called with what was found, now and then and at the end; what it cannot settle
-/// now it leaves in its argument. Only the last call says `true`.
+/// Settles what was found, with a store that it opens for writing; what it cannot settle now it leaves.
+pub type Settle<'a> = &'a mut dyn FnMut(&mut Found, Moment) -> Result<Vec<Mended>>;
+
+/// Reads and proves. `settle` is called with what was found: soon after damage, now and then, and at the end.
 ///
 /// # Errors
 /// [`Error::Interrupted`], what `settle` returns, a worker that was lost.
-pub fn run(
-    store: &Store,
-    options: &ScrubOptions,
-    control: &Control,
-    settle: &mut dyn FnMut(&mut Found, bool) -> Result<Vec<Mended>>,
-) -> Result<ScrubReport> {
+pub fn run(store: &Store, options: &ScrubOptions, control: &Control, settle: Settle<'_>) -> Result<ScrubReport> {
     control.progress.set_phase("scrubbing");
     let mut report = ScrubReport::default();
     let by_disk = todo(store, options, &mut report);
@@ -135,14 +154,16 @@ pub fn run(
             handles.push(handle.map_err(Error::io("start a thread for", store.path()))?);
         }
         let mut outcome = Ok(());
+        let mut not_before = Instant::now();
         while handles.iter().any(|h| !h.is_finished()) {
             std::thread::sleep(Duration::from_millis(20));
             let due = {
                 let found = scrub.found.lock().unwrap_or_else(PoisonError::into_inner);
-                found.proven.len() >= LEDGER_PACKS
+                found.proven.len() >= LEDGER_PACKS || !found.damaged.is_empty()
             };
-            if due && outcome.is_ok() {
+            if due && outcome.is_ok() && Instant::now() >= not_before {
                 outcome = scrub.settle(settle, false, &mut report);
+                not_before = Instant::now() + BACK_OFF;
                 if outcome.is_err() {
                     scrub.stopped.store(true, Ordering::Relaxed);
                 }
@@ -197,17 +218,12 @@ fn todo(store: &Store, options: &ScrubOptions, report: &mut ScrubReport) -> BTre
 }
 
 impl Scrub<'_> {
-    fn settle(
-        &self,
-        settle: &mut dyn FnMut(&mut Found, bool) -> Result<Vec<Mended>>,
-        last: bool,
-        report: &mut ScrubReport,
-    ) -> Result<()> {
+    fn settle(&self, settle: Settle<'_>, last: bool, report: &mut ScrubReport) -> Result<()> {
         let mut found = std::mem::take(&mut *self.found.lock().unwrap_or_else(PoisonError::into_inner));
         if found.is_empty() && !last {
             return Ok(());
         }
-        let settled = settle(&mut found, last && report.complete);
+        let settled = settle(&mut found, Moment { last, complete: last && report.complete });
         let mut waiting = self.found.lock().unwrap_or_else(PoisonError::into_inner);
         waiting.proven.append(&mut found.proven);
         waiting.damaged.append(&mut found.damaged);
@@ -231,6 +247,7 @@ impl Scrub<'_> {
 
     fn pack(&self, todo: &Todo) -> Result<()> {
         let Ok(standing) = repair::standing(self.store, &todo.pack) else { return Ok(()) }; // dropped since
+        let known = self.store.with_state(|s| s.damage.get(&todo.pack).cloned()).unwrap_or_default();
         let mut damaged: Vec<Range> = Vec::new();
         let begun = Instant::now();
         let mut read = 0;
@@ -252,7 +269,7 @@ impl Scrub<'_> {
         self.packs.fetch_add(1, Ordering::Relaxed);
         let mut found = self.found.lock().unwrap_or_else(PoisonError::into_inner);
         if damaged.is_empty() {
-            found.proven.push((todo.pack, self.store.io().world.now_ns()));
+            found.proven.push(Proven { pack: todo.pack, time_ns: self.store.io().world.now_ns(), known });
         } else {
             found.damaged.insert(todo.pack, damaged);
         }
@@ -271,45 +288,97 @@ impl Scrub<'_> {
     }
 }
 
-/// Settles what a scrub found, with a store that is open for writing: logs damage, mends what can be mended, notes
-/// what proved. `pass` is the pass that it belongs to, and `complete` says that it has come to its end.
+/// Settles what a scrub found, with a store that is open for writing: looks at damaged packs once more, logs damage, mends
+/// what can be mended, notes what proved. `pass` is the pass that it belongs to, and `complete` says that it has come
+/// to its end.
 ///
 /// # Errors
 /// [`Error::Interrupted`], and whatever keeps the log from being written.
 pub fn settle(store: &Store, found: &mut Found, pass: i64, complete: bool, control: &Control) -> Result<Vec<Mended>> {
-    let damaged = std::mem::take(&mut found.damaged);
+    let damaged = still_damaged(store, found, control);
     let packs: Vec<PackId> = damaged.keys().copied().collect();
-    if !damaged.is_empty() {
-        // First the log, so that nobody counts on those bytes while they are mended, or if they cannot be.
-        let list: Vec<(PackId, u64, u64)> =
-            damaged.iter().flat_map(|(p, ranges)| ranges.iter().map(|(at, n)| (*p, *at, *n))).collect();
-        record(store, &list)?;
-    }
-    let mended = repair::mend(store, &packs, control)?;
+    // First the log, so that nobody counts on those bytes while they are mended, or if they cannot be.
+    let list: Vec<(PackId, u64, u64)> =
+        damaged.iter().flat_map(|(p, ranges)| ranges.iter().map(|(at, n)| (*p, *at, *n))).collect();
+    record(store, &list)?;
+    let mended = match repair::mend(store, &packs, control) {
+        Ok(mended) => mended,
+        Err(e) => {
+            if matches!(e, Error::Interrupted) {
+                note(store, std::mem::take(&mut found.proven), pass, false, control)?;
+            }
+            return Err(e);
+        }
+    };
     let now = store.io().world.now_ns();
-    let healed: BTreeSet<PackId> = mended.iter().filter(|m| m.failed.is_none()).map(|m| m.pack).collect();
-    let noted: Vec<(PackId, i64)> =
-        std::mem::take(&mut found.proven).into_iter().chain(healed.iter().map(|p| (*p, now))).collect();
+    let whole = mended.iter().filter(|m| m.failed.is_none());
+    let mut proven = std::mem::take(&mut found.proven);
+    proven.extend(whole.map(|m| Proven { pack: m.pack, time_ns: now, known: Vec::new() }));
+    note(store, proven, pass, complete, control)?;
+    Ok(mended.into_iter().filter(|m| m.failed.is_some() || m.bytes > 0).collect())
+}
+
+/// Takes what is still damaged out of what was found. A reader may have looked where a pack lay before it moved, or met a
+/// file that was just replaced: what the log names now counts, and it is read again.
+fn still_damaged(store: &Store, found: &mut Found, control: &Control) -> BTreeMap<PackId, Vec<Range>> {
+    let mut damaged = BTreeMap::new();
+    for (pack, ranges) in std::mem::take(&mut found.damaged) {
+        if control.proceed().is_err() {
+            break; // stopped: they are not in the ledger, so the next scrub finds them
+        }
+        let Ok(standing) = repair::standing(store, &pack) else { continue }; // dropped since
+        let known = store.with_state(|s| s.damage.get(&pack).cloned()).unwrap_or_default();
+        match standing.reader.prove(standing.slot) {
+            Ok(()) => found.proven.push(Proven { pack, time_ns: store.io().world.now_ns(), known }),
+            Err(_) => {
+                damaged.insert(pack, ranges);
+            }
+        }
+    }
+    damaged
+}
+
+/// Notes in the log's ledger what proved, and that damage which was known before is none any more.
+fn note(store: &Store, proven: Vec<Proven>, pass: i64, complete: bool, control: &Control) -> Result<()> {
+    let mut healed: BTreeSet<PackId> = BTreeSet::new();
+    for p in &proven {
+        let (is_seen, path) = store.with_state(|s| {
+            let list = s.damage.get(&p.pack);
+            let is_seen = list.is_some_and(|list| list.iter().all(|d| p.known.contains(d)));
+            let at = s.pack_by_id(&p.pack).map(|p| (p.sealed.disk, false));
+            let of_parity =
+                || Some((s.group_of(&p.pack).map(|g| s.members(g))?.iter().find(|m| m.pack == p.pack)?.disk, true));
+            let path = at
+                .or_else(of_parity)
+                .and_then(|(disk, parity)| store.pool().disk(&disk).map(|d| repair::path_on(&d.path, p.pack, parity)));
+            (is_seen, path)
+        });
+        let Some(path) = path.filter(|_| is_seen) else { continue };
+        if repair::is_healed(store, &p.pack, &path) {
+            healed.insert(p.pack);
+        } else {
+            control.notice(Notice::Note(format!(
+                "pack {} is as it was sealed, but records in it are not what they are named after: what is known against it \
+                 stays, and files that need them are stored anew when they are backed up",
+                p.pack
+            )));
+        }
+    }
     let events = store.with_state(|state| {
         let lives = |p: &PackId| state.pack_by_id(p).is_some() || state.group_of(p).is_some();
-        let mut events: Vec<Event> = noted
+        let mut events: Vec<Event> = proven
             .iter()
-            .filter(|(p, _)| lives(p))
-            .map(|(pack, at)| Event::ScrubLedger { pack: *pack, time_ns: *at, by: "scrub".into() })
+            .filter(|p| lives(&p.pack))
+            .map(|p| Event::ScrubLedger { pack: p.pack, time_ns: p.time_ns, by: BY.into() })
             .collect();
-        // Known damage that was not found again is none.
-        let proven = noted.iter().map(|(p, _)| p).filter(|p| state.damage.contains_key(*p));
-        events.extend(proven.map(|pack| Event::DamageHealed { pack: *pack }));
+        events.extend(healed.iter().map(|pack| Event::DamageHealed { pack: *pack }));
         let value = if complete { String::new() } else { pass.to_string() };
         if state.settings.get(SETTING_PASS).map_or("", String::as_str) != value {
             events.push(Event::Setting { key: SETTING_PASS.into(), value });
         }
         events
     });
-    if !events.is_empty() {
-        store.append(|_| events)?;
-    }
-    Ok(mended)
+    if events.is_empty() { Ok(()) } else { store.append(|_| events).map(drop) }
 }
 
 /// Logs damage that the log does not know yet.
@@ -325,7 +394,7 @@ fn record(store: &Store, damage: &[(PackId, u64, u64)]) -> Result<()> {
             pack: *pack,
             offset: *offset,
             bytes: *bytes,
-            by: "scrub".into(),
+            by: BY.into(),
         })
         .collect()
     });
@@ -344,3 +413,6 @@ pub fn name_losses(store: &Store, report: &mut ScrubReport, control: &Control) -
     (report.lost, report.files_lost, report.bytes_lost) = (checked.lost, checked.files_lost, checked.bytes_lost);
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

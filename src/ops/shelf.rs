@@ -11,6 +11,7 @@
 //! 3. Two members of a group come to lie on one disk only where that group is made anew in the same entry.
 
 pub mod add;
+pub mod empty;
 pub mod locate;
 pub mod moves;
 pub mod plan;

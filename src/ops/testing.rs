@@ -12,6 +12,7 @@ use crate::format::superblock::{ChunkerParameters, Superblock};
 use crate::format::text::{DiskList, KnownDisk, Marker};
 use crate::format::{ChunkId, ChunkKind, DiskId, Keys, StoreId};
 use crate::index::MemoryIndex;
+use crate::io::faulty::{FaultPlan, FaultyFs};
 use crate::io::memory::{ManualWorld, MemFs};
 use crate::io::{Io, World};
 use crate::pool::disk::{KEY_SLOT_FILE, KEYS_DIR, SUPERBLOCK_FILE, furnish};
@@ -92,6 +93,15 @@ impl Shelf {
 
     pub fn bring_back(&self, disk: usize) {
         self.io.fs.rename(Path::new(&format!("/away{disk}")), &disk_path(disk)).unwrap();
+    }
+
+    /// The same shelf once more, as it is now, with faults.
+    pub fn with_faults(&self, plan: FaultPlan) -> (Shelf, FaultyFs) {
+        let fs = self.fs.snapshot();
+        let faulty = FaultyFs::new(Arc::new(fs.clone()), plan);
+        let io = Io { fs: Arc::new(faulty.clone()), world: Arc::clone(&self.world) as Arc<dyn World> };
+        let (world, index, keys) = (Arc::clone(&self.world), Arc::clone(&self.index), self.keys.clone());
+        (Shelf { io, fs, world, index, keys, memory_bytes: self.memory_bytes }, faulty)
     }
 
     /// Forgets the index, as a lost `STORE` would.

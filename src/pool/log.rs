@@ -25,6 +25,9 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+/// Under which verb groups are made anew: like a gc, that leaves files which nothing counts on if it dies.
+pub const VERB_REGROUP: &str = "rebalance";
+
 mod audit;
 pub use audit::{CopyFault, Fault, Head, audit, mend};
 
@@ -294,13 +297,13 @@ impl LogRead {
         Ok((previous == self.state.hash).then_some(sealed))
     }
 
-    /// The packs that were dropped since the earliest beginning of a gc that has not ended: their files may still be
-    /// there. What cannot be read of the log's history is passed over.
+    /// The packs and the parity that were dropped since the earliest beginning of a gc, or of groups being made anew, that
+    /// has not ended: their files may still be there. What cannot be read of the log's history is passed over.
     ///
     /// # Errors
     /// [`Error::FromTheFuture`].
     pub fn dropped_by_the_unfinished(&self, io: &Io) -> Result<Dropped> {
-        let drops = |verb: &str| verb == "gc" || verb == "compact";
+        let drops = |verb: &str| verb == "gc" || verb == "compact" || verb == VERB_REGROUP;
         let mut waiting: BTreeSet<WriterId> =
             self.state.writers.iter().filter(|(_, w)| drops(&w.verb)).map(|(id, _)| *id).collect();
         let (mut dropped, mut retired) = (Dropped::default(), BTreeSet::new());

@@ -25,6 +25,12 @@ impl Redundancy {
     pub fn is_full(&self) -> bool {
         self.degraded + self.at_risk + self.lost == 0
     }
+
+    /// Whether more packs than `before` are lost, may lose no disk, or fewer than the store is set to.
+    pub fn is_worse_than(&self, before: &Redundancy) -> bool {
+        let steps = |r: &Redundancy| [r.lost, r.lost + r.at_risk, r.lost + r.at_risk + r.degraded];
+        steps(self).iter().zip(steps(before)).any(|(now, then)| *now > then)
+    }
 }
 
 /// Whether a disk's packs can be counted on.

@@ -1,11 +1,11 @@
 //! `disk add`: a folder becomes a disk of the store.
 
-use crate::cli::args;
 use crate::cli::context::Context;
 use crate::cli::exit::Exit;
-use crate::cli::{json, render};
+use crate::cli::{args, ask, json, render, table};
 use crate::error::Result;
 use crate::ops::shelf::add::{self, AddOptions, Added};
+use crate::ops::shelf::empty::Held;
 use serde_json::json;
 use std::ffi::OsString;
 use std::path::Path;
@@ -14,10 +14,11 @@ use std::path::Path;
 ///
 /// The folder gets the marker, the superblock, the keys and the log, and takes new packs from then on. Old packs stay where
 /// they are. A disk that belongs to the store already is only noted at its new place. A folder that holds other files is
-/// refused, and so is a disk of another store or one that was retired, unless --reuse empties it.
+/// refused, and so is a disk of another store or one that was retired, unless --reuse empties it: what that removes is shown
+/// and asked first. A folder without a disk marker is never emptied.
 ///
 /// Exit status: 0 the disk is there; 1 the folder is refused, or failed; 2 wrong usage; 10 there is no store; 11 another
-/// process writes to it; 130 stopped by a signal.
+/// process writes to it, or to the disk that was to be emptied; 130 stopped by a signal.
 #[derive(clap::Args, Debug)]
 #[command(after_long_help = EXAMPLES)]
 pub(super) struct AddArgs {
@@ -33,9 +34,13 @@ pub(super) struct AddArgs {
     #[arg(long, value_name = "NAME", value_parser = args::label)]
     domain: Option<String>,
 
-    /// Empty the folder if it was a disk: everything that was stored on it is gone
+    /// Empty the folder if its marker says that it was a disk: everything that was stored on it is gone
     #[arg(long)]
     reuse: bool,
+
+    /// With --reuse: empty it without asking
+    #[arg(long, requires = "reuse")]
+    yes: bool,
 }
 
 const EXAMPLES: &str = "\
@@ -52,6 +57,15 @@ impl AddArgs {
             domain: self.domain.unwrap_or_default(),
             reuse: self.reuse,
         };
+        if self.reuse && add::note_place(&context.io, &context.store_path()?, &path)?.is_none() {
+            let store = context.open_to_write("disk add")?;
+            if let Some(held) = add::removes(&store, &options)? {
+                show(context, &path, &held)?;
+                if !ask::confirm(context, self.yes, "remove all of that?")? {
+                    return Ok(Exit::Failed);
+                }
+            }
+        }
         let added = join(context, &options)?;
         told(context, &path, &added)?;
         Ok(Exit::Done)
@@ -71,6 +85,30 @@ pub(super) fn join(context: &Context, options: &AddOptions) -> Result<Added> {
     drop(context.open_to_write("disk add")?);
     added.warnings.iter().for_each(|w| context.warn(w.clone()));
     Ok(added)
+}
+
+/// Shows what would be removed, before it is.
+fn show(context: &Context, path: &Path, held: &Held) -> Result<()> {
+    let marker = &held.marker;
+    if context.json {
+        let mut doc = json!({
+            "message_type": "plan",
+            "id": marker.disk.to_string(),
+            "label": marker.label,
+            "store": marker.store.to_string(),
+            "packs_removed": held.packs,
+            "bytes_removed": held.bytes,
+        });
+        json::put_system_path(&mut doc, "path", path);
+        return context.out.stream_document(&doc);
+    }
+    let said = vec![
+        ("empty", render::name(path.as_os_str().as_encoded_bytes())),
+        ("disk", format!("{} ({})", render::printable(&marker.label), marker.disk.short())),
+        ("of store", marker.store.to_string()),
+        ("removes", format!("{}, {}", render::counted(held.packs, "pack"), render::size(held.bytes))),
+    ];
+    table::pairs(said).into_iter().try_for_each(|line| context.out.line(line))
 }
 
 fn told(context: &Context, path: &Path, added: &Added) -> Result<()> {

@@ -19,8 +19,8 @@ use std::time::{Duration, Instant};
 /// endangered packs first. NEW is a folder that becomes a disk of the store, or one that is a disk already. Then OLD is retired.
 /// The plan is shown first. If it is stopped, start it again with the same words: it does the rest.
 ///
-/// Exit status: 0 all of it stands on NEW; 1 failed; 2 wrong usage; 3 some packs stay where they are; 4 packs are lost: no disk
-/// gives them, and OLD is kept in the list; 10 there is no store; 11 another process writes to it; 130 stopped by a signal.
+/// Exit status: 0 all of it stands on NEW; 1 failed; 2 wrong usage; 3 some packs stay where they are, or may lose fewer
+/// disks than before; 4 packs are lost: no disk gives them, and OLD is kept in the list; 10 there is no store; 11 another process writes to it; 130 stopped by a signal.
 #[derive(clap::Args, Debug)]
 #[command(after_long_help = REPLACE_EXAMPLES)]
 pub(super) struct ReplaceArgs {
@@ -175,6 +175,7 @@ enum Retire {
 
 fn finish(context: &Context, store: Store, planned: Plan, retire: Retire) -> Result<Exit> {
     let begun = Instant::now();
+    let before = store.redundancy(|_, _| {});
     let moved = moves::run(&store, &planned, &context.control)?;
     let whole = moved.failed.is_empty();
     let retired = match retire {
@@ -185,9 +186,13 @@ fn finish(context: &Context, store: Store, planned: Plan, retire: Retire) -> Res
     if retired {
         shelf::retire(&store, &planned.from, retire == Retire::EvenLosing)?;
     }
+    let weaker = store.redundancy(|_, _| {}).is_worse_than(&before);
     drop(store);
     summary(context, &planned.from, &moved, planned.lost.len() as u64, retired, begun.elapsed())?;
-    Ok(match (planned.lost.is_empty(), whole) {
+    if weaker {
+        context.warn("some packs may lose fewer disks than before: `onefold disk list` tells how many".into());
+    }
+    Ok(match (planned.lost.is_empty(), whole && !weaker) {
         (false, _) => Exit::Damage,
         (true, false) => Exit::Losses,
         (true, true) => Exit::Done,

@@ -80,7 +80,7 @@ pub(super) struct Data {
     pub volume: Arc<Volume>,
     /// Bytes of the volume's room that are taken in this file's name: its length, or 0 without a name.
     charged: u64,
-    /// Names that readers see. More than one only a crash can leave, in the middle of a rename.
+    /// Names that readers see. More than one comes of a link, and of a crash in the middle of a rename.
     names: u32,
 }
 

@@ -468,3 +468,20 @@ fn touched_since_sync(steps: &[Step], place: usize) -> bool {
         _ => false,
     })
 }
+
+#[test]
+fn a_link_is_a_second_name_that_a_rename_over_the_first_leaves() {
+    let fs = MemFs::new();
+    fs.write("/d/f", b"old").unwrap();
+    fs.write("/d/new", b"new").unwrap();
+    let link = |to: &str| fs.link(Path::new("/d/f"), Path::new(to));
+    assert_eq!(kind(link("/d/new")), ErrorKind::AlreadyExists);
+    assert_eq!(kind(fs.link(Path::new("/d/none"), Path::new("/d/g"))), ErrorKind::NotFound);
+    link("/d/g").unwrap();
+    assert!(fs.crash_strict().read("/d/g").is_err(), "its name needs a sync");
+    fs.sync_dir(Path::new("/d")).unwrap();
+    fs.rename(Path::new("/d/new"), Path::new("/d/f")).unwrap();
+    assert_eq!((fs.read("/d/f").unwrap(), fs.read("/d/g").unwrap()), (b"new".to_vec(), b"old".to_vec()));
+    let outcomes: BTreeSet<Vec<u8>> = SEEDS.map(|seed| fs.crash(seed).read("/d/f").unwrap()).collect();
+    assert_eq!(outcomes, BTreeSet::from([b"new".to_vec(), b"old".to_vec()]));
+}

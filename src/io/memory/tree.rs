@@ -256,7 +256,7 @@ impl Tree {
             (Entry::Dir(_), Some(Entry::Dir(id))) if !self.dir(*id)?.volatile.is_empty() => {
                 return Err(Errno::NOTEMPTY.into());
             }
-            // POSIX: two names of one file, which only a crash can leave here, both stay.
+            // POSIX: two names of one file, which a link or a crash leaves, both stay.
             (Entry::File(a), Some(Entry::File(b))) if Arc::ptr_eq(a, b) => return Ok(()),
             _ => {}
         }
@@ -271,6 +271,22 @@ impl Tree {
         if let Some(Entry::File(node)) = old {
             node.data().drop_name();
         }
+        Ok(())
+    }
+
+    pub fn link(&mut self, from: &Path, to: &Path) -> io::Result<()> {
+        let (from, to) = (names_of(from)?, names_of(to)?);
+        let Entry::File(node) = self.find_names(&from)?.ok_or(Errno::NOENT)? else { return Err(Errno::PERM.into()) };
+        let (folder, name) = self.parent(&to)?;
+        if self.dir(folder)?.volatile.contains_key(name) {
+            return Err(Errno::EXIST.into());
+        }
+        if self.volume(&from).id != self.volume(&to).id {
+            return Err(Errno::XDEV.into());
+        }
+        node.data().add_name();
+        let moment = self.tick();
+        self.dir_mut(folder)?.change(moment, vec![(name.clone(), Some(Entry::File(node)))]);
         Ok(())
     }
 

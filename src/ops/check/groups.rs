@@ -221,8 +221,8 @@ mod tests {
             assert_eq!(report.damage.iter().map(|d| d.0).collect::<Vec<_>>(), [pack], "byte {at}");
             record(&shelf.write(), &report.damage, &report.healed).unwrap();
             assert!(shelf.read().with_state(|s| s.damage.contains_key(&pack)), "the log knows of it");
-            scrub::run(&shelf.read(), &ScrubOptions::default(), &Control::default(), &mut |found, complete| {
-                scrub::settle(&shelf.write(), found, 1, complete, &Control::default())
+            scrub::run(&shelf.read(), &ScrubOptions::default(), &Control::default(), &mut |found, at| {
+                scrub::settle(&shelf.write(), found, 1, at.complete, &Control::default())
             })
             .unwrap();
             let report = check(&shelf.read(), true);

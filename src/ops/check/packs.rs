@@ -274,7 +274,7 @@ impl Check<'_> {
             self.proceed()?;
             let Some(mut open) = cursor.open.take() else {
                 let Some(sealed) = cursor.todo.next() else { return Ok(None) };
-                match self.open(&sealed) {
+                match self.open(&sealed).or_else(|e| self.open_moved(&sealed, e)) {
                     Ok(reading) if self.read_data => cursor.open = Some(reading),
                     Ok(reading) => {
                         let rows = 0..reading.ends.footer.rows.len();
@@ -326,6 +326,16 @@ impl Check<'_> {
         // What keeps the log from being followed is told by what asks the store next.
         let is_live = || self.store.with_state(|s| s.pack_by_id(&sealed.pack).is_some());
         gone && (!is_live() || (self.store.follow(seen).unwrap_or(false) && !is_live()))
+    }
+
+    /// Opens a pack that is not there where the log has it now: it may have moved since the store was opened.
+    fn open_moved(&self, sealed: &SealedPack, e: Error) -> Result<Reading> {
+        let gone = matches!(&e, Error::Io { source, .. } if source.kind() == std::io::ErrorKind::NotFound);
+        if !gone || self.is_dropped(sealed, &e) {
+            return Err(e);
+        }
+        let now = self.store.with_state(|s| s.pack_by_id(&sealed.pack).map(|p| p.sealed));
+        now.filter(|now| now.disk != sealed.disk).map_or(Err(e), |now| self.open(&now))
     }
 
     fn count(&self, bytes: u64) {

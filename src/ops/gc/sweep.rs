@@ -157,7 +157,7 @@ pub(in crate::ops) fn leftovers(store: &Store, control: &Control) -> Result<()> 
     let freed = remove(store, control, &files) + remove(store, control, &parity);
     let n = files.len() + parity.len();
     control.notice(Notice::Note(format!(
-        "a gc was cut short: {n} files of packs that it had dropped were removed, {freed} bytes"
+        "a run was cut short: {n} files of packs that it had dropped were removed, {freed} bytes"
     )));
     Ok(())
 }

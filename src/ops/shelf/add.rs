@@ -1,13 +1,14 @@
 //! A folder becomes a disk of the store, or a disk that belongs here tells its new place.
 
+use super::empty::{self, Held};
 use crate::error::{Error, Result};
 use crate::format::event::Event;
-use crate::format::text::{KnownDisk, MARKER_FILE, Marker};
+use crate::format::text::{KnownDisk, Marker};
 use crate::format::{DiskId, limits};
-use crate::io::{Io, Kind};
+use crate::io::Io;
 use crate::ops::init;
 use crate::pack::PACKS_DIR;
-use crate::pool::disk::{self, BAD_DIR, FORMAT_FILE, KEY_SLOT_FILE, KEYS_DIR, LOG_DIR, PARITY_DIR, SUPERBLOCK_FILE};
+use crate::pool::disk::{self, KEY_SLOT_FILE, KEYS_DIR, LOG_DIR, PARITY_DIR, SUPERBLOCK_FILE};
 use crate::pool::{bytes_of, path_of, read_marker, write_known};
 use crate::store::{self, Store};
 use std::path::{Path, PathBuf};
@@ -65,7 +66,8 @@ pub fn note_place(io: &Io, home: &Path, path: &Path) -> Result<Option<Added>> {
 ///
 /// # Errors
 /// [`Error::DiskForeign`] for a disk of another store, or a retired one, without `reuse`; [`Error::NotEmpty`] for a
-/// folder that holds other files; [`Error::Argument`], [`Error::Io`].
+/// folder that holds other files; [`Error::Locked`] for a disk to be emptied to which a process writes;
+/// [`Error::Argument`], [`Error::Io`].
 pub fn run(store: &Store, options: &AddOptions) -> Result<Added> {
     let (io, path) = (store.io(), &options.path);
     let own = store.own_folders();
@@ -74,24 +76,11 @@ pub fn run(store: &Store, options: &AddOptions) -> Result<Added> {
         return Err(Error::Argument { what: format!("the disk {}", path.display()), why });
     }
     let mut id = None;
-    if let Some(marker) = read_marker(io, path)? {
-        let logged = store.with_state(|s| s.disks.get(&marker.disk).map(|d| d.retired));
-        let foreign = |why| Error::DiskForeign {
-            path: path.clone(),
-            id: marker.disk.to_string(),
-            store: marker.store.to_string(),
-            why,
-        };
-        match (marker.store == store.superblock().store, logged) {
-            // A run that was cut short before the log knew it: nothing stands on it yet.
-            (true, None) => id = Some(marker.disk),
-            (true, Some(false)) => return Err(foreign("it belongs to the store and its place is known")),
-            _ if options.reuse => empty(io, path)?,
-            (true, Some(true)) => return Err(foreign("it was retired; `onefold disk add --reuse` empties it")),
-            (false, _) => return Err(foreign("it belongs to another store; `onefold disk add --reuse` empties it")),
-        }
-    } else if options.reuse {
-        empty(io, path)?; // what a run that was cut short left, without its marker
+    match what_it_is(store, path)? {
+        Is::NoDisk => {}
+        Is::Unfinished(disk) => id = Some(disk),
+        Is::Other(_) if options.reuse => empty::run(io, path)?,
+        Is::Other(e) => return Err(e),
     }
     if id.is_none() {
         init::look(io, path, "disk")?;
@@ -122,6 +111,72 @@ pub fn run(store: &Store, options: &AddOptions) -> Result<Added> {
     known.disks.sort_by_key(|d| d.disk);
     write_known(io, store.path(), &known)?;
     Ok(Added { id, label, known: false, warnings })
+}
+
+/// What a folder is to a store that is to take it.
+enum Is {
+    /// It has no marker.
+    NoDisk,
+    /// A run that was cut short made it a disk before the log knew it: nothing stands on it yet.
+    Unfinished(DiskId),
+    /// A disk that may be emptied, with what to say where that is not wanted.
+    Other(Error),
+}
+
+fn what_it_is(store: &Store, path: &Path) -> Result<Is> {
+    let io = store.io();
+    let Some(marker) = read_marker(io, path)? else {
+        return Ok(match empty::begun(io, path)? {
+            None => Is::NoDisk,
+            Some(_) => Is::Other(Error::NotEmpty {
+                path: path.to_owned(),
+                what: "disk",
+                why: "emptying it was cut short; `onefold disk add --reuse` does the rest".into(),
+            }),
+        });
+    };
+    let foreign = |why| Error::DiskForeign {
+        path: path.to_owned(),
+        id: marker.disk.to_string(),
+        store: marker.store.to_string(),
+        why,
+    };
+    if marker.store != store.superblock().store {
+        return Ok(Is::Other(foreign("it belongs to another store; `onefold disk add --reuse` empties it")));
+    }
+    match store.with_state(|s| s.disks.get(&marker.disk).map(|d| d.retired)) {
+        Some(true) => Ok(Is::Other(foreign("it was retired; `onefold disk add --reuse` empties it"))),
+        Some(false) => Err(foreign("it belongs to the store and its place is known")),
+        None if holds_something(io, path)? => Err(foreign(
+            "the log here does not know it, and it holds packs or a log: this STORE may be older than the disk; \
+             `onefold recover --disk ...` with all disks takes the longest log",
+        )),
+        None => Ok(Is::Unfinished(marker.disk)),
+    }
+}
+
+/// Whether entries of a log or packs stand on a disk: then it was one for longer than a run that was cut short makes it.
+fn holds_something(io: &Io, disk: &Path) -> Result<bool> {
+    for dir in [LOG_DIR, PACKS_DIR, PARITY_DIR] {
+        let dir = disk.join(dir);
+        match io.fs.list(&dir) {
+            Ok(entries) if entries.iter().any(|e| !empty::is_hidden(&e.name)) => return Ok(true),
+            Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(Error::io("list", dir)(e)),
+            _ => {}
+        }
+    }
+    Ok(false)
+}
+
+/// What adding a disk with these options would remove; `None` where that is nothing.
+///
+/// # Errors
+/// As [`run`], for what is found before anything is removed.
+pub fn removes(store: &Store, options: &AddOptions) -> Result<Option<Held>> {
+    match what_it_is(store, &options.path)? {
+        Is::Other(_) if options.reuse => empty::look(store.io(), &options.path).map(Some),
+        _ => Ok(None),
+    }
 }
 
 /// The label that was given, or one made of the folder's name that no other disk has.
@@ -172,37 +227,4 @@ fn constants(store: &Store) -> Result<(Vec<u8>, Vec<u8>)> {
     }
     store::read_constants(io, &[store.path().to_owned()], None, &mut Vec::new())?;
     Err(Error::NoDisks { known: 0 }) // that they are read and cannot be is an error by itself
-}
-
-/// Removes what a disk of a store holds: the marker first, so that a cut leaves no disk.
-fn empty(io: &Io, folder: &Path) -> Result<()> {
-    let gone = |r: std::io::Result<()>, path: &Path| match r {
-        Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(Error::io("remove", path)(e)),
-        _ => Ok(()),
-    };
-    for name in [MARKER_FILE, SUPERBLOCK_FILE, FORMAT_FILE] {
-        let path = folder.join(name);
-        gone(io.fs.remove_file(&path), &path)?;
-    }
-    for name in [PACKS_DIR, PARITY_DIR, BAD_DIR, LOG_DIR, KEYS_DIR] {
-        remove_all(io, &folder.join(name))?;
-    }
-    io.fs.sync_dir(folder).map_err(Error::io("sync the folder", folder))
-}
-
-/// Removes a folder of ours with its files; it holds files and one level of folders.
-fn remove_all(io: &Io, dir: &Path) -> Result<()> {
-    let entries = match io.fs.list(dir) {
-        Ok(entries) => entries,
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(()),
-        Err(e) => return Err(Error::io("list", dir)(e)),
-    };
-    for entry in entries {
-        let path = dir.join(entry.name);
-        match entry.kind {
-            Kind::Dir => remove_all(io, &path)?,
-            _ => io.fs.remove_file(&path).map_err(Error::io("remove", &path))?,
-        }
-    }
-    io.fs.remove_dir(dir).map_err(Error::io("remove", dir))
 }

@@ -7,6 +7,7 @@ use crate::error::{Error, Result};
 use crate::format::event::Event;
 use crate::format::{DiskId, PackId};
 use crate::io::threads::Mutex;
+use crate::ops::repair::NotPlaced;
 use crate::ops::{Control, Notice, repair};
 use crate::pool::disk::Disk;
 use crate::store::Store;
@@ -45,14 +46,24 @@ struct Moving<'a> {
 /// Carries a plan out. `store` is open for writing.
 ///
 /// # Errors
-/// [`Error::Interrupted`], and whatever keeps the log from being written. What was moved until then is logged.
+/// [`Error::NoSpace`] where the new disk of a replacement is too small, before anything is done; [`Error::Interrupted`],
+/// and whatever keeps the log from being written. What was moved until then is logged.
 pub fn run(store: &Store, plan: &Plan, control: &Control) -> Result<Moved> {
+    let is_in_anew =
+        |pack: &PackId| store.with_state(|s| s.group_of(pack).is_some_and(|g| plan.regroup.contains(&g.group.id)));
+    if let Purpose::Replace { by: Some(by) } = &plan.purpose
+        && let Some(disk) = store.pool().disk(by)
+    {
+        let needed: u64 = plan.moves.iter().filter(|m| !is_in_anew(&m.pack)).map(|m| m.bytes).sum();
+        if disk.room(store.io(), store.superblock().pack_bytes)?.free < needed {
+            return Err(Error::NoSpace { needed, disks: store.pool().why_full(needed) });
+        }
+    }
+    repair::clear_temporaries(store);
     control.progress.set_phase("moving packs");
     control.progress.bytes_total.store(plan.move_bytes, Ordering::Relaxed);
     control.progress.totals_known.store(true, Ordering::Relaxed);
-    if plan.purpose == Purpose::Drain
-        && let Some(disk) = store.pool().disk(&plan.from.id)
-    {
+    if let Some(disk) = store.pool().disk(&plan.from.id) {
         disk.full(); // nothing new goes there
     }
     let mut moved = Moved::default();
@@ -61,7 +72,14 @@ pub fn run(store: &Store, plan: &Plan, control: &Control) -> Result<Moved> {
     moved.parity_bytes += anew.parity_bytes;
     let left: std::collections::HashSet<PackId> = standing_on(store, &plan.from.id).iter().map(|m| m.pack).collect();
     moved.packs += plan.moves.iter().filter(|m| !m.parity && !left.contains(&m.pack)).count() as u64;
-    let rest: Vec<Move> = plan.moves.iter().filter(|m| left.contains(&m.pack)).copied().collect();
+    // A group that could not be made anew stays as it is: its pack would come to lie beside another one of it.
+    let (stay, rest): (Vec<Move>, Vec<Move>) =
+        plan.moves.iter().filter(|m| left.contains(&m.pack)).partition(|m| is_in_anew(&m.pack));
+    let group = |pack: &PackId| store.with_state(|s| s.group_of(pack).map(|g| g.group.id));
+    for m in stay {
+        let why = group(&m.pack).and_then(|id| anew.failed.iter().find(|(failed, _)| *failed == id));
+        moved.failed.push((m.pack, why.map_or_else(String::new, |(_, why)| why.clone())));
+    }
     let moving = Moving {
         store,
         control,
@@ -84,7 +102,7 @@ pub fn run(store: &Store, plan: &Plan, control: &Control) -> Result<Moved> {
     })?;
     moved.packs += moving.packs.into_inner();
     moved.bytes += moving.bytes.into_inner();
-    moved.failed = moving.failed.into_inner().unwrap_or_else(PoisonError::into_inner);
+    moved.failed.extend(moving.failed.into_inner().unwrap_or_else(PoisonError::into_inner));
     store.forget_files();
     Ok(moved)
 }
@@ -125,16 +143,21 @@ impl Moving<'_> {
     fn one(&self, m: &Move) -> Result<Option<(GroupMember, DiskId)>> {
         let Ok(standing) = repair::standing(self.store, &m.pack) else { return Ok(None) }; // dropped since
         let disk: Option<Arc<Disk>> = match &self.plan.purpose {
-            Purpose::Replace { by } => by.and_then(|by| self.store.pool().disk(&by)).cloned(),
+            Purpose::Replace { by } => {
+                by.and_then(|by| self.store.pool().disk(&by)).filter(|d| d.takes_data()).cloned()
+            }
             Purpose::Drain => repair::disk_for(self.store, &standing, &[self.plan.from.id]),
         };
         let Some(disk) = disk else {
             let disks = self.store.pool().why_full(m.bytes);
             return Err(Error::NoSpace { needed: m.bytes, disks });
         };
-        let temporary = repair::write_new(self.store, &standing, &disk, self.control)?;
-        repair::name(self.store, &standing, &temporary, &disk)?;
-        Ok(Some((standing.member, disk.id)))
+        match repair::place(self.store, &standing, &disk, self.control) {
+            Ok(()) => Ok(Some((standing.member, disk.id))),
+            // It takes no more data: another is chosen.
+            Err(NotPlaced::Target(_)) if self.plan.purpose == Purpose::Drain => self.one(m),
+            Err(e) => Err(e.into_error()),
+        }
     }
 
     fn log(&self, done: &[(GroupMember, DiskId)]) -> Result<()> {
@@ -145,7 +168,8 @@ impl Moving<'_> {
             let mut events = Vec::new();
             for (member, to) in done {
                 events.push(Event::PackMoved { pack: member.pack, from: member.disk, to: *to });
-                if state.damage.contains_key(&member.pack) {
+                // Its bytes are as they were sealed; damage to what they mean stays known.
+                if repair::units_heal(state, &member.pack) {
                     events.push(Event::DamageHealed { pack: member.pack });
                 }
             }

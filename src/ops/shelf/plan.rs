@@ -79,6 +79,7 @@ pub fn plan(store: &Store, from: Named, purpose: Purpose) -> Plan {
     };
     let here: Vec<DiskId> =
         store.pool().disks().filter(|d| d.takes_data() && d.id != plan.from.id).map(|d| d.id).collect();
+    let purpose = plan.purpose.clone();
     let mut regroup = BTreeSet::new();
     for member in standing_on(store, &plan.from.id) {
         store.with_state(|state| {
@@ -98,9 +99,14 @@ pub fn plan(store: &Store, from: Named, purpose: Purpose) -> Plan {
             plan.move_bytes += member.bytes;
             let (pack, parity, bytes) = (member.pack, member.parity, member.bytes);
             plan.moves.push(Move { pack, parity, bytes, tolerates: tolerates.unwrap_or(0) });
-            let Some(group) = group.filter(|_| plan.purpose == Purpose::Drain) else { return };
+            let Some(group) = group else { return };
             let others: Vec<DiskId> = members.iter().filter(|m| m.pack != pack).map(|m| m.disk).collect();
-            if here.iter().all(|d| others.contains(d)) && regroup.insert(group.group.id) {
+            let crowded = match &purpose {
+                // It may have been a disk for long, or since a replacement that was stopped.
+                Purpose::Replace { by } => by.is_some_and(|by| others.contains(&by)),
+                Purpose::Drain => here.iter().all(|d| others.contains(d)),
+            };
+            if crowded && regroup.insert(group.group.id) {
                 plan.parity_bytes += members.iter().filter(|m| m.parity).map(|m| m.bytes).sum::<u64>();
             }
         });

@@ -1,11 +1,12 @@
 //! rebalance: packs without the parity that the store is set to get it, and small groups are joined.
 
 use super::regroup;
+use crate::catalog::state::GroupMember;
 use crate::error::Result;
 use crate::format::check::UNIT_BYTES;
 use crate::format::parity::payload_bytes;
 use crate::format::{DiskId, PackId};
-use crate::ops::Control;
+use crate::ops::{Control, repair};
 use crate::pool::Shape;
 use crate::store::{Store, tolerance};
 
@@ -59,15 +60,15 @@ pub fn plan(store: &Store) -> RebalancePlan {
         let mut small: (Vec<[u8; 16]>, Vec<(DiskId, u64)>, u64) = Default::default();
         for group in state.groups() {
             let members = state.members(group);
-            let had = members
-                .iter()
-                .filter(|m| !m.parity)
-                .all(|m| store.pool().disk(&m.disk).is_some() || store.can_rebuild(state, &m.pack, 0, m.bytes));
-            if !had {
+            // What is gone for good keeps the others of its group from nothing.
+            let data = members.iter().filter(|m| !m.parity && !regroup::is_gone(store, state, m));
+            let is_had =
+                |m: &GroupMember| store.pool().disk(&m.disk).is_some() || store.can_rebuild(state, &m.pack, 0, m.bytes);
+            if data.clone().count() == 0 || !data.clone().all(is_had) {
                 continue;
             }
             let tolerates = tolerance(state, &members, group.data(), &|d| store.is_sound(d));
-            let data = members.iter().filter(|m| !m.parity).map(|m| (m.disk, m.bytes));
+            let data = data.map(|m| (m.disk, m.bytes));
             let parity: u64 = members.iter().filter(|m| m.parity).map(|m| m.bytes).sum();
             if group.parity_disks.len() != shape.parity || tolerates.is_none_or(|n| n < shape.parity) {
                 plan.groups.push(group.group.id);
@@ -98,5 +99,6 @@ pub fn plan(store: &Store) -> RebalancePlan {
 /// As [`regroup::of`].
 pub fn run(store: &Store, plan: &RebalancePlan, control: &Control) -> Result<regroup::Regrouped> {
     control.progress.set_phase("making parity");
+    repair::clear_temporaries(store);
     regroup::of(store, &plan.groups, &plan.alone, &[], control)
 }

@@ -2,13 +2,17 @@
 //!
 //! Until that entry the old groups live, and the packs' old files stand: nothing is less protected meanwhile.
 
+use crate::catalog::state::{GroupMember, LogState};
 use crate::error::{Error, Result};
 use crate::format::event::{Event, Outcome};
 use crate::format::group::{CODE_REED_SOLOMON_16, Group, Member};
 use crate::format::{DiskId, PackId, WriterId};
+use crate::ops::repair::NotPlaced;
 use crate::ops::{Control, Notice, repair};
 use crate::pack::sealed_path;
 use crate::pool::Place;
+use crate::pool::log::VERB_REGROUP;
+use crate::pool::parity::parity_path;
 use crate::pool::parity::read::GroupReader;
 use crate::pool::parity::write::{self, Failed, Target};
 use crate::store::Store;
@@ -18,10 +22,12 @@ use std::collections::BTreeSet;
 const AT_ONCE: usize = 48;
 
 /// What was made.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Regrouped {
     pub groups: u64,
     pub parity_bytes: u64,
+    /// Groups that stay as they are, with why.
+    pub failed: Vec<([u8; 16], String)>,
 }
 
 /// A writer that makes parity: its leavings are found by the log if it dies.
@@ -39,7 +45,7 @@ impl<'a> Writer<'a> {
         let began = Event::WriterBegan {
             writer: id,
             time_ns: store.io().world.now_ns(),
-            verb: "rebalance".into(),
+            verb: VERB_REGROUP.into(),
             host: crate::io::source::hostname(),
             pid: crate::io::source::process_id(),
             program: concat!("onefold ", env!("CARGO_PKG_VERSION")).into(),
@@ -62,7 +68,7 @@ impl<'a> Writer<'a> {
 /// Makes these groups anew, of their packs of data. What lies on a disk of `leave` moves to another one.
 ///
 /// # Errors
-/// [`Error::Interrupted`], [`Error::NoSpace`], damage, and whatever keeps the log from being written.
+/// [`Error::Interrupted`], and whatever keeps the log from being written.
 pub fn of_groups(store: &Store, groups: &[[u8; 16]], leave: &[DiskId], control: &Control) -> Result<Regrouped> {
     of(store, groups, &[], leave, control)
 }
@@ -85,17 +91,45 @@ pub fn of(
     let mut writer = Writer::begin(store)?;
     let (mut packs, mut old): (Vec<PackId>, Vec<[u8; 16]>) = (Vec::new(), Vec::new());
     let mut flush = |packs: &mut Vec<PackId>, old: &mut Vec<[u8; 16]>, writer: &mut Writer<'_>| -> Result<()> {
-        control.proceed()?;
-        let made = batch(store, writer, &std::mem::take(packs), &std::mem::take(old), leave, control)?;
-        done.groups += made.groups;
-        done.parity_bytes += made.parity_bytes;
+        let (packs, old) = (std::mem::take(packs), std::mem::take(old));
+        let mut tried = |packs: &[PackId], old: &[[u8; 16]]| -> Result<std::result::Result<(), String>> {
+            control.proceed()?;
+            match batch(store, writer, packs, old, leave, control) {
+                Ok(made) => {
+                    done.groups += made.groups;
+                    done.parity_bytes += made.parity_bytes;
+                    Ok(Ok(()))
+                }
+                Err(Stopped::Here(e)) => Err(e),
+                Err(Stopped::Group(e)) => {
+                    Ok(Err(e.hint().map_or_else(|| e.to_string(), |hint| format!("{e}; {hint}"))))
+                }
+            }
+        };
+        if tried(&packs, &old)?.is_ok() {
+            return Ok(());
+        }
+        // One that cannot be made anew does not keep the others from it.
+        let mut rest: Vec<PackId> = packs;
+        let mut failed = Vec::new();
+        for id in old {
+            let data = data_of(store, &id);
+            rest.retain(|p| !data.contains(p));
+            if let Err(why) = tried(&data, &[id])? {
+                control.notice(Notice::Note(format!("{} packs keep their group: {why}", data.len())));
+                failed.push((id, why));
+            }
+        }
+        if !rest.is_empty()
+            && let Err(why) = tried(&rest, &[])?
+        {
+            control.notice(Notice::Note(format!("{} packs stay without a group: {why}", rest.len())));
+        }
+        done.failed.extend(failed);
         Ok(())
     };
     for id in groups {
-        let data = store.with_state(|s| {
-            let members = s.group(id).map(|g| s.members(g)).unwrap_or_default();
-            members.into_iter().filter(|m| !m.parity).map(|m| m.pack).collect::<Vec<_>>()
-        });
+        let data = data_of(store, id);
         if data.is_empty() {
             continue; // retired since
         }
@@ -118,6 +152,28 @@ pub fn of(
     Ok(done)
 }
 
+/// Whether a pack is lost for good: its disk was taken out of the store, and nothing gives it.
+pub(super) fn is_gone(store: &Store, state: &LogState, m: &GroupMember) -> bool {
+    let is_retired = state.disks.get(&m.disk).is_some_and(|d| d.retired);
+    is_retired && store.pool().disk(&m.disk).is_none() && !store.can_rebuild(state, &m.pack, 0, m.bytes)
+}
+
+/// The packs of data of a group that new groups can be made of.
+fn data_of(store: &Store, group: &[u8; 16]) -> Vec<PackId> {
+    store.with_state(|s| {
+        let members = s.group(group).map(|g| s.members(g)).unwrap_or_default();
+        members.into_iter().filter(|m| !m.parity && !is_gone(store, s, m)).map(|m| m.pack).collect()
+    })
+}
+
+/// Why a batch was not made.
+enum Stopped {
+    /// All of it ends: the user asked to, or the log cannot be written.
+    Here(Error),
+    /// These packs are to blame, or the room for them. Nothing of it is left.
+    Group(Error),
+}
+
 /// A pack and where it will lie.
 struct Seat {
     member: Member,
@@ -125,9 +181,32 @@ struct Seat {
     to: DiskId,
 }
 
+/// What a batch has written, and the log does not name yet.
+#[derive(Default)]
+struct Unlogged {
+    seats: Vec<Seat>,
+    parity: Vec<Target>,
+}
+
+impl Unlogged {
+    /// Removes it: nothing counts on it, and the next attempt writes elsewhere.
+    fn remove(&self, store: &Store) {
+        let fs = &store.io().fs;
+        for seat in self.seats.iter().filter(|s| s.from != s.to) {
+            // A repair on the way may have put it there, and the log says so.
+            let now = store.with_state(|s| s.pack_by_id(&seat.member.pack).map(|p| p.sealed.disk));
+            if let Some(disk) = store.pool().disk(&seat.to).filter(|_| now != Some(seat.to)) {
+                let _ = fs.remove_file(&sealed_path(&disk.path, seat.member.pack)); // what stays is told by check
+            }
+        }
+        for target in &self.parity {
+            let _ = fs.remove_file(&parity_path(&target.disk, target.pack)); // as above, while its writer lives
+        }
+    }
+}
+
 /// Moves what has to leave, without logging it.
-fn seats(store: &Store, packs: &[PackId], leave: &[DiskId], control: &Control) -> Result<Vec<Seat>> {
-    let mut seats: Vec<Seat> = Vec::with_capacity(packs.len());
+fn seat(store: &Store, packs: &[PackId], leave: &[DiskId], control: &Control, seats: &mut Vec<Seat>) -> Result<()> {
     let known: Vec<_> = packs.iter().filter_map(|p| store.with_state(|s| s.pack_by_id(p).map(|p| p.sealed))).collect();
     let mut crowd: Vec<DiskId> = known.iter().map(|p| p.disk).filter(|d| !leave.contains(d)).collect();
     for p in known {
@@ -140,37 +219,42 @@ fn seats(store: &Store, packs: &[PackId], leave: &[DiskId], control: &Control) -
         }
         // The disk that holds the fewest of these packs: they shall not meet in one group.
         let count = |disk: &DiskId| crowd.iter().filter(|d| *d == disk).count();
-        let mut disks = store.pool().parity_disks(leave, p.bytes, usize::MAX, Place::Repair);
-        disks.sort_by_key(|d| count(&d.id)); // stable: else the most room first
-        let Some(to) = disks.first() else {
-            return Err(Error::NoSpace { needed: p.bytes, disks: store.pool().why_full(p.bytes) });
-        };
         let standing = repair::standing(store, &p.pack)?;
-        let temporary = repair::write_new(store, &standing, to, control)?;
-        repair::name(store, &standing, &temporary, to)?;
-        crowd.push(to.id);
-        seats.push(Seat { member, from: p.disk, to: to.id });
+        let to = loop {
+            let mut but = leave.to_vec();
+            but.push(p.disk);
+            let mut disks = store.pool().parity_disks(&but, p.bytes, usize::MAX, Place::Repair);
+            disks.sort_by_key(|d| count(&d.id)); // stable: else the most room first
+            let Some(to) = disks.first() else {
+                return Err(Error::NoSpace { needed: p.bytes, disks: store.pool().why_full(p.bytes) });
+            };
+            match repair::place(store, &standing, to, control) {
+                Ok(()) => break to.id,
+                Err(NotPlaced::Target(_)) => {} // it takes no more data: another is chosen
+                Err(e) => return Err(e.into_error()),
+            }
+        };
+        crowd.push(to);
+        seats.push(Seat { member, from: p.disk, to });
     }
-    Ok(seats)
+    Ok(())
 }
 
-fn batch(
+/// Makes the groups of a batch, and returns what the log is to say of them.
+fn made(
     store: &Store,
     writer: &mut Writer<'_>,
     packs: &[PackId],
-    old: &[[u8; 16]],
     leave: &[DiskId],
     control: &Control,
-) -> Result<Regrouped> {
+    unlogged: &mut Unlogged,
+) -> Result<(Regrouped, Vec<Event>)> {
     let (pool, io) = (store.pool(), store.io());
-    let seats = seats(store, packs, leave, control)?;
+    let Unlogged { seats, parity } = unlogged;
+    seat(store, packs, leave, control, seats)?;
     let shape = store.with_state(|s| pool.shape(s.parity(), s.group_width()));
     let mut made = Regrouped::default();
-    let mut events: Vec<Event> = seats
-        .iter()
-        .filter(|s| s.from != s.to)
-        .map(|s| Event::PackMoved { pack: s.member.pack, from: s.from, to: s.to })
-        .collect();
+    let mut events = Vec::new();
     let places: Vec<(DiskId, u64)> = seats.iter().map(|s| (s.to, s.member.bytes)).collect();
     let plan = if shape.parity > 0 { pool.plan_groups(&places, shape.width, shape.parity) } else { Vec::new() };
     for group in plan {
@@ -183,17 +267,25 @@ fn batch(
         let source = GroupReader::new(io, bare, paths)?;
         let longest = members.iter().map(|m| m.bytes).max().unwrap_or(0);
         let mut mended = BTreeSet::new();
-        let made_group = loop {
+        let (group, disks) = loop {
             let disks = pool.parity_disks(&on, longest, shape.parity, Place::Repair);
             if disks.len() < shape.parity {
-                return Err(Error::NoSpace { needed: longest, disks: pool.why_full(longest) });
+                let others = pool.disks().filter(|d| d.takes_data() && !on.contains(&d.id)).count();
+                return Err(match others < shape.parity {
+                    true => Error::TooFewDisks { parity: shape.parity, disks: others },
+                    false => Error::NoSpace { needed: longest, disks: pool.why_full(longest) },
+                });
             }
             let targets: Vec<Target> =
                 disks.iter().map(|d| Target { pack: writer.next(), disk: d.path.clone() }).collect();
             let mut id = [0; 16];
             io.world.random(&mut id);
-            match write::make(io, store.superblock().store, id, &source, &members, &targets) {
-                Ok(group) => break Event::GroupMade { group, disks: disks.iter().map(|d| d.id).collect() },
+            let new = write::make(io, store.superblock().store, id, &source, &members, &targets);
+            match new.and_then(|group| write::prove(io, group, &targets)) {
+                Ok(group) => {
+                    parity.extend(targets);
+                    break (group, disks);
+                }
                 Err(Failed::Target(i, e)) => {
                     if let Some(disk) = disks.get(i) {
                         disk.failed(&e);
@@ -202,29 +294,60 @@ fn batch(
                 }
                 // Its old group stands yet: what has rotted is mended from that first.
                 Err(Failed::Member(i, e)) => {
-                    let bad = members.get(i).map(|m| m.pack).filter(|pack| mended.insert(*pack)).ok_or(e)?;
-                    repair::mend(store, &[bad], control)?;
+                    let Some(seat) = chosen.get(i).filter(|s| mended.insert(s.member.pack)) else { return Err(e) };
+                    repair::mend(store, &[seat.member.pack], control)?;
+                    let now = store.with_state(|s| s.pack_by_id(&seat.member.pack).map(|p| p.sealed.disk));
+                    if now != Some(seat.from) {
+                        return Err(e); // it had to be mended elsewhere: the next attempt begins with that
+                    }
                     source.forget(i);
                 }
             }
         };
-        if let Event::GroupMade { group, .. } = &made_group {
-            made.groups += 1;
-            made.parity_bytes += group.members.iter().filter(|m| m.parity).map(|m| m.bytes).sum::<u64>();
-        }
-        events.push(made_group);
+        made.groups += 1;
+        made.parity_bytes += group.members.iter().filter(|m| m.parity).map(|m| m.bytes).sum::<u64>();
+        events.push(Event::GroupMade { group, disks: disks.iter().map(|d| d.id).collect() });
     }
+    Ok((made, events))
+}
+
+fn batch(
+    store: &Store,
+    writer: &mut Writer<'_>,
+    packs: &[PackId],
+    old: &[[u8; 16]],
+    leave: &[DiskId],
+    control: &Control,
+) -> std::result::Result<Regrouped, Stopped> {
+    let (pool, io) = (store.pool(), store.io());
+    let mut unlogged = Unlogged::default();
+    let (made, groups) = match made(store, writer, packs, leave, control, &mut unlogged) {
+        Ok(made) => made,
+        Err(e) => {
+            unlogged.remove(store);
+            return Err(match e {
+                Error::Interrupted | Error::LogDamaged { .. } | Error::LogFork { .. } => Stopped::Here(e),
+                e => Stopped::Group(e),
+            });
+        }
+    };
+    let seats = unlogged.seats;
     let gone: Vec<_> = store.with_state(|s| {
         let groups = old.iter().filter_map(|id| s.group(id));
         groups.flat_map(|g| s.members(g)).filter(|m| m.parity).collect()
     });
     let retired: BTreeSet<[u8; 16]> = old.iter().copied().collect();
-    events.extend(retired.into_iter().map(|group| Event::GroupRetired { group }));
-    store.append(|state| {
-        let moved = seats.iter().filter(|s| s.from != s.to && state.damage.contains_key(&s.member.pack));
-        events.extend(moved.map(|s| Event::DamageHealed { pack: s.member.pack }));
+    let logged = store.append(|state| {
+        let moved = || seats.iter().filter(|s| s.from != s.to);
+        let mut events: Vec<Event> =
+            moved().map(|s| Event::PackMoved { pack: s.member.pack, from: s.from, to: s.to }).collect();
+        events.extend(groups);
+        events.extend(retired.into_iter().map(|group| Event::GroupRetired { group }));
+        let healed = moved().filter(|s| repair::units_heal(state, &s.member.pack));
+        events.extend(healed.map(|s| Event::DamageHealed { pack: s.member.pack }));
         events
-    })?;
+    });
+    logged.map_err(Stopped::Here)?;
     store.forget_files();
     for member in &gone {
         repair::remove_old(store, member);

@@ -11,7 +11,7 @@ use crate::format::DiskId;
 use crate::ops::Control;
 use crate::ops::check::{self, CheckOptions, CheckReport};
 use crate::ops::risk;
-use crate::ops::scrub::{self, Found, ScrubOptions};
+use crate::ops::scrub::{self, Found, Moment, ScrubOptions};
 use crate::ops::testing::{Shelf, noise};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -99,15 +99,24 @@ impl Life {
 
     fn replace(&mut self) {
         let Some(path) = self.away.keys().next().cloned() else { return };
-        let new = PathBuf::from(format!("/new{}", self.told.len()));
-        let added = add::run(&self.shelf.write(), &AddOptions { path: new.clone(), ..Default::default() }).unwrap();
-        drop(self.shelf.write());
+        let here = self.here();
+        // One that is a disk already takes it as well, where enough are left for the groups.
+        let (by, new) = if here.len() > self.parity + 1 && self.chance.below(3) == 0 {
+            here[self.chance.below(here.len())].clone()
+        } else {
+            let new = PathBuf::from(format!("/new{}", self.told.len()));
+            let added = add::run(&self.shelf.write(), &AddOptions { path: new.clone(), ..Default::default() }).unwrap();
+            drop(self.shelf.write());
+            (added.id, new)
+        };
         let store = self.shelf.write();
         let from = find(&store, &path.to_string_lossy(), &path).unwrap();
-        let planned = plan::plan(&store, from.clone(), Purpose::Replace { by: Some(added.id) });
+        let planned = plan::plan(&store, from.clone(), Purpose::Replace { by: Some(by) });
+        let before = store.redundancy(|_, _| {});
         assert_eq!(planned.lost, []);
         let moved = moves::run(&store, &planned, &Control::default()).unwrap();
         assert_eq!(moved.failed, []);
+        assert!(!store.redundancy(|_, _| {}).is_worse_than(&before));
         retire(&store, &from, false).unwrap();
         drop(store);
         // the old one may come back later: nobody knows it any more
@@ -166,8 +175,8 @@ impl Life {
         let store = self.shelf.read();
         let (pass, _) = scrub::pass_of(&store);
         let shelf = &self.shelf;
-        let mut settle = |found: &mut Found, complete: bool| {
-            scrub::settle(&shelf.write(), found, pass, complete, &Control::default())
+        let mut settle = |found: &mut Found, at: Moment| {
+            scrub::settle(&shelf.write(), found, pass, at.complete, &Control::default())
         };
         let report = scrub::run(&store, &ScrubOptions::default(), &Control::default(), &mut settle).unwrap();
         assert!(report.mended.iter().all(|m| m.failed.is_none()), "{:?}", report.mended);

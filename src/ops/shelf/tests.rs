@@ -7,13 +7,16 @@ use super::plan::{self, Purpose};
 use super::{find, rebalance, retire, set_parity};
 use crate::format::DiskId;
 use crate::format::event::Event;
+use crate::io::faulty::{Action, Failure, FaultPlan, Op, When};
+use crate::io::{Io, World};
 use crate::ops::Control;
 use crate::ops::check::{self, CheckOptions};
 use crate::ops::risk;
-use crate::ops::scrub::{self, Found, ScrubOptions, ScrubReport};
+use crate::ops::scrub::{self, Found, Moment, ScrubOptions, ScrubReport};
 use crate::ops::testing::{Shelf, disk_id, disk_path, noise};
 use crate::store::Store;
 use std::path::Path;
+use std::sync::Arc;
 
 const STREAM_BYTES: usize = 3 << 20;
 
@@ -46,7 +49,7 @@ fn scrubbed(shelf: &Shelf) -> ScrubReport {
     let store = shelf.read();
     let (pass, _) = scrub::pass_of(&store);
     let mut settle =
-        |found: &mut Found, complete: bool| scrub::settle(&shelf.write(), found, pass, complete, &Control::default());
+        |found: &mut Found, at: Moment| scrub::settle(&shelf.write(), found, pass, at.complete, &Control::default());
     scrub::run(&store, &ScrubOptions::default(), &Control::default(), &mut settle).unwrap()
 }
 
@@ -91,6 +94,37 @@ fn two_dead_disks_are_replaced_and_two_others_may_die_then() {
     shelf.take_away(2);
     shelf.take_away(3);
     whole(&shelf);
+}
+
+#[test]
+fn a_disk_replaced_by_one_that_holds_members_of_its_groups_leaves_no_two_on_one_disk() {
+    let shelf = filled(6, 2, 3);
+    let moved = moved(&shelf, 0, Purpose::Replace { by: Some(disk_id(3)) });
+    assert!(moved.groups > 0, "groups with members on both are made anew");
+    assert_eq!((moved.failed.len(), packs_on(&shelf, disk_id(0))), (0, 0));
+    fully_redundant(&shelf);
+    shelf.take_away(0);
+    for gone in [[1, 3], [3, 5]] {
+        gone.iter().for_each(|d| shelf.take_away(*d));
+        whole(&shelf);
+        gone.iter().for_each(|d| shelf.bring_back(*d));
+    }
+}
+
+#[test]
+fn a_replacement_that_was_stopped_and_had_a_backup_in_between_goes_on_without_harm() {
+    let shelf = filled(6, 2, 2);
+    let by = join(&shelf, "/new");
+    let store = shelf.write();
+    let from = find(&store, &disk_id(0).to_string(), Path::new("")).unwrap();
+    let mut planned = plan::plan(&store, from, Purpose::Replace { by: Some(by) });
+    planned.moves.truncate(1); // it was stopped behind the first
+    moves::run(&store, &planned, &Control::default()).unwrap();
+    drop(store);
+    shelf.stream("s8", &noise(8, 8 << 20)); // groups over both disks
+    let moved = moved(&shelf, 0, Purpose::Replace { by: Some(by) });
+    assert_eq!((moved.failed.len(), packs_on(&shelf, disk_id(0))), (0, 0));
+    fully_redundant(&shelf);
 }
 
 #[test]
@@ -277,4 +311,164 @@ fn disks_are_found_by_path_label_and_id_and_odd_folders_are_refused() {
     assert!(add::run(&store, &AddOptions { path: "/disk2".into(), ..Default::default() }).is_err(), "retired");
     let again = add::run(&store, &AddOptions { path: "/disk2".into(), reuse: true, ..Default::default() }).unwrap();
     assert_ne!(again.id, disk_id(2));
+}
+
+#[test]
+fn old_parity_of_a_rebalance_that_died_behind_its_entry_is_removed_by_the_next_writer() {
+    let shelf = filled(6, 1, 2);
+    set_parity(&shelf.write(), 2, None).unwrap();
+    // Nothing is removed any more, nor its end logged.
+    let plan = FaultPlan::new().with_path(Op::Remove, When::From(1), ".parity", Action::PowerCut);
+    let (dying, _) = shelf.with_faults(plan);
+    let store = dying.write();
+    assert!(rebalance::run(&store, &rebalance::plan(&store), &Control::default()).is_err());
+    drop(store);
+    let shelf = Shelf {
+        io: Io { fs: Arc::new(dying.fs.clone()), world: Arc::clone(&shelf.world) as Arc<dyn World> },
+        fs: dying.fs.clone(),
+        ..shelf
+    };
+    let strays = || {
+        let store = shelf.read();
+        let known = store.with_state(|s| s.groups().flat_map(|g| s.members(g)).filter(|m| m.parity).count());
+        let files = shelf.fs.paths().into_iter().filter(|p| p.extension().is_some_and(|e| e == "parity")).count();
+        files - known
+    };
+    assert!(strays() > 0);
+    shelf.stream("s8", &noise(8, 100_000));
+    assert_eq!(strays(), 0);
+    fully_redundant(&shelf);
+}
+
+#[test]
+fn old_parity_is_given_up_only_for_new_parity_that_was_read_back() {
+    let shelf = filled(8, 1, 2);
+    set_parity(&shelf.write(), 2, Some(3)).unwrap(); // a disk that fails leaves enough
+    for n in 1..6 {
+        let lost = FaultPlan::new().with_path(Op::Write, When::Nth(n), "/parity/", Action::Lose);
+        let (faulty, _) = shelf.with_faults(lost);
+        let store = faulty.write();
+        rebalance::run(&store, &rebalance::plan(&store), &Control::default()).unwrap();
+        drop(store);
+        assert_eq!(scrubbed(&faulty).mended, [], "write {n}");
+        fully_redundant(&faulty);
+    }
+}
+
+#[test]
+fn a_group_that_cannot_be_made_anew_does_not_keep_the_others_from_it() {
+    let shelf = filled(8, 2, 0);
+    for seed in [77, 78, 79] {
+        shelf.stream(&format!("wide{seed}"), &noise(seed, 8 << 20)); // a piece for every lane
+    }
+    let store = shelf.read();
+    let group = store.with_state(|s| {
+        let there = s.groups().filter(|g| s.members(g).iter().any(|m| m.disk == disk_id(7)));
+        let wide = there.max_by_key(|g| g.data()).unwrap();
+        s.members(wide).into_iter().filter(|m| !m.parity && m.disk != disk_id(7)).collect::<Vec<_>>()
+    });
+    for m in &group[..3] {
+        let path = crate::pack::sealed_path(&store.pool().disk(&m.disk).unwrap().path, m.pack);
+        let mut bytes = shelf.fs.read(&path).unwrap();
+        bytes.iter_mut().for_each(|b| *b ^= 1);
+        shelf.fs.write(&path, &bytes).unwrap();
+    }
+    drop(store);
+    let before = packs_on(&shelf, disk_id(7));
+    let moved = moved(&shelf, 7, Purpose::Drain);
+    assert_eq!(moved.failed.len(), packs_on(&shelf, disk_id(7)), "{:?}", moved.failed);
+    assert!(moved.failed.len() == 1 && before > 1, "{before} {:?}", moved);
+}
+
+#[test]
+fn too_few_disks_for_the_parity_are_called_so() {
+    let shelf = filled(3, 2, 1);
+    let moved = moved(&shelf, 0, Purpose::Drain);
+    assert!(!moved.failed.is_empty());
+    for (_, why) in moved.failed {
+        assert!(why.contains("too few disks for parity 2") && why.contains("`onefold disk parity 1`"), "{why}");
+    }
+    whole(&shelf);
+    set_parity(&shelf.write(), 1, None).unwrap();
+    let moved = self::moved(&shelf, 0, Purpose::Drain);
+    assert_eq!((moved.failed, packs_on(&shelf, disk_id(0))), (vec![], 0));
+    whole(&shelf);
+}
+
+#[test]
+fn a_disk_that_fails_while_packs_move_to_it_is_chosen_no_more() {
+    let shelf = filled(8, 1, 3);
+    for action in [Failure::Io, Failure::Full] {
+        let plan = FaultPlan::new()
+            .with_path(Op::Write, When::From(1), "/disk1/packs", Action::Fail(action))
+            .with_path(Op::Write, When::From(1), "/disk1/parity", Action::Fail(action));
+        let (shelf, _) = shelf.with_faults(plan);
+        let before = packs_on(&shelf, disk_id(1));
+        let moved = moved(&shelf, 0, Purpose::Drain);
+        assert_eq!((moved.failed, packs_on(&shelf, disk_id(0))), (vec![], 0));
+        assert!(packs_on(&shelf, disk_id(1)) <= before);
+        whole(&shelf);
+    }
+}
+
+#[test]
+fn a_replacement_by_a_disk_that_is_too_small_is_refused_before_anything_moves() {
+    let shelf = filled(4, 1, 2);
+    shelf.fs.set_capacity("/small", 100_000).unwrap();
+    let by = join(&shelf, "/small");
+    let store = shelf.write();
+    let from = find(&store, &disk_id(0).to_string(), Path::new("")).unwrap();
+    let planned = plan::plan(&store, from, Purpose::Replace { by: Some(by) });
+    let refused = moves::run(&store, &planned, &Control::default());
+    assert!(matches!(refused, Err(crate::Error::NoSpace { .. })));
+    assert_eq!(plan::standing_on(&store, &by), []);
+}
+
+#[test]
+fn moves_that_were_stopped_leave_nothing_in_bad_nor_half_written() {
+    let shelf = filled(6, 1, 1);
+    let store = shelf.read();
+    for m in plan::standing_on(&store, &disk_id(0)) {
+        let path = crate::ops::repair::path_on(&disk_path(0), m.pack, m.parity);
+        for to in 1..6 {
+            let stray = crate::ops::repair::path_on(&disk_path(to), m.pack, m.parity);
+            shelf.fs.write(&stray, &shelf.fs.read(&path).unwrap()).unwrap();
+            shelf.fs.write(stray.with_file_name(format!(".{}.0123456789abcdef", m.pack)), b"half").unwrap();
+        }
+    }
+    drop(store);
+    let moved = moved(&shelf, 0, Purpose::Drain);
+    assert_eq!(moved.failed, []);
+    let kept: Vec<_> = shelf
+        .fs
+        .paths()
+        .into_iter()
+        .filter(|p| {
+            let name = p.file_name().unwrap().to_string_lossy();
+            p.components().any(|c| c.as_os_str() == "bad") || (name.starts_with('.') && name.ends_with("cdef"))
+        })
+        .collect();
+    assert_eq!(kept, Vec::<std::path::PathBuf>::new());
+}
+
+#[test]
+fn what_is_left_of_a_broken_group_gets_parity_again_once_its_disks_are_given_up() {
+    let shelf = filled(6, 1, 3);
+    for disk in [0, 1] {
+        shelf.take_away(disk);
+    }
+    let packs = |store: &Store| store.redundancy(|_, _| {});
+    let lost = packs(&shelf.read()).lost;
+    assert!(lost > 0);
+    assert!(rebalance::plan(&shelf.read()).groups.is_empty(), "they may come back");
+    for disk in [0, 1] {
+        let store = shelf.write();
+        let from = find(&store, &disk_id(disk).to_string(), Path::new("")).unwrap();
+        retire(&store, &from, true).unwrap();
+    }
+    let store = shelf.write();
+    let made = rebalance::run(&store, &rebalance::plan(&store), &Control::default()).unwrap();
+    assert!(made.groups > 0 && made.failed.is_empty());
+    let after = packs(&store);
+    assert_eq!((after.degraded, after.at_risk, after.lost), (0, 0, lost));
 }

@@ -247,7 +247,10 @@ impl GroupReader {
                 if there.len() == self.data {
                     break;
                 }
-                if let Ok(column) = self.own_end(other).and_then(|end| self.column_of(other, unit, &end)) {
+                let member = self.member(other)?;
+                if !member.parity && unit * UNIT_BYTES >= member.bytes {
+                    there.push((other, vec![0; self.column_bytes(unit)])); // nothing of it is coded there
+                } else if let Ok(column) = self.own_end(other).and_then(|end| self.column_of(other, unit, &end)) {
                     there.push((other, column));
                 }
             }

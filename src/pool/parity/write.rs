@@ -85,7 +85,8 @@ impl<'a> Writing<'a> {
         Ok(())
     }
 
-    /// Writes the end, syncs, and gives the pack its name. Returns its length and root.
+    /// Writes the end, syncs, gives the pack its name, and reads a sample back past the page cache. Returns its length and
+    /// root.
     fn finish(&mut self, header_bytes: u32, payload: u64) -> Result<(u64, [u8; 32])> {
         let root = blake3(&[&self.table]);
         let trailer = ParityTrailer { pack: self.target.pack, header_bytes, payload_bytes: payload, root };
@@ -100,7 +101,37 @@ impl<'a> Writing<'a> {
         for dir in to.ancestors().skip(1).take(3) {
             self.io.fs.sync_dir(dir).map_err(Error::io("sync the folder", dir))?;
         }
+        self.prove_sample(&to, &trailer, &end)?;
         Ok((trailer.file_bytes(), root))
+    }
+
+    /// Whether the table and trailer, the header and one unit are on the disk as they were written.
+    fn prove_sample(&self, path: &Path, trailer: &ParityTrailer, end: &[u8]) -> Result<()> {
+        let damaged = |offset: u64| {
+            let why = "what was read back is not what was written".to_owned();
+            Error::Damaged { what: "a parity pack", path: path.to_owned(), offset, why }
+        };
+        let read = |at: u64, bytes: usize| {
+            let mut into = vec![0; bytes]; // the table in memory, a header, or a unit
+            self.file.read_exact_at(&mut into, at).map_err(Error::io("read back", path)).map(|()| into)
+        };
+        let _ = self.file.drop_cache(0, 0); // a hint: in memory filesystems there is nothing to drop
+        let header = u64::from(trailer.header_bytes);
+        if read(header + trailer.payload_bytes, end.len())? != end {
+            return Err(damaged(header + trailer.payload_bytes));
+        }
+        let fits = |check: usize, bytes: &[u8]| end.chunks_exact(16).nth(check) == Some(&check128(bytes)[..]);
+        if !fits(0, &read(0, trailer.header_bytes as usize)?) {
+            return Err(damaged(0));
+        }
+        // The choice needs no secret, only to differ from pack to pack: the root's first bytes.
+        let pick = trailer.root.first_chunk().map_or(0, |first| u64::from_le_bytes(*first));
+        let unit = pick % trailer.payload_bytes.div_ceil(UNIT_BYTES).max(1);
+        let bytes = UNIT_BYTES.min(trailer.payload_bytes.saturating_sub(unit * UNIT_BYTES)) as usize; // at most a unit
+        if bytes > 0 && !fits(unit as usize + 1, &read(header + unit * UNIT_BYTES, bytes)?) {
+            return Err(damaged(header + unit * UNIT_BYTES));
+        }
+        Ok(())
     }
 
     fn remove(&self) {
@@ -169,6 +200,26 @@ pub fn make(
             Err(failed)
         }
     }
+}
+
+/// Reads the parity packs that [`make`] made from end to end, past the page cache: what old parity may be given up for.
+///
+/// # Errors
+/// Which target does not prove; none has its name then.
+pub fn prove(io: &Io, group: Group, targets: &[Target]) -> std::result::Result<Group, Failed> {
+    let data = group.members.len().saturating_sub(targets.len());
+    let mut places: Vec<Option<PathBuf>> = vec![None; data];
+    places.extend(targets.iter().map(|t| Some(parity_path(&t.disk, t.pack))));
+    let reader = GroupReader::new(io, group, places).map_err(|e| Failed::Target(0, e))?;
+    for i in 0..targets.len() {
+        if let Err(e) = reader.prove(data + i) {
+            targets.iter().for_each(|t| {
+                let _ = io.fs.remove_file(&parity_path(&t.disk, t.pack)); // as in `Writing::remove`
+            });
+            return Err(Failed::Target(i, e));
+        }
+    }
+    Ok(reader.group().clone())
 }
 
 /// Makes one parity pack of a group anew, into `into`, which must not exist, durable when this returns; named by the

@@ -12,7 +12,8 @@
 //! 2. The log entry that ends a run is written after every pack of the run was sealed and a sample of it
 //!    read back. If any lane failed for good, no such entry is written.
 //! 3. Memory: the lanes' queues and unsynced bytes, a table cache, and 48 bytes for each chunk that is
-//!    not published yet; a publication comes at least every eight packs.
+//!    not published yet; a publication comes at the latest when twice as many packs wait as are published
+//!    at once (eight, or with parity the next multiple of the groups' width).
 
 use super::{Control, Notice};
 use crate::catalog::state::LogState;

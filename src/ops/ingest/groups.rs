@@ -15,6 +15,7 @@ use crate::ops::Notice;
 use crate::pack::sealed_path;
 use crate::pack::write::Sealed;
 use crate::pool::disk::BAD_DIR;
+use crate::pool::parity::parity_path;
 use crate::pool::parity::read::GroupReader;
 use crate::pool::parity::write::{self, Failed, Target};
 use crate::pool::{Place, Shape};
@@ -135,7 +136,13 @@ impl Ingest<'_> {
             let group = self.next_group(&rest);
             let is_in = |p: &Unprotected| group.iter().any(|g| g.member.pack == p.member.pack);
             rest.retain(|p| !is_in(p));
-            events.extend(self.protect_group(&group)?);
+            match self.protect_group(&group) {
+                Ok(event) => events.extend(event),
+                Err(e) => {
+                    self.forget_parity(&events);
+                    return Err(e);
+                }
+            }
         }
         Ok(events)
     }
@@ -161,6 +168,18 @@ impl Ingest<'_> {
     /// What moves may use the reserve: it frees more than it takes.
     fn place(&self) -> Place {
         if self.moves { Place::Repair } else { Place::Ordinary }
+    }
+
+    /// Removes the parity of groups that will not be logged. What stays is a leftover of a writer that is known.
+    fn forget_parity(&self, events: &[Event]) {
+        for event in events {
+            let Event::GroupMade { group, disks } = event else { continue };
+            for (member, disk) in group.members.iter().filter(|m| m.parity).zip(disks) {
+                if let Some(disk) = self.store.pool().disk(disk) {
+                    let _ = self.store.io().fs.remove_file(&parity_path(&disk.path, member.pack));
+                }
+            }
+        }
     }
 
     fn protect_group(&self, packs: &[Unprotected]) -> std::result::Result<Option<Event>, (Error, PackId)> {

@@ -12,6 +12,8 @@ use super::code::{ALIGN, Coder};
 
 /// Ways that are tried where the code alone does not decide. Each costs hashing the units once.
 const WAYS_MAX: usize = 4096;
+/// What the ways may hold in memory: what is not decided of each, which is seldom more than some sectors.
+const WAYS_BYTES: usize = 64 << 20;
 /// More members in doubt than this are not looked into.
 const DOUBTED_MAX: usize = 8;
 
@@ -51,31 +53,36 @@ pub(super) fn solve(
     }
     let runs = runs(&decided);
     if !runs.is_empty() {
-        let ways: Vec<Made<'_>> =
-            sets(budget as u32).filter_map(|set| left_out(&mut coder, data, given, doubted, set)).collect();
-        let count = u32::try_from(runs.len()).ok().and_then(|n| ways.len().checked_pow(n));
-        match count {
-            Some(count) if count <= WAYS_MAX && count > 0 => {
-                for way in 0..count {
-                    let mut rest = way;
-                    for (from, to) in &runs {
-                        let range = from * ALIGN as usize..to * ALIGN as usize;
-                        for ((_, to), (_, raw)) in fixed.iter_mut().zip(doubted) {
-                            if let (Some(to), Some(raw)) = (to.get_mut(range.clone()), raw.get(range.clone())) {
-                                to.copy_from_slice(raw); // what another way put there
-                            }
+        let undecided: usize = runs.iter().map(|(from, to)| (to - from) * ALIGN as usize).sum();
+        let many = sets(budget as u32).count();
+        let count = u32::try_from(runs.len()).ok().and_then(|n| many.checked_pow(n));
+        let is_bounded = many.saturating_mul(undecided).saturating_mul(budget) <= WAYS_BYTES;
+        // Else what is decided may still be all that some members need.
+        if is_bounded && count.is_some_and(|n| n <= WAYS_MAX) {
+            let made = sets(budget as u32).filter_map(|set| left_out(&mut coder, data, given, doubted, set));
+            let ways: Vec<Way> = made.map(|made| made.way(&runs)).collect();
+            let count = u32::try_from(runs.len()).map_or(0, |n| ways.len().saturating_pow(n)); // not above `many`'s
+            for way in 0..count {
+                let mut rest = way;
+                for (run, (from, to)) in runs.iter().enumerate() {
+                    let range = from * ALIGN as usize..to * ALIGN as usize;
+                    for ((_, to), (_, raw)) in fixed.iter_mut().zip(doubted) {
+                        if let (Some(to), Some(raw)) = (to.get_mut(range.clone()), raw.get(range.clone())) {
+                            to.copy_from_slice(raw); // what another way put there
                         }
-                        if let Some(made) = ways.get(rest % ways.len()) {
-                            made.copy(range, &mut fixed);
+                    }
+                    for (slot, parts) in ways.get(rest % ways.len()).into_iter().flatten() {
+                        let to = fixed.iter_mut().find(|(s, _)| s == slot).and_then(|(_, b)| b.get_mut(range.clone()));
+                        if let (Some(to), Some(from)) = (to, parts.get(run)) {
+                            to.copy_from_slice(from);
                         }
-                        rest /= ways.len();
                     }
-                    if fixed.iter().all(|(slot, bytes)| fits(*slot, bytes)) {
-                        break;
-                    }
+                    rest /= ways.len();
+                }
+                if fixed.iter().all(|(slot, bytes)| fits(*slot, bytes)) {
+                    break;
                 }
             }
-            _ => {} // what is decided may still be all that some members need
         }
     }
     fixed.retain(|(slot, bytes)| fits(*slot, bytes));
@@ -88,7 +95,17 @@ struct Made<'a> {
     rest: Vec<(&'a [u8], Vec<u8>)>,
 }
 
+/// What some members would be in each run of columns that is not decided.
+type Way = Vec<(usize, Vec<Vec<u8>>)>;
+
 impl Made<'_> {
+    fn way(self, runs: &[(usize, usize)]) -> Way {
+        let of = |bytes: &[u8], (from, to): &(usize, usize)| {
+            bytes.get(from * ALIGN as usize..to * ALIGN as usize).unwrap_or_default().to_vec()
+        };
+        self.out.into_iter().map(|(slot, bytes)| (slot, runs.iter().map(|run| of(&bytes, run)).collect())).collect()
+    }
+
     fn copy(&self, range: std::ops::Range<usize>, fixed: &mut [(usize, Vec<u8>)]) {
         for (slot, bytes) in &self.out {
             let to = fixed.iter_mut().find(|(s, _)| s == slot).and_then(|(_, b)| b.get_mut(range.clone()));

@@ -78,7 +78,7 @@ pub struct CheckReport {
     /// Damage in live packs, of parity first: pack, offset, bytes (0: the whole pack). What the log does not
     /// know of it yet is what [`record`] is for.
     pub damage: Vec<(PackId, u64, u64)>,
-    /// Packs that the log calls damaged and that proved whole.
+    /// Packs that the log calls damaged and that proved whole, or damaged at other places than the log knows.
     pub healed: Vec<PackId>,
     /// Disks that failed an earlier run and of which every byte was read and proven now.
     pub looked_at: Vec<DiskId>,
@@ -190,12 +190,13 @@ pub fn record(store: &Store, damage: &[(PackId, u64, u64)], healed: &[PackId]) -
             events.push(Event::DamageHealed { pack: *pack });
         }
         for &(pack, offset, bytes) in damage {
-            let known = state.damage.get(&pack).is_some_and(|list| {
-                list.iter().any(|d| {
-                    let to = d.offset.saturating_add(d.bytes);
-                    d.bytes == 0 || (bytes > 0 && d.offset <= offset && offset.saturating_add(bytes) <= to)
-                })
-            });
+            let known = !healed.contains(&pack)
+                && state.damage.get(&pack).is_some_and(|list| {
+                    list.iter().any(|d| {
+                        let to = d.offset.saturating_add(d.bytes);
+                        d.bytes == 0 || (bytes > 0 && d.offset <= offset && offset.saturating_add(bytes) <= to)
+                    })
+                });
             // A pack that was dropped since then is no one's worry.
             if !known && (state.pack_by_id(&pack).is_some() || state.group_of(&pack).is_some()) {
                 events.push(Event::DamageFound { pack, offset, bytes, by: "check".to_owned() });

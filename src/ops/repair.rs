@@ -18,6 +18,7 @@ use crate::chunk::Unsqueezer;
 use crate::error::{Error, Result};
 use crate::format::check::UNIT_BYTES;
 use crate::format::event::Event;
+use crate::format::footer::PACK_HEADER_BYTES;
 use crate::format::group::{CODE_REED_SOLOMON_16, Group, Member};
 use crate::format::{ChunkId, DiskId, PackId};
 use crate::ops::{Control, Notice};
@@ -296,6 +297,17 @@ pub(super) fn is_healed(store: &Store, pack: &PackId, path: &Path) -> bool {
 }
 
 fn names_prove(store: &Store, pack: PackId, path: &Path, ranges: &[(u64, u64)]) -> Result<()> {
+    each_record(store, pack, path, ranges, |_, _, proven| proven).map(drop)
+}
+
+/// Reads the records that lie in some ranges, and tells of each where it is, how long, and whether it is what it is named after.
+fn each_record(
+    store: &Store,
+    pack: PackId,
+    path: &Path,
+    ranges: &[(u64, u64)],
+    mut each: impl FnMut(u64, u64, Result<()>) -> Result<()>,
+) -> Result<read::Ends> {
     let file = store.io().fs.open(path).map_err(Error::io("open the pack", path))?;
     let ends = read::ends(&*file, path, pack)?;
     let mut unsqueezer = Unsqueezer::default();
@@ -304,13 +316,45 @@ fn names_prove(store: &Store, pack: PackId, path: &Path, ranges: &[(u64, u64)]) 
         let hits = |(from, n): &(u64, u64)| *from < at.saturating_add(bytes) && at < from.saturating_add(*n);
         if ranges.iter().any(hits) {
             let mut record = vec![0; bytes as usize]; // bounded by the header's decoder
-            file.read_exact_at(&mut record, at).map_err(Error::io("read", path))?;
+            let read = file.read_exact_at(&mut record, at).map_err(Error::io("read", path));
             let what = (row.header.kind, &row.header.id);
             let bases = &mut |base: &ChunkId| store.base(base);
-            read::open_record(store.keys(), &mut unsqueezer, pack, at, &record, what, bases)?;
+            let proven = read.and_then(|()| {
+                read::open_record(store.keys(), &mut unsqueezer, pack, at, &record, what, bases).map(drop)
+            });
+            each(at, bytes, proven)?;
         }
     }
-    Ok(())
+    Ok(ends)
+}
+
+/// What damage in units is to the records of a pack of data: those that do not prove, or what lies beside records, if all do. So
+/// nothing is called lost that stands in the same MiB. Where that cannot be told, the units.
+pub(super) fn of_records(store: &Store, standing: &Standing, units: Vec<scrub::Range>) -> Vec<scrub::Range> {
+    let member = &standing.member;
+    let Some(disk) = store.pool().disk(&member.disk).filter(|_| !member.parity) else { return units };
+    let path = path_on(&disk.path, member.pack, member.parity);
+    let mut bad: Vec<scrub::Range> = Vec::new();
+    let looked = each_record(store, member.pack, &path, &units, |at, bytes, proven| {
+        if proven.is_err() {
+            bad.push((at, bytes));
+        }
+        Ok(())
+    });
+    let Ok(ends) = looked else { return units };
+    if bad.is_empty() {
+        let records_end = ends.trailer.footer_offset;
+        for (from, n) in &units {
+            let to = from.saturating_add(*n);
+            for (a, b) in [(0, PACK_HEADER_BYTES as u64), (records_end, member.bytes)] {
+                let (a, b) = (a.max(*from), b.min(to));
+                if a < b {
+                    bad.push((a, b - a));
+                }
+            }
+        }
+    }
+    if bad.is_empty() { units } else { bad }
 }
 
 /// What kept a pack from being mended.

@@ -12,10 +12,11 @@ use crate::error::{Error, Result};
 use crate::format::check::UNIT_BYTES;
 use crate::format::event::Event;
 use crate::format::{DiskId, PackId};
+use crate::io::threads::{self, Mutex, RecvTimeoutError, Sender};
 use crate::store::Store;
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::PoisonError;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 /// The setting that holds when the pass that is not at its end began, in nanoseconds.
@@ -145,25 +146,28 @@ pub fn run(store: &Store, options: &ScrubOptions, control: &Control, settle: Set
         stopped: AtomicBool::new(false),
         out_of_time: AtomicBool::new(false),
     };
-    let outcome = std::thread::scope(|scope| -> Result<()> {
+    // A word after each pack; it ends with the last worker.
+    let (tell, told) = threads::bounded::<()>(1);
+    let outcome = threads::scope(|scope| -> Result<()> {
         let scrub = &scrub;
         let mut handles = Vec::new();
         for list in by_disk.values() {
-            let started = std::thread::Builder::new().name("onefold-scrub".into());
-            let handle = started.spawn_scoped(scope, move || scrub.disk(list));
+            let tell = tell.clone();
+            let handle = scope.spawn_named("onefold-scrub", move || scrub.disk(list, &tell));
             handles.push(handle.map_err(Error::io("start a thread for", store.path()))?);
         }
+        drop(tell);
         let mut outcome = Ok(());
+        let back_off = threads::simulated_or(Duration::ZERO, BACK_OFF);
         let mut not_before = Instant::now();
-        while handles.iter().any(|h| !h.is_finished()) {
-            std::thread::sleep(Duration::from_millis(20));
+        while told.recv_timeout(Duration::from_millis(20)) != Err(RecvTimeoutError::Disconnected) {
             let due = {
                 let found = scrub.found.lock().unwrap_or_else(PoisonError::into_inner);
                 found.proven.len() >= LEDGER_PACKS || !found.damaged.is_empty()
             };
             if due && outcome.is_ok() && Instant::now() >= not_before {
                 outcome = scrub.settle(settle, false, &mut report);
-                not_before = Instant::now() + BACK_OFF;
+                not_before = Instant::now() + back_off;
                 if outcome.is_err() {
                     scrub.stopped.store(true, Ordering::Relaxed);
                 }
@@ -231,7 +235,7 @@ impl Scrub<'_> {
         Ok(())
     }
 
-    fn disk(&self, list: &[Todo]) -> Result<()> {
+    fn disk(&self, list: &[Todo], tell: &Sender<()>) -> Result<()> {
         for todo in list {
             if self.stopped.load(Ordering::Relaxed) {
                 return Ok(());
@@ -241,6 +245,7 @@ impl Scrub<'_> {
                 return Ok(());
             }
             self.pack(todo)?;
+            let _ = tell.try_send(()); // one word that waits is enough
         }
         Ok(())
     }
@@ -331,7 +336,7 @@ fn still_damaged(store: &Store, found: &mut Found, control: &Control) -> BTreeMa
         match standing.reader.prove(standing.slot) {
             Ok(()) => found.proven.push(Proven { pack, time_ns: store.io().world.now_ns(), known }),
             Err(_) => {
-                damaged.insert(pack, ranges);
+                damaged.insert(pack, repair::of_records(store, &standing, ranges));
             }
         }
     }

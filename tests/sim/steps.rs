@@ -55,6 +55,9 @@ pub enum Step {
     Gc,
     GcCut,
     GcUnderFaults,
+    Scrub,
+    ScrubCut,
+    ScrubUnderFaults,
 }
 
 use Step::*;
@@ -114,6 +117,10 @@ const STEPS: &[Step] = &[
     GcCut,
     GcUnderFaults,
     GcUnderFaults,
+    Scrub,
+    Scrub,
+    ScrubCut,
+    ScrubUnderFaults,
 ];
 
 pub fn draw(story: &mut Story) -> Step {
@@ -238,6 +245,21 @@ impl Story {
                 self.gc(Some(plan));
                 if self.chance.one_in(2) {
                     self.gc(None);
+                }
+            }
+            Scrub => self.scrub(None),
+            ScrubCut => {
+                let plan = faults::power_cut(&mut self.chance);
+                self.tell(format!("  {plan:?}"));
+                self.scrub(Some(plan));
+            }
+            ScrubUnderFaults => {
+                let plan = faults::passing(&mut self.chance, &self.shelf, true);
+                self.tell(format!("  {plan:?}"));
+                self.tally.add("runs under faults", 1);
+                self.scrub(Some(plan));
+                if self.chance.one_in(2) {
+                    self.scrub(None);
                 }
             }
             GcUnderFaults => {

@@ -1,9 +1,10 @@
-//! Steps that take away what is no longer wanted: forget and gc, which may take nothing else.
+//! Steps of upkeep: forget and gc, which take away what is no longer wanted and nothing else; scrub, which mends.
 
 use super::story::{Story, allowed};
 use onefold::Error;
 use onefold::io::faulty::FaultPlan;
 use onefold::ops::gc::{self, GcOptions, GcReport};
+use onefold::ops::scrub::{self, ScrubOptions};
 use onefold::ops::{Control, forget, snapshots};
 use onefold::store::{Mode, Store};
 use std::collections::BTreeSet;
@@ -92,6 +93,38 @@ impl Story {
                 };
                 assert!(may_be || !is_unhindered, "a gc that nothing hinders fails: {}", e.line());
             }
+        }
+        self.look_at_all();
+    }
+
+    /// Proves every pack and mends what its group makes good. One that nothing hinders comes to its end, and what it could not mend is
+    /// what was called lost before.
+    pub fn scrub(&mut self, plan: Option<FaultPlan>) {
+        let is_unhindered = plan.is_none();
+        let world = self.shelf.run(plan.unwrap_or_default());
+        let (control, shelf) = (Control::default(), &self.shelf);
+        let outcome = shelf.open(&world.io, Mode::Read).and_then(|opened| {
+            let (pass, _) = scrub::pass_of(&opened.store);
+            scrub::run(&opened.store, &ScrubOptions::default(), &control, &mut |found, at| {
+                let writer = shelf.open(&world.io, Mode::Write { verb: "scrub" })?;
+                scrub::settle(&writer.store, found, pass, at.complete, &control)
+            })
+        });
+        if world.fs.is_cut() {
+            self.tally.add("power cuts", 1);
+            self.shelf.power_cut(&mut self.chance);
+        }
+        self.shelf.ran(&world);
+        match outcome.inspect_err(allowed) {
+            Ok(report) => {
+                self.tally.add("scrubs", 1);
+                self.tally.add("packs mended", report.mended.iter().filter(|m| m.failed.is_none()).count() as u64);
+                assert!(report.complete || !is_unhindered, "a scrub that nothing hinders does not come to its end");
+                let hopeless = report.mended.iter().find(|m| m.failed.is_some());
+                assert!(hopeless.is_none() || !is_unhindered || self.destroyed, "nothing was destroyed: {hopeless:?}");
+            }
+            Err(Error::NoSpace { .. }) if self.tight => {}
+            Err(e) => assert!(!is_unhindered, "a scrub that nothing hinders fails: {}", e.line()),
         }
         self.look_at_all();
     }

@@ -55,7 +55,7 @@ pub(super) struct Truth<'s> {
     pub harm: HashMap<u32, Harm>,
     /// Deltas whose bases cannot be had: serial and offset.
     pub orphans: HashSet<(u32, u32)>,
-    /// Serials of packs that the log calls damaged and that proved whole.
+    /// Serials of packs of which what was read now tells, not what the log calls damaged.
     pub healed: HashSet<u32>,
     /// Places that tables have and the index does not, or has elsewhere.
     pub others: HashMap<ChunkId, Vec<Place>>,

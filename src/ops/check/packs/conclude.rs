@@ -1,6 +1,7 @@
 //! From what the threads found to what people and snapshots need to know.
 
 use super::{Findings, PacksRead};
+use crate::catalog::state::Damage;
 use crate::format::PackId;
 use crate::ops::check::Problems;
 use crate::ops::check::truth::Harm;
@@ -8,6 +9,15 @@ use crate::pool::PackStore;
 use crate::store::Store;
 use std::collections::HashSet;
 use std::path::Path;
+
+/// Whether what the log knows against a pack is just what was found.
+fn is_same(known: &[Damage], pack: &PackId, found: &[(PackId, u64, u64)]) -> bool {
+    let mut known: Vec<(u64, u64)> = known.iter().map(|d| (d.offset, d.bytes)).collect();
+    let mut found: Vec<(u64, u64)> = found.iter().filter(|d| d.0 == *pack).map(|d| (d.1, d.2)).collect();
+    known.sort_unstable();
+    found.sort_unstable();
+    known == found
+}
 
 /// Turns findings into problems, damage, and what the snapshots are judged by.
 pub(super) fn conclude(
@@ -71,6 +81,10 @@ pub(super) fn conclude(
             });
             read.damage.extend(ranges.into_iter().map(|(from, to)| (fault.sealed.pack, from, to - from)));
         }
+        // What was read now tells, not what the log knows.
+        if !fault.passing && (fault.only.is_some() || findings.proven.contains(&serial)) {
+            read.truth.healed.insert(serial);
+        }
         let harm = match fault.only {
             Some(only) => Harm::AllBut(only),
             None => Harm::Records(fault.bad.iter().map(|(at, _)| *at).collect()),
@@ -81,7 +95,10 @@ pub(super) fn conclude(
     store.with_state(|state| {
         for (pack, list) in &state.damage {
             let Some(sealed) = state.pack_by_id(pack).map(|p| p.sealed) else { continue };
-            if read_data && findings.proven.contains(&sealed.serial) && !damaged.contains(pack) {
+            let was_read = read_data && read.truth.healed.contains(&sealed.serial);
+            if was_read && damaged.contains(pack) && !is_same(list, pack, &read.damage) {
+                read.healed.push(*pack); // of what was known; what was found is noted after that
+            } else if read_data && findings.proven.contains(&sealed.serial) && !damaged.contains(pack) {
                 read.healed.push(*pack);
                 read.truth.healed.insert(sealed.serial);
             } else if !damaged.contains(pack) && store.pool().holds(&sealed) {

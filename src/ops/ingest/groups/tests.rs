@@ -210,7 +210,6 @@ fn unequal_disks_fill_to_nine_tenths_of_what_is_possible() {
         let rooms: Vec<u64> = sizes.iter().map(|mib| mib - 2 - mib / 100 - 8).collect();
         let width = shelf.read().with_state(|s| s.group_width()) as u64;
         let best = most(&rooms, width, parity);
-        println!("{sizes:?}, parity {parity}: {stored} of {best} MiB");
         assert!(stored * 10 >= best * 9, "{sizes:?}, parity {parity}: {stored} of {best} MiB");
     }
 }

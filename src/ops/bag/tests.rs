@@ -1,0 +1,1 @@
+//! Bags, whole and broken.

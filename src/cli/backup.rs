@@ -231,14 +231,8 @@ pub(super) fn print(context: &Context, report: &BackupReport, dry_run: bool, too
     }
     let bag = report.bag.as_ref().map(|bag| (bag.algorithms.iter().map(|a| a.name()).collect::<Vec<_>>(), bag));
     if context.json {
-        return out.document(&json!({
+        let mut summary = json!({
             "message_type": "summary",
-            "bag": bag.map(|(algorithms, bag)| json!({
-                "files": bag.files,
-                "bytes": bag.bytes,
-                "algorithms": algorithms,
-                "not_computed": bag.not_computed,
-            })),
             "dry_run": dry_run,
             "files_new": c.files_new,
             "files_changed": c.files_changed,
@@ -261,7 +255,16 @@ pub(super) fn print(context: &Context, report: &BackupReport, dry_run: bool, too
             "degraded": report.degraded,
             "snapshot_id": report.snapshot.map(|id| id.to_string()),
             "parent": report.parent.map(|id| id.to_string()),
-        }));
+        });
+        if let Some((algorithms, bag)) = bag {
+            summary["bag"] = json!({
+                "files": bag.files,
+                "bytes": bag.bytes,
+                "algorithms": algorithms,
+                "not_computed": bag.not_computed,
+            });
+        }
+        return out.document(&summary);
     }
     out.line(match &report.snapshot {
         Some(id) if report.complete => format!("snapshot {} saved", id.short()),

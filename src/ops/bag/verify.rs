@@ -31,6 +31,11 @@ const FAULTS_NAMED: usize = 1000;
 /// Each of the two sorters gets this part of the memory budget.
 const MEMORY_PART: u64 = 32;
 
+/// What a line says; nothing, if it is empty; or why it can say nothing.
+type Told<T> = std::result::Result<Option<T>, String>;
+/// Called with each name below a bag that is no folder, and with what it is.
+type EachFile<'e> = dyn FnMut(&[u8], std::io::Result<Metadata>) -> Result<()> + 'e;
+
 /// A manifest by its name.
 #[derive(Clone, Debug)]
 struct Manifest {
@@ -361,7 +366,7 @@ impl Bag {
     }
 
     /// The digest and the path of a manifest's line; `None` for an empty one.
-    fn listed(&self, line: &str, is_payload_manifest: bool) -> std::result::Result<Option<(Vec<u8>, Vec<u8>)>, String> {
+    fn listed(&self, line: &str, is_payload_manifest: bool) -> Told<(Vec<u8>, Vec<u8>)> {
         let white = [' ', '\t'];
         if line.trim_matches(white).is_empty() {
             return Ok(None);
@@ -414,7 +419,7 @@ impl Bag {
     }
 
     /// The path of a line of `fetch.txt`: address, length, path.
-    fn fetched(&self, line: &str) -> std::result::Result<Option<Vec<u8>>, String> {
+    fn fetched(&self, line: &str) -> Told<Vec<u8>> {
         let white = [' ', '\t'];
         if line.trim_matches(white).is_empty() {
             return Ok(None);
@@ -493,11 +498,7 @@ fn each_line(mut lines: Lines, control: &Control, each: &mut dyn FnMut(u64, Line
 }
 
 /// Hands out what lies below the bag and is no folder, and folders that cannot be listed, with paths below the bag.
-fn each_file(
-    root: &Path,
-    control: &Control,
-    each: &mut dyn FnMut(&[u8], std::io::Result<Metadata>) -> Result<()>,
-) -> Result<()> {
+fn each_file(root: &Path, control: &Control, each: &mut EachFile<'_>) -> Result<()> {
     let mut open = vec![(Vec::new(), source::list(root).map_err(Error::io("list", root))?.into_iter())];
     while let Some((folder, names)) = open.last_mut() {
         let Some(name) = names.next() else {

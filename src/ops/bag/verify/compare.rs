@@ -237,3 +237,46 @@ impl Group {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ops::testing::{HOME, Shelf};
+    use std::collections::BTreeMap;
+
+    #[test]
+    fn more_lines_than_memory_holds_are_compared_as_few_are() {
+        let shelf = Shelf::new(1);
+        let manifest =
+            |file: &str, algorithm| Manifest { file: file.into(), algorithm: Some(algorithm), is_payload: true };
+        let manifests = [manifest("a", Algorithm::Md5), manifest("b", Algorithm::Sha256)];
+        let mut compare = Compare::new(&shelf.io, Path::new(HOME), 0).unwrap();
+        let n = 4000u64;
+        for i in 0..n {
+            let path = format!("data/{i}").into_bytes();
+            let digest = i.to_le_bytes();
+            if i != 17 {
+                compare.expect(&path, Kind::Payload, 0, &digest).unwrap();
+            }
+            compare.expect(&path, Kind::Payload, 1, &digest).unwrap();
+            if i == 2000 {
+                compare.expect(&path, Kind::Payload, 1, &digest).unwrap();
+            }
+        }
+        let files = shelf.io.fs.list(Path::new(HOME)).unwrap();
+        let runs = files.iter().filter(|f| f.name.to_string_lossy().starts_with(".sort-")).count();
+        assert!(runs > 10, "{runs} runs were written");
+        for i in (0..n).rev().filter(|i| *i != 5) {
+            let path = format!("data/{i}").into_bytes();
+            let digest = if i == 3000 { vec![1] } else { i.to_le_bytes().to_vec() };
+            compare.here(&path, &[(Algorithm::Md5, digest.clone()), (Algorithm::Sha256, digest)]).unwrap();
+        }
+        let mut faults = BTreeMap::new();
+        let mut fault = |hash, why| assert!(faults.insert(hash, why).is_none());
+        compare.judge(&manifests, true, true, &Control::default(), &mut fault).unwrap();
+        let want = [(5, Why::Missing(0)), (17, Why::NotIn(0)), (2000, Why::Twice(1)), (3000, Why::Differs(0))];
+        assert_eq!(faults, want.map(|(i, why)| (hash(format!("data/{i}").as_bytes()), why)).into());
+        let left = shelf.io.fs.list(Path::new(HOME)).unwrap();
+        assert!(!left.iter().any(|f| f.name.to_string_lossy().starts_with(".sort-")), "runs go");
+    }
+}

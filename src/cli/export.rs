@@ -23,7 +23,7 @@ use std::time::{Duration, Instant};
 /// With `--bag` the files go into a new or empty folder as a bag (BagIt 1.0, RFC 8493): below `data/`, with a manifest of
 /// their digests, as archives exchange them. A bag holds regular files with names in UTF-8 and nothing else: owners, modes,
 /// extended attributes, symlinks and folders without a file are not in it, and names of hard-linked files become files of
-/// their own; a note counts them. A file whose name a bag or the folder's filesystem cannot hold is named and left out. A
+/// their own; a note counts them. Holes are written as zeros. A file whose name a bag or the folder's filesystem cannot hold is named and left out. A
 /// file that is lost is named, and the bag is not finished. A bag is synced, and `bagit.txt` is written last: a folder
 /// without it is no bag.
 ///

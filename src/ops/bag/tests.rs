@@ -263,6 +263,27 @@ fn a_bag_is_not_finished_where_bytes_are_lost() {
 }
 
 #[test]
+fn a_bag_that_is_stopped_is_none() {
+    let (shelf, out) = (Shelf::new(1), tempfile::tempdir().unwrap());
+    shelf.stream("f", &noise(5, 500_000));
+    let bag = out.path().join("bag");
+    let store = shelf.read();
+    let options = BagOptions {
+        snapshot: shelf.latest(&store),
+        path: None,
+        target: bag.clone(),
+        algorithms: BOTH.to_vec(),
+        info: Vec::new(),
+        date: "2024-05-06".into(),
+        program: "test 1".into(),
+    };
+    let control = Control::default();
+    control.cancel();
+    assert!(matches!(write::run(&store, &options, &control), Err(Error::Interrupted)));
+    assert!(bag.join("data").is_dir() && files(&bag).is_empty(), "no manifest, no bagit.txt");
+}
+
+#[test]
 fn a_folder_that_holds_something_and_labels_that_mean_something_else_are_refused() {
     let (shelf, out) = (Shelf::new(1), tempfile::tempdir().unwrap());
     shelf.stream("f", b"x");
@@ -276,7 +297,8 @@ fn a_folder_that_holds_something_and_labels_that_mean_something_else_are_refused
 
 #[test]
 fn bags_of_other_programs_and_older_versions_are_taken() {
-    let cases: [(&str, fn(&Path)); 6] = [
+    type Case = (&'static str, fn(&Path));
+    let cases: [Case; 6] = [
         ("as it is", |_| {}),
         ("no tag manifest, no bag-info", |bag| {
             fs::remove_file(bag.join("tagmanifest-sha256.txt")).unwrap();

@@ -68,6 +68,10 @@ pub enum Error {
     #[error("{path} in snapshot {snapshot} is {is}, not {wanted}")]
     WrongKind { snapshot: String, path: String, is: &'static str, wanted: &'static str },
 
+    /// A folder that is no complete and valid bag (BagIt). What is wrong with it was told by file.
+    #[error("{} is no valid bag: {why}", path.display())]
+    BadBag { path: PathBuf, why: String },
+
     /// An argument that parses but cannot be meant.
     #[error("{what}: {why}")]
     Argument { what: String, why: String },
@@ -168,6 +172,7 @@ impl Error {
             Error::NoStore { .. } => "make one with `onefold init`, or name another with --store or ONEFOLD_STORE; if only STORE was lost, `onefold --store PATH recover --disk DISK...` makes it anew from the disks".into(),
             Error::NotEmpty { .. } => "give an empty folder, or one that does not exist yet".into(),
             Error::TargetNotEmpty { .. } => "give an empty or new folder, or add --overwrite to replace what is there".into(),
+            Error::BadBag { .. } => "no snapshot was made; get what is missing or damaged anew from where the bag came from".into(),
             Error::NoSnapshot { .. } => "`onefold snapshots` lists them; an id prefix, a name or `latest` will do".into(),
             Error::NoForgotten { .. } => "`onefold snapshots --forgotten` lists them; what gc has given up is gone".into(),
             Error::ClockJumped { .. } => "see that the clock is right; then add --trust-clock, or write anything to the store (a backup, a tag)".into(),

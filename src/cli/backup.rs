@@ -225,8 +225,13 @@ pub(super) fn print(context: &Context, report: &BackupReport, dry_run: bool, too
     for (what, n) in &report.doubts {
         context.control.notice(Notice::Note(format!("{}: {what}", render::counted(*n, "file"))));
     }
+    for manifest in report.bag.iter().flat_map(|bag| &bag.not_computed) {
+        let note = format!("{manifest} was compared by its names alone: its algorithm is not known here");
+        context.control.notice(Notice::Note(note));
+    }
+    let bag = report.bag.as_ref().map(|bag| (bag.algorithms.iter().map(|a| a.name()).collect::<Vec<_>>(), bag));
     if context.json {
-        return out.document(&json!({
+        let mut summary = json!({
             "message_type": "summary",
             "dry_run": dry_run,
             "files_new": c.files_new,
@@ -250,7 +255,16 @@ pub(super) fn print(context: &Context, report: &BackupReport, dry_run: bool, too
             "degraded": report.degraded,
             "snapshot_id": report.snapshot.map(|id| id.to_string()),
             "parent": report.parent.map(|id| id.to_string()),
-        }));
+        });
+        if let Some((algorithms, bag)) = bag {
+            summary["bag"] = json!({
+                "files": bag.files,
+                "bytes": bag.bytes,
+                "algorithms": algorithms,
+                "not_computed": bag.not_computed,
+            });
+        }
+        return out.document(&summary);
     }
     out.line(match &report.snapshot {
         Some(id) if report.complete => format!("snapshot {} saved", id.short()),
@@ -282,6 +296,10 @@ pub(super) fn print(context: &Context, report: &BackupReport, dry_run: bool, too
             ),
         ),
     ];
+    if let Some((algorithms, bag)) = bag {
+        let payload = format!("{} of payload, {}", render::counted(bag.files, "file"), render::size(bag.bytes));
+        said.push(("valid bag", format!("{payload}, by {}", algorithms.join(" and "))));
+    }
     if c.skipped_special > 0 {
         said.push((
             "left out",

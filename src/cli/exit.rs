@@ -73,6 +73,7 @@ mod tests {
             (Error::TargetNotEmpty { path: path() }, 1),
             (Error::Io { action: "read", path: path(), source: refused }, 1),
             (Error::WorkerLost { verb: "backup" }, 1),
+            (Error::BadBag { path: path(), why: String::new() }, 1),
             (Error::ChunkMissing { chunk: String::new() }, 4),
             (Error::Damaged { what: "a pack", path: path(), offset: 0, why: String::new() }, 4),
             (Error::LogFork { number: 1, one: path(), other: path() }, 4),

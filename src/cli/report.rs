@@ -153,6 +153,9 @@ fn notice_line(notice: &Notice) -> String {
         Notice::Metadata { path, reason } => {
             format!("restored without all of its metadata: {}: {}", render::name(path), render::printable(reason))
         }
+        Notice::BagFault { path, reason } => {
+            format!("in the bag: {}: {}", render::name(path), render::printable(reason))
+        }
         Notice::Note(text) => format!("note: {}", render::printable(text)),
     }
 }
@@ -171,6 +174,11 @@ fn notice_document(notice: &Notice) -> Value {
         }
         Notice::Metadata { path, reason } => {
             let mut d = json!({"message_type": "error", "error": {"message": reason}, "during": "restore"});
+            json::put_path(&mut d, "item", path);
+            d
+        }
+        Notice::BagFault { path, reason } => {
+            let mut d = json!({"message_type": "error", "error": {"message": reason}, "during": "verification"});
             json::put_path(&mut d, "item", path);
             d
         }

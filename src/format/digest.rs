@@ -38,6 +38,15 @@ impl Algorithm {
         }
     }
 
+    /// Bytes of a digest.
+    pub fn bytes(self) -> usize {
+        match self {
+            Algorithm::Sha256 | Algorithm::Blake3 => 32,
+            Algorithm::Md5 => 16,
+            Algorithm::Sha512 => 64,
+        }
+    }
+
     /// The algorithm of this name.
     pub fn of_name(name: &str) -> Option<Algorithm> {
         Algorithm::ALL.into_iter().find(|a| a.name() == name)
@@ -86,6 +95,46 @@ impl Hasher {
     }
 }
 
+/// Several digests of the same bytes at once.
+#[derive(Default)]
+pub struct Several(Vec<(Algorithm, Hasher)>);
+
+impl Several {
+    pub fn new(algorithms: &[Algorithm]) -> Self {
+        Several(algorithms.iter().map(|&a| (a, Hasher::new(a))).collect())
+    }
+
+    pub fn update(&mut self, bytes: &[u8]) {
+        self.0.iter_mut().for_each(|(_, hasher)| hasher.update(bytes));
+    }
+
+    /// As many zero bytes: a hole.
+    pub fn zeros(&mut self, mut bytes: u64) {
+        const ZEROS: [u8; 16 << 10] = [0; 16 << 10];
+        while bytes > 0 && !self.0.is_empty() {
+            let n = bytes.min(ZEROS.len() as u64);
+            self.update(&ZEROS[..n as usize]); // n is at most their length
+            bytes -= n;
+        }
+    }
+
+    /// The digests, in the order in which they were asked for.
+    pub fn finish(self) -> Vec<(Algorithm, Vec<u8>)> {
+        self.0.into_iter().map(|(a, hasher)| (a, hasher.finish())).collect()
+    }
+}
+
+impl std::io::Write for Several {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.update(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -103,9 +152,23 @@ mod tests {
             let mut hasher = Hasher::new(algorithm);
             hasher.update(b"a");
             hasher.update(b"bc");
-            assert!(hex(&hasher.finish()).starts_with(begins), "{algorithm:?}");
+            let digest = hasher.finish();
+            assert!(hex(&digest).starts_with(begins), "{algorithm:?}");
+            assert_eq!(digest.len(), algorithm.bytes());
             assert_eq!(Algorithm::of_name(algorithm.name()), Some(algorithm));
         }
         assert_eq!(Algorithm::of_name("sha1"), None);
+    }
+
+    #[test]
+    fn a_hole_is_digested_as_its_zeros() {
+        let mut holes = Several::new(&Algorithm::ALL);
+        holes.update(b"a");
+        holes.zeros((16 << 10) + 5);
+        holes.zeros(0);
+        let mut plain = Several::new(&Algorithm::ALL);
+        plain.update(b"a");
+        plain.update(&[0; (16 << 10) + 5]);
+        assert_eq!(holes.finish(), plain.finish());
     }
 }

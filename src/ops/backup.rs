@@ -4,6 +4,7 @@
 //! [`super::ingest`] write, and the calling thread builds the tree in the order of the walk (`tree`). The
 //! walk may run ahead by a bounded number of entries.
 
+use super::bag::{Bag, Verdict};
 use super::ingest::{self, Counters, Purpose};
 use super::{Control, Notice};
 use crate::chunk::Coding;
@@ -35,6 +36,8 @@ pub enum Source {
     Stream { name: Vec<u8>, input: Box<dyn std::io::Read + Send> },
     /// The members of a tar archive.
     Archive { input: Box<dyn std::io::Read + Send> },
+    /// A bag's whole folder, as the root: proven on the way, and no snapshot is made unless all of it is valid.
+    Bag(Box<Bag>),
 }
 
 /// How to back up.
@@ -80,12 +83,14 @@ pub struct BackupReport {
     pub bytes_read: u64,
     /// Why splitters gave up, and how often.
     pub doubts: Vec<(String, u64)>,
+    /// What a bag was proven by.
+    pub bag: Option<Verdict>,
 }
 
 /// Backs up and returns when the snapshot is durable.
 ///
 /// # Errors
-/// [`Error::NoSource`], [`Error::NoSpace`], [`Error::Interrupted`], and whatever keeps chunks or the log
+/// [`Error::NoSource`], [`Error::BadBag`], [`Error::NoSpace`], [`Error::Interrupted`], and whatever keeps chunks or the log
 /// from being durable. Everything acknowledged before stays as it was.
 pub fn run(store: &Store, mut options: BackupOptions, control: &Control) -> Result<BackupReport> {
     control.progress.set_phase("backing up");
@@ -99,14 +104,9 @@ pub fn run(store: &Store, mut options: BackupOptions, control: &Control) -> Resu
     let roots: Vec<Vec<u8>> = match &options.source {
         Source::Paths(paths) => paths.iter().map(|p| crate::pool::bytes_of(p)).collect(),
         Source::Stream { name, .. } => vec![[b"/", name.as_slice()].concat()],
-        Source::Archive { .. } => vec![b"/".to_vec()],
+        Source::Archive { .. } | Source::Bag(_) => vec![b"/".to_vec()],
     };
-    let input = match &mut options.source {
-        Source::Stream { input, .. } | Source::Archive { input } => {
-            Some(std::mem::replace(input, Box::new(std::io::empty())))
-        }
-        Source::Paths(_) => None,
-    };
+    let source = std::mem::replace(&mut options.source, Source::Paths(Vec::new())); // a stream or a bag is used up
     let parent = find_parent(store, &host, &roots);
     let purpose = Purpose {
         parent: parent.as_ref().map(|(id, _)| *id),
@@ -119,8 +119,10 @@ pub fn run(store: &Store, mut options: BackupOptions, control: &Control) -> Resu
     let dry_run = purpose.dry_run;
     let began_ns = store.io().world.now_ns();
     let mut report = ingest::run(store, control, purpose, |ingest| {
-        let parent_snapshot = parent.as_ref().map(|(_, s)| s).filter(|_| !options.force);
-        let built = tree::build(ingest, &options, input, parent_snapshot, control)?;
+        // Unchanged files of a bag are read too: they have to be proven.
+        let reads_all = options.force || matches!(source, Source::Bag(_));
+        let parent_snapshot = parent.as_ref().map(|(_, s)| s).filter(|_| !reads_all);
+        let built = tree::build(ingest, &options, source, parent_snapshot, control)?;
         let mut report = BackupReport {
             parent: parent_id,
             unreadable: built.unreadable,
@@ -128,6 +130,7 @@ pub fn run(store: &Store, mut options: BackupOptions, control: &Control) -> Resu
             ..Default::default()
         };
         report.doubts = built.doubts;
+        report.bag = built.bag;
         report.complete = built.unreadable == 0;
         let mut snapshot = Snapshot {
             time_ns: began_ns,

@@ -8,10 +8,9 @@ use super::snapshots::SnapshotInfo;
 use super::{Control, FileLost, Notice, cat};
 use crate::catalog::tree;
 use crate::error::{Error, Result};
-use crate::format::digest::{Algorithm, Hasher};
+use crate::format::digest::{Algorithm, Several};
 use crate::format::entry::EntryKind;
 use crate::store::Store;
-use std::io::Write;
 use std::sync::atomic::Ordering;
 
 /// The digests of one file.
@@ -33,20 +32,6 @@ pub struct ManifestReport {
     pub bytes_lost: u64,
     /// Places below which nothing could be listed.
     pub unreadable: Vec<(Vec<u8>, String)>,
-}
-
-/// Digests what is written to it, in several ways at once.
-struct Several(Vec<(Algorithm, Hasher)>);
-
-impl Write for Several {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.iter_mut().for_each(|(_, hasher)| hasher.update(bytes));
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
 }
 
 /// The part of an entry's path below the path that was asked for. Of a single file it is the file's own name.
@@ -82,12 +67,12 @@ pub fn run(
     }
     let mut file = |listed: Listed| {
         let EntryKind::File { bytes, content } = &listed.entry.kind else { return Ok(()) };
-        let mut several = Several(algorithms.iter().map(|&a| (a, Hasher::new(a))).collect());
+        let mut several = Several::new(algorithms);
         match cat::whole(store, content, *bytes, &mut several, control) {
             Ok(()) => {
                 report.files += 1;
                 report.bytes += bytes;
-                let digests = several.0.into_iter().map(|(a, hasher)| (a, hasher.finish())).collect();
+                let digests = several.finish();
                 each(Digests { path: below(&listed.path, path).to_vec(), bytes: *bytes, digests })
             }
             Err(e @ (Error::Index { .. } | Error::Interrupted)) => Err(e),
@@ -116,6 +101,7 @@ mod tests {
     use crate::catalog::recipe::{Pieces, What};
     use crate::catalog::tree::{Found, lookup};
     use crate::format::ChunkKind;
+    use crate::format::digest::Hasher;
     use crate::format::entry::Content;
     use std::sync::{Arc, Mutex};
 

@@ -12,6 +12,7 @@
 //!    [`crate::Error::Interrupted`].
 
 pub mod backup;
+pub mod bag;
 pub mod cat;
 pub mod check;
 pub mod copy;
@@ -63,6 +64,8 @@ pub enum Notice {
     FileLost(FileLost),
     /// Metadata that could not be brought back (an attribute, an owner); the file's bytes were.
     Metadata { path: Vec<u8>, reason: String },
+    /// A file of a bag that is not as the bag says, or a line of a manifest that cannot be meant. The path is that below the bag.
+    BagFault { path: Vec<u8>, reason: String },
     /// Anything else worth a line.
     Note(String),
 }

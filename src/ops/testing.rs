@@ -172,6 +172,15 @@ impl Shelf {
     }
 
     pub fn try_back_up(&self, source: Source) -> crate::Result<BackupReport> {
+        self.try_back_up_with(source, &Control::default())
+    }
+
+    /// Backs up what is proven on the way.
+    pub fn back_up_bag(&self, bag: super::bag::Bag, control: &Control) -> crate::Result<BackupReport> {
+        self.try_back_up_with(Source::Bag(Box::new(bag)), control)
+    }
+
+    fn try_back_up_with(&self, source: Source, control: &Control) -> crate::Result<BackupReport> {
         let options = BackupOptions {
             source,
             name: None,
@@ -186,7 +195,7 @@ impl Shelf {
             user: "user".into(),
             filters_as_typed: Vec::new(),
         };
-        backup::run(&self.write(), options, &Control::default())
+        backup::run(&self.write(), options, control)
     }
 
     /// Backs up bytes as the file `/name`.

@@ -62,6 +62,10 @@ impl Folders {
         Folders { root: Arc::new(root), open: Mutex::new(Vec::new()) }
     }
 
+    pub fn root(&self) -> &OwnedFd {
+        &self.root
+    }
+
     fn kept(&self) -> MutexGuard<'_, Vec<(Vec<u8>, Arc<OwnedFd>)>> {
         self.open.lock().unwrap_or_else(PoisonError::into_inner) // a cache: whole after each statement
     }

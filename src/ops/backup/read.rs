@@ -10,6 +10,7 @@ use super::walk::{entry_of, reason, witness_of};
 use crate::catalog::recipe::RecipeBuilder;
 use crate::chunk::{Form, Samples, Scanner, Squeezer, Technique, Tier};
 use crate::error::{Error, Result};
+use crate::format::digest::{Algorithm, Several};
 use crate::format::entry::{Attributes, Content, Entry, EntryKind, Witness, encode_attributes};
 use crate::format::recipe::{self, Range, Reference, Stream};
 use crate::format::{ChunkId, ChunkKind, limits};
@@ -40,6 +41,8 @@ const SEGMENT_PARTS: usize = 4096;
 pub(super) struct FileJob {
     pub path: PathBuf,
     pub lane: usize,
+    /// What its bytes are digested with while they are stored; mostly nothing.
+    pub digest: Arc<[Algorithm]>,
     pub send: Sender<FileOutcome>,
 }
 
@@ -50,6 +53,8 @@ pub(super) enum FileOutcome {
         witness: Option<Witness>,
         bytes: u64,
         changed: bool,
+        /// Of the bytes that were stored.
+        digests: Vec<(Algorithm, Vec<u8>)>,
     },
     Unreadable(String),
     /// The run ends; its own error says why.
@@ -222,7 +227,7 @@ impl<'a, 's> Readers<'a, 's> {
         let busy = Busy::new(&self.busy);
         let mut ranges = ranges.iter();
         let next = &mut |_| Ok(ranges.next().map(|(at, bytes)| (*at, at + bytes))); // ranges end within the file
-        let reading = reader.sparse(next, &mut |into, _| input.read(into), size, lane);
+        let reading = reader.sparse(next, &mut |into, _| input.read(into), size, lane, &mut Several::default());
         drop(busy);
         Ok(reading?.map_err(Error::io("read", "standard input"))?.content)
     }
@@ -341,7 +346,8 @@ impl<'r, 'a, 's> Reader<'r, 'a, 's> {
                 Ok(m) => m,
                 Err(e) => return Ok(Err(e)),
             };
-            let reading = match self.content(&file, before.size, job)? {
+            let mut digest = Several::new(&job.digest);
+            let reading = match self.content(&file, before.size, job, &mut digest)? {
                 Ok(reading) => reading,
                 Err(e) => return Ok(Err(e)),
             };
@@ -370,7 +376,8 @@ impl<'r, 'a, 's> Reader<'r, 'a, 's> {
             }
             let witness = if steady { witness_of(&before, self.shared.now_ns) } else { None };
             let bytes = reading.bytes;
-            return Ok(Ok(FileOutcome::Kept { entry: Box::new(entry), witness, bytes, changed: !steady }));
+            let digests = digest.finish();
+            return Ok(Ok(FileOutcome::Kept { entry: Box::new(entry), witness, bytes, changed: !steady, digests }));
         }
     }
 
@@ -386,7 +393,8 @@ impl<'r, 'a, 's> Reader<'r, 'a, 's> {
         Ok(Attributes::Stream(Stream { level: 0, references }))
     }
 
-    fn content(&mut self, file: &SourceFile, size: u64, job: &FileJob) -> Read<Reading> {
+    /// Reads and stores a file's bytes; `digest` gets just those that are stored, in their order.
+    fn content(&mut self, file: &SourceFile, size: u64, job: &FileJob, digest: &mut Several) -> Read<Reading> {
         if size <= limits::INLINE_FILE_BYTES as u64 {
             let mut bytes = vec![0; limits::INLINE_FILE_BYTES + 1];
             let mut n = 0;
@@ -402,6 +410,7 @@ impl<'r, 'a, 's> Reader<'r, 'a, 's> {
             }
             if n <= limits::INLINE_FILE_BYTES {
                 bytes.truncate(n);
+                digest.update(&bytes);
                 self.count(n as u64);
                 return Ok(Ok(Reading { bytes: n as u64, content: Content::Inline(bytes) }));
             } // it grew meanwhile: read it as what it is now
@@ -414,9 +423,14 @@ impl<'r, 'a, 's> Reader<'r, 'a, 's> {
         let sparse = !matches!(first, Some((0, end)) if end >= size);
         if sparse {
             let next = &mut |at| if at == 0 { Ok(first) } else { file.next_data(at) };
-            return self.sparse(next, &mut |into, at| file.read_at(into, at), size, job.lane);
+            return self.sparse(next, &mut |into, at| file.read_at(into, at), size, job.lane, digest);
         }
-        self.all(&mut |into, at| file.read_at(into, at), Some(size), job.lane)
+        let read = &mut |into: &mut [u8], at: u64| {
+            let n = file.read_at(into, at)?;
+            digest.update(&into[..n]); // windows follow each other, each byte is read once
+            Ok(n)
+        };
+        self.all(read, Some(size), job.lane)
     }
 
     fn count(&self, bytes: u64) {
@@ -432,6 +446,7 @@ impl<'r, 'a, 's> Reader<'r, 'a, 's> {
         read_at: &mut dyn FnMut(&mut [u8], u64) -> std::io::Result<usize>,
         size: u64,
         lane: usize,
+        digest: &mut Several,
     ) -> Read<Reading> {
         let mut recipe = RecipeBuilder::new((media::OPAQUE.number, media::OPAQUE.version));
         let mut at = 0;
@@ -443,11 +458,14 @@ impl<'r, 'a, 's> Reader<'r, 'a, 's> {
             };
             let end = end.min(size);
             recipe.hole(&mut self.sink, start - at)?; // extents ascend
+            digest.zeros(start - at);
             self.shared.ingest.progress(start - at);
             let mut splitter = media::opaque::Opaque::default();
             let read = &mut |into: &mut [u8], offset: u64| {
                 let left = usize::try_from(end - (start + offset)).unwrap_or(usize::MAX).min(into.len());
-                read_at(&mut into[..left], start + offset)
+                let n = read_at(&mut into[..left], start + offset)?;
+                digest.update(&into[..n]);
+                Ok(n)
             };
             let empty = self.window();
             match self.stream_into(&mut recipe, read, &mut splitter, empty, lane)? {
@@ -457,6 +475,7 @@ impl<'r, 'a, 's> Reader<'r, 'a, 's> {
             }
         }
         recipe.hole(&mut self.sink, size - at)?;
+        digest.zeros(size - at);
         self.shared.ingest.progress(size - at);
         self.finish(recipe, size)
     }

@@ -2,7 +2,7 @@
 
 use super::archive::Members;
 use super::read::{FileOutcome, Readers};
-use super::walk::{Excludes, Ready, Step, Walker};
+use super::walk::{Digests, Excludes, Ready, Step, Walker};
 use super::{AHEAD, BackupOptions, Source, tell};
 use crate::catalog::map::MapBuilder;
 use crate::catalog::tree::names;
@@ -12,6 +12,7 @@ use crate::format::node::MapRoot;
 use crate::format::snapshot::{Counts, Snapshot};
 use crate::io::source::{self, Names};
 use crate::io::threads::{self, Receiver, bounded};
+use crate::ops::bag::{Bag, Verdict};
 use crate::ops::ingest::{Ingest, Sink};
 use crate::ops::{Control, Notice};
 use std::collections::BTreeMap;
@@ -26,6 +27,7 @@ pub(super) struct Built {
     pub unreadable: u64,
     pub bytes_read: u64,
     pub doubts: Vec<(String, u64)>,
+    pub bag: Option<Verdict>,
 }
 
 /// A folder that is being filled.
@@ -44,13 +46,15 @@ pub(super) struct Builder<'i, 's> {
     stack: Vec<Frame>,
     pub(super) counts: Counts,
     reasons: BTreeMap<String, u64>,
+    /// What is told of every file while a bag is stored.
+    bag: Option<Box<Bag>>,
 }
 
 /// Walks, reads and builds; returns when every chunk was handed to a lane.
 pub(super) fn build(
     ingest: &Ingest<'_>,
     options: &BackupOptions,
-    input: Option<Box<dyn std::io::Read + Send>>,
+    source: Source,
     parent: Option<&Snapshot>,
     control: &Control,
 ) -> Result<Built> {
@@ -58,8 +62,23 @@ pub(super) fn build(
     let now_ns = i128::from(ingest.store().io().world.now_ns());
     let readers = Readers::new(ingest, &names, now_ns);
     let mut builder = Builder::new(ingest, control);
-    match &options.source {
-        Source::Paths(paths) => {
+    let mut verdict = None;
+    match source {
+        Source::Paths(_) | Source::Bag(_) => {
+            let (paths, bag) = match source {
+                Source::Paths(paths) => (paths, None),
+                Source::Bag(bag) => (Vec::new(), Some(bag)),
+                _ => (Vec::new(), None), // only these two come here
+            };
+            let folder = bag.as_ref().map(|bag| bag.root().to_owned());
+            let digests = match &bag {
+                Some(bag) => Digests {
+                    payload: Some((bag.root().join("data"), bag.algorithms(true))),
+                    others: bag.algorithms(false),
+                },
+                None => Digests::default(),
+            };
+            builder.bag = bag;
             let excludes = Excludes::new(&options.excludes)?;
             let own = ingest
                 .store()
@@ -88,10 +107,14 @@ pub(super) fn build(
                 run: 0,
                 run_bytes: 0,
                 now_ns,
+                digests,
             };
             threads::scope(|scope| {
                 let walk = scope.spawn(move || {
-                    let outcome = walker.walk(paths);
+                    let outcome = match &folder {
+                        Some(folder) => walker.walk_as_root(folder),
+                        None => walker.walk(&paths),
+                    };
                     control.progress.totals_known.store(true, Ordering::Relaxed);
                     outcome
                 });
@@ -111,20 +134,21 @@ pub(super) fn build(
                     (Ok(()), Ok(())) => Ok(()),
                 }
             })?;
+            if let Some(bag) = builder.bag.take() {
+                verdict = Some(bag.judge(ingest.store(), control)?);
+            }
         }
-        Source::Stream { name, .. } => {
-            let mut input = input.unwrap_or_else(|| Box::new(std::io::empty()));
-            builder.stream(&readers, name, &mut *input, &names, now_ns)?;
+        Source::Stream { name, mut input } => {
+            builder.stream(&readers, &name, &mut *input, &names, now_ns)?;
         }
-        Source::Archive { .. } => {
-            let mut input = input.unwrap_or_else(|| Box::new(std::io::empty()));
+        Source::Archive { mut input } => {
             let mut members = Members::new(ingest.store().memory_bytes());
             members.read(&mut builder, &readers, &mut *input)?;
             members.build(&mut builder)?;
         }
     }
     ingest.proceed()?;
-    builder.finish(&readers)
+    Ok(Built { bag: verdict, ..builder.finish(&readers)? })
 }
 
 impl<'i, 's> Builder<'i, 's> {
@@ -137,7 +161,7 @@ impl<'i, 's> Builder<'i, 's> {
             witness: MapBuilder::default(),
         };
         let (counts, reasons) = (Counts::default(), BTreeMap::new());
-        Builder { ingest, sink: ingest.sink(), control, stack: vec![root], counts, reasons }
+        Builder { ingest, sink: ingest.sink(), control, stack: vec![root], counts, reasons, bag: None }
     }
 }
 
@@ -159,6 +183,13 @@ impl Builder<'_, '_> {
             }
             Step::Leave => self.leave()?,
             Step::Ready { name, entry, witness, what } => {
+                if let Some(mut bag) = self.bag.take() {
+                    // No parent, so nothing is unmodified: this is a symlink.
+                    let folders = self.stack.iter().map(|f| f.name.as_slice()).filter(|n| !n.is_empty());
+                    let path: Vec<&[u8]> = folders.chain([name.as_slice()]).collect();
+                    bag.fault(&path.join(&b'/'), "a symlink, which a bag cannot hold");
+                    self.bag = Some(bag);
+                }
                 match what {
                     Ready::Symlink => self.counts.symlinks += 1,
                     Ready::Unmodified { bytes } => {
@@ -175,7 +206,10 @@ impl Builder<'_, '_> {
                 let outcome = outcome.recv().map_err(|_| Error::Interrupted)?;
                 progress.files_done.fetch_add(1, Ordering::Relaxed);
                 match outcome {
-                    FileOutcome::Kept { entry, witness, bytes, changed } => {
+                    FileOutcome::Kept { entry, witness, bytes, changed, digests } => {
+                        if let Some(bag) = &mut self.bag {
+                            bag.see(bag.relative(&path).to_vec().as_slice(), bytes, &digests)?;
+                        }
                         self.counts.files += 1;
                         self.counts.bytes += bytes;
                         *(if had_parent { &mut self.counts.files_changed } else { &mut self.counts.files_new }) += 1;
@@ -191,6 +225,9 @@ impl Builder<'_, '_> {
             }
             Step::Unreadable { path, reason } => self.unreadable(path, reason),
             Step::Special { path, kind } => {
+                if let Some(bag) = &mut self.bag {
+                    bag.fault(bag.relative(&path).to_vec().as_slice(), format!("a {kind}, which a bag cannot hold"));
+                }
                 self.counts.skipped_special += 1;
                 tell(self.control, Notice::Special { path, kind });
             }
@@ -199,6 +236,9 @@ impl Builder<'_, '_> {
     }
 
     pub(super) fn unreadable(&mut self, path: Vec<u8>, reason: String) {
+        if let Some(bag) = &mut self.bag {
+            return bag.fault(bag.relative(&path).to_vec().as_slice(), format!("it cannot be read: {reason}"));
+        }
         *self.reasons.entry(reason.clone()).or_default() += 1;
         tell(self.control, Notice::Unreadable { path, reason });
     }
@@ -277,6 +317,6 @@ impl Builder<'_, '_> {
         let mut doubts: Vec<(String, u64)> = doubts.iter().map(|(why, n)| ((*why).to_owned(), *n)).collect();
         doubts.sort();
         let bytes_read = readers.bytes_read.load(Ordering::Relaxed);
-        Ok(Built { tree, witness, counts: self.counts, unreadable, bytes_read, doubts })
+        Ok(Built { tree, witness, counts: self.counts, unreadable, bytes_read, doubts, bag: None })
     }
 }

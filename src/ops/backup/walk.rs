@@ -8,6 +8,7 @@ use super::tell;
 use crate::catalog::map::MapIter;
 use crate::catalog::{list, recipe};
 use crate::error::{Error, Result};
+use crate::format::digest::Algorithm;
 use crate::format::entry::{Attributes, Content, Entry, EntryKind, Time, Witness};
 use crate::format::node::MapRoot;
 use crate::format::recipe::Stream;
@@ -22,6 +23,7 @@ use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 /// Bytes of files that are sent to one lane before the next one gets its turn: an album stays together.
@@ -161,6 +163,24 @@ pub(super) struct Walker<'a, 's> {
     pub(super) run: u64,
     pub(super) run_bytes: u64,
     pub(super) now_ns: i128,
+    pub(super) digests: Digests,
+}
+
+/// What files are digested with while they are read.
+#[derive(Default)]
+pub(super) struct Digests {
+    /// Below this folder, and elsewhere.
+    pub(super) payload: Option<(PathBuf, Arc<[Algorithm]>)>,
+    pub(super) others: Arc<[Algorithm]>,
+}
+
+impl Digests {
+    fn of(&self, path: &Path) -> Arc<[Algorithm]> {
+        match &self.payload {
+            Some((folder, algorithms)) if path.starts_with(folder) => Arc::clone(algorithms),
+            _ => Arc::clone(&self.others),
+        }
+    }
 }
 
 fn time((seconds, nanos): (i64, u32)) -> Time {
@@ -235,6 +255,14 @@ impl<'s> Walker<'_, 's> {
             return self.content(Path::new("/"), beside, None, 0);
         }
         self.branch(Path::new("/"), &root, beside)
+    }
+
+    /// Walks one folder whose content is the root's.
+    ///
+    /// # Errors
+    /// [`Error::Interrupted`].
+    pub(super) fn walk_as_root(&mut self, folder: &Path) -> Result<()> {
+        self.content(folder, None, None, 0)
     }
 
     /// A folder on the way to sources: only what leads to them.
@@ -409,7 +437,8 @@ impl<'s> Walker<'_, 's> {
         let (send, outcome) = bounded(1);
         let raw = path.as_os_str().as_bytes().to_vec();
         self.step(Step::Pending { name: name.to_vec(), path: raw, had_parent, outcome })?;
-        let job = FileJob { path: path.to_owned(), lane: self.ingest.lane_of(self.run), send };
+        let (lane, digest) = (self.ingest.lane_of(self.run), self.digests.of(path));
+        let job = FileJob { path: path.to_owned(), lane, digest, send };
         self.jobs.send(job).map_err(|_| STOPPED)
     }
 

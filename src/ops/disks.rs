@@ -383,7 +383,10 @@ fn next_steps(store: &Store, r: &StatusReport, usable: u64, lost: u64, dead: boo
             "{lost} damaged packs hold chunks without another copy: `onefold check --read-data` names the files, and `onefold backup --force` of their sources stores them anew."
         ));
     } else if r.damage > 0 {
-        next.push(format!("{} packs are damaged: run `onefold scrub`, which rebuilds what has parity, or `onefold check --read-data`.", r.damage));
+        let packs = if r.damage == 1 { "1 pack is".to_owned() } else { format!("{} packs are", r.damage) };
+        next.push(format!(
+            "{packs} damaged: run `onefold scrub`, which rebuilds what has parity, or `onefold check --read-data`."
+        ));
     }
     let all_here = r.disks.iter().all(|d| d.state != DiskState::Missing);
     if r.short_packs > 0 && r.damage == 0 && all_here {

@@ -170,7 +170,7 @@ fn look(
         Err(e @ Error::Interrupted) => Err(e),
         Err(e) => fault(format!("does not prove: {}", e.line()), vec![(0, 0)]),
         Ok(()) => match ranges.first() {
-            Some((at, _)) => fault(format!("has {} damaged units, the first at byte {at}", ranges.len()), ranges),
+            Some((at, _)) => fault(format!("is damaged, in {} MiB of it, at byte {at} first", ranges.len()), ranges),
             None => Ok(None),
         },
     }

@@ -124,7 +124,7 @@ impl GroupReader {
             Some(path) => path.clone(),
             None => PathBuf::from(self.group.members.get(slot).map(|m| m.pack.to_string()).unwrap_or_default()),
         };
-        Error::Damaged { what: "a pack of a group", path, offset, why: why.into() }
+        Error::Damaged { what: "a pack", path, offset, why: why.into() }
     }
 
     fn open(&self, slot: usize) -> Result<Arc<dyn File>> {

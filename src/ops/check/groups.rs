@@ -277,12 +277,22 @@ mod tests {
     fn what_a_group_still_gives_is_not_lost_because_its_damage_was_logged() {
         let bytes = noise(1, 3_000_000);
         let mut shelf = filled();
-        let parity = parity_files(&shelf).pop().unwrap();
-        let pack = shelf.fs.paths().into_iter().filter(|p| p.extension().is_some_and(|e| e == "pack"));
-        let pack = pack.max_by_key(|p| shelf.fs.read(p).unwrap().len()).unwrap();
+        let (pack, parity) = {
+            let store = shelf.read();
+            let on = |d: &DiskId| store.pool().disk(d).unwrap().path.clone();
+            store.with_state(|s| {
+                let longest = s.packs().map(|p| p.sealed).max_by_key(|p| p.bytes).unwrap();
+                let members = s.members(s.group_of(&longest.pack).unwrap());
+                let parity = members.iter().find(|m| m.parity).unwrap();
+                let path = crate::pack::sealed_path(&on(&longest.disk), longest.pack);
+                (path, parity_path(&on(&parity.disk), parity.pack))
+            })
+        };
         let disk = (0..4).find(|i| pack.starts_with(crate::ops::testing::disk_path(*i))).unwrap();
-        shelf.fs.flip(&pack, 800_000).unwrap();
-        shelf.fs.flip(&parity, 1_600_000).unwrap();
+        let bytes_of = |p: &PathBuf| shelf.fs.read(p).unwrap().len() as u64;
+        let (at, beside) = (bytes_of(&pack) / 4 * 8, bytes_of(&parity) / 2 * 8);
+        shelf.fs.flip(&pack, at).unwrap();
+        shelf.fs.flip(&parity, beside).unwrap();
         let whole = |shelf: &Shelf| {
             let report = check(&shelf.read(), true);
             assert_eq!(report.files_lost, 0, "{:?}", report.lost);
@@ -296,7 +306,7 @@ mod tests {
         shelf.forget_index();
         whole(&shelf);
         // Damage to the parity alone, of which the log goes on to say that it is worth nothing, and the pack's disk away.
-        shelf.fs.flip(&parity, 1_600_000).unwrap();
+        shelf.fs.flip(&parity, beside).unwrap();
         shelf.take_away(disk);
         shelf.forget_index();
         let report = check(&shelf.read(), false);

@@ -60,10 +60,15 @@ fn damage_is_told_with_the_last_call_although_time_ran_out() {
 #[test]
 fn damage_is_settled_soon_and_not_only_at_the_end() {
     let shelf = filled(4, 1);
-    let disk = disk_path(0);
+    shelf.stream("t", &noise(2, 3 << 20));
     let store = shelf.read();
-    let first = store.with_state(|s| s.packs().map(|p| p.sealed).find(|p| p.disk == disk_id(0)).unwrap());
-    shelf.fs.flip(crate::pack::sealed_path(&disk, first.pack), 80_000).unwrap();
+    // The first of several on its disk, whose worker then has more to read.
+    let packs: Vec<SealedPack> = store.with_state(|s| s.packs().map(|p| p.sealed).collect());
+    let has_more =
+        |p: &&SealedPack| packs.iter().filter(|o| o.disk == p.disk).map(|o| o.bytes).sum::<u64>() > p.bytes + 500_000;
+    let first = *packs.iter().find(has_more).unwrap();
+    let disk = store.pool().disk(&first.disk).unwrap().path.clone();
+    shelf.fs.flip(crate::pack::sealed_path(&disk, first.pack), 4 * first.bytes).unwrap();
     let mut calls = Vec::new();
     let mut with = |found: &mut Found, at: Moment| {
         calls.push((at.last, found.damaged.contains_key(&first.pack)));

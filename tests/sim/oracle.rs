@@ -105,7 +105,10 @@ impl Oracle {
                 .unwrap(),
             }
             for (at, bytes, id, bases) in rows {
-                if store.with_state(|s| s.is_damaged(&pack.pack, at, bytes)) {
+                // What the log knows of damage is coarser than damage is: a record that is whole counts.
+                let record = oracle.before.get(&path).and_then(|b| b.get(at as usize..(at + bytes) as usize));
+                let is_whole = record.is_some_and(|r| onefold::format::record::open(pack.pack, at, r).is_ok());
+                if store.with_state(|s| s.is_damaged(&pack.pack, at, bytes)) && !is_whole {
                     continue;
                 }
                 let copy = Copy { path: path.clone(), from: at as usize, to: (at + bytes) as usize, bases };

@@ -9,7 +9,7 @@
 //! DIR/data/...               the payload
 //! ```
 //!
-//! [`write`] makes a bag of a snapshot; [`verify`] proves one while a backup stores it.
+//! [`mod@write`] makes a bag of a snapshot; [`verify`] proves one while a backup stores it.
 //!
 //! # Invariants
 //!

@@ -1,9 +1,9 @@
 //! check: is everything there that the snapshots need, and is every copy of everything as it should be?
 //!
-//! A check reads and changes nothing. It needs no lock and may run beside a writer: it speaks of the log as
-//! it was when the store was opened. `folders` looks at what stands on every disk alike, `strays` at files that nobody knows, `groups` at parity, `packs` at the
-//! packs and whether the index agrees with them, `trees` at what the snapshots reach. `truth` is what the
-//! packs turned out to hold; the trees are judged by it, not by the index.
+//! A check reads and changes nothing. It needs no lock and may run beside a writer: it speaks of the log as it was
+//! when the store was opened. `folders` looks at what stands on every disk alike, `strays` at files that nobody
+//! knows, `groups` at parity, `packs` at the packs and whether the index agrees with them, `trees` at what the
+//! snapshots reach. `truth` is what the packs turned out to hold; the trees are judged by it, not by the index.
 //!
 //! # Invariants
 //!
@@ -11,7 +11,7 @@
 //!    its name: any change of any byte is a problem.
 //! 2. A file is called lost only if its bytes cannot be had from any pack that is here; an index that lies
 //!    makes a problem, not a loss.
-//! 3. Nothing but a failure of this very run ([`Error::Interrupted`], a thread that cannot be started) ends a
+//! 3. Nothing but a failure of this very run ([`crate::Error::Interrupted`], a thread that cannot be started) ends a
 //!    check before its end: what is broken is what it is for.
 //! 4. Memory: a window of a MiB and a chunk a thread, one pack's table a thread, about 24 bytes a folder node, and lists
 //!    whose lengths are bounded here.
@@ -130,7 +130,7 @@ impl Problems {
 /// Checks a store.
 ///
 /// # Errors
-/// [`Error::Interrupted`], [`Error::FromTheFuture`], a worker that was lost. Whatever is broken in the store
+/// [`crate::Error::Interrupted`], [`crate::Error::FromTheFuture`], a worker that was lost. Whatever is broken in the store
 /// is in the report instead.
 pub fn run(store: &Store, options: &CheckOptions, control: &Control) -> Result<CheckReport> {
     let mut problems = Problems::default();

@@ -8,7 +8,6 @@ use super::story::Story;
 use onefold::Error;
 use onefold::index::Index as _;
 use onefold::io::faulty::FaultPlan;
-use onefold::ops::check;
 use onefold::store::Mode;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -57,11 +56,7 @@ impl Story {
             );
         }
         self.lost = gone;
-        let run = self.shelf.run(FaultPlan::new());
-        let opened = self.shelf.open(&run.io, Mode::Write { verb: "check" }).unwrap_or_else(|e| panic!("{}", e.line()));
-        check::record(&opened.store, &report.damage, &report.healed).unwrap();
-        drop(opened);
-        self.shelf.ran(&run);
+        self.note(&report);
         self.recover();
         self.exactly_these_are_lost();
         if !self.acked.is_empty() && self.chance.one_in(2) {
@@ -286,11 +281,7 @@ impl Story {
             );
         }
         self.lost = gone;
-        let run = self.shelf.run(FaultPlan::new());
-        let opened = self.shelf.open(&run.io, Mode::Write { verb: "check" }).unwrap_or_else(|e| panic!("{}", e.line()));
-        check::record(&opened.store, &report.damage, &report.healed).unwrap();
-        drop(opened);
-        self.shelf.ran(&run);
+        self.note(&report);
         self.heal();
     }
 
@@ -353,11 +344,7 @@ impl Story {
         }
         // The backup meanwhile may have healed what the disk lacks now.
         self.lost = named;
-        let run = self.shelf.run(FaultPlan::new());
-        let opened = self.shelf.open(&run.io, Mode::Write { verb: "check" }).unwrap_or_else(|e| panic!("{}", e.line()));
-        check::record(&opened.store, &report.damage, &report.healed).unwrap();
-        drop(opened);
-        self.shelf.ran(&run);
+        self.note(&report);
         self.recover();
         self.heal();
     }

@@ -3,7 +3,7 @@
 use super::chance::Chance;
 use super::library::{Files, Library};
 use super::oracle::{Acked, FileOf, path_in};
-use super::shelf::Shelf;
+use super::shelf::{Run, Shelf};
 use crate::support::options;
 use onefold::io::faulty::FaultPlan;
 use onefold::io::memory::MemFs;
@@ -236,15 +236,29 @@ impl Story {
         lost.iter().any(|l| l.snapshot == file.0.to_string() && l.path == path)
     }
 
-    /// Backs up under a plan of faults. True where it was acknowledged.
-    pub fn backup_under(&mut self, plan: FaultPlan, cancel_after: Option<u64>) -> Result<(), Error> {
-        let run = self.shelf.run(plan);
-        let outcome = self.backup_in(&run.io, cancel_after);
+    /// A run is over: if the power went in it, what was not synced is left to chance.
+    pub fn ended(&mut self, run: &Run) {
         if run.fs.is_cut() {
             self.tally.add("power cuts", 1);
             self.shelf.power_cut(&mut self.chance);
         }
+        self.shelf.ran(run);
+    }
+
+    /// Logs what a check found, as the command does.
+    pub fn note(&mut self, report: &CheckReport) {
+        let run = self.shelf.run(FaultPlan::new());
+        let opened = self.shelf.open(&run.io, Mode::Write { verb: "check" }).unwrap_or_else(|e| panic!("{}", e.line()));
+        check::record(&opened.store, &report.damage, &report.healed).unwrap();
+        drop(opened);
         self.shelf.ran(&run);
+    }
+
+    /// Backs up under a plan of faults. True where it was acknowledged.
+    pub fn backup_under(&mut self, plan: FaultPlan, cancel_after: Option<u64>) -> Result<(), Error> {
+        let run = self.shelf.run(plan);
+        let outcome = self.backup_in(&run.io, cancel_after);
+        self.ended(&run);
         if let Err(e) = &outcome {
             allowed(e);
         }
@@ -335,11 +349,7 @@ impl Story {
         let options = RecoverOptions { store: self.shelf.home.clone(), disks, memory_bytes: MEMORY_MIN };
         let outcome = recover::run_with(&run.io, &options, self.shelf.kind(), &Control::default());
         self.tally.add("recovers", 1);
-        if run.fs.is_cut() {
-            self.tally.add("power cuts", 1);
-            self.shelf.power_cut(&mut self.chance);
-        }
-        self.shelf.ran(&run);
+        self.ended(&run);
         self.index_lies = outcome.is_err();
         outcome.map(drop).inspect_err(allowed)
     }

@@ -19,11 +19,7 @@ impl Story {
     ) -> onefold::Result<T> {
         let world = self.shelf.run(plan);
         let outcome = self.shelf.open(&world.io, Mode::Write { verb }).and_then(|opened| run(&opened.store));
-        if world.fs.is_cut() {
-            self.tally.add("power cuts", 1);
-            self.shelf.power_cut(&mut self.chance);
-        }
-        self.shelf.ran(&world);
+        self.ended(&world);
         outcome.inspect_err(allowed)
     }
 
@@ -110,11 +106,7 @@ impl Story {
                 scrub::settle(&writer.store, found, pass, at.complete, &control)
             })
         });
-        if world.fs.is_cut() {
-            self.tally.add("power cuts", 1);
-            self.shelf.power_cut(&mut self.chance);
-        }
-        self.shelf.ran(&world);
+        self.ended(&world);
         match outcome.inspect_err(allowed) {
             Ok(report) => {
                 self.tally.add("scrubs", 1);

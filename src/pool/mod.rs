@@ -208,26 +208,23 @@ impl Pool {
     /// `None` where none has room for `pack_bytes` beyond its reserve, or none of which the parity would find room on
     /// others; what frees space may use the reserve too.
     pub fn choose(&self, pack_bytes: u64, open_on: &[DiskId], shape: Shape, reserve: bool) -> Option<Arc<Disk>> {
-        let open = |disk: &Disk| open_on.iter().filter(|id| **id == disk.id).count() as u64;
-        let mut with_room: Vec<(&Arc<Disk>, u64)> = Vec::new();
-        for disk in self.disks.values().filter(|d| d.takes_data()) {
-            let Ok(room) = disk.room(&self.io, pack_bytes) else { continue };
-            let usable = if reserve { room.free } else { room.usable };
-            if usable >= pack_bytes.saturating_mul(open(disk) + 1) {
-                with_room.push((disk, usable));
-            }
-        }
-        let width = shape.width.min(with_room.len().saturating_sub(shape.parity)).max(1);
-        let groups = (open_on.len() + 1).div_ceil(width) as u64;
-        let may = with_room
-            .iter()
-            .filter(|(d, _)| self.has_room_for_parity_of(d, pack_bytes, open_on, Shape { width, ..shape }));
-        let best = may.max_by_key(|(disk, usable)| {
-            let open = open(disk);
-            let is_crowded = shape.parity > 0 && open >= groups;
-            (!disk.is_noted(), !is_crowded, usable / (open + 1), std::cmp::Reverse(disk.id))
+        let count = |id: &DiskId| open_on.iter().filter(|on| *on == id).count() as u64;
+        let asked = self.disks.values().filter(|d| d.takes_data()).filter_map(|disk| {
+            let room = disk.room(&self.io, pack_bytes).ok()?;
+            Some(place::Candidate { disk, room, open: count(&disk.id) })
         });
-        best.map(|(disk, _)| Arc::clone(disk))
+        let all: Vec<place::Candidate<'_>> = asked.collect();
+        let usable = |c: &place::Candidate<'_>| if reserve { c.room.free } else { c.room.usable };
+        let fits = |c: &&place::Candidate<'_>| usable(c) >= pack_bytes.saturating_mul(c.open + 1);
+        let width = shape.width.min(all.iter().filter(fits).count().saturating_sub(shape.parity)).max(1);
+        let groups = (open_on.len() + 1).div_ceil(width) as u64;
+        let may =
+            all.iter().filter(fits).filter(|c| self.has_room_for_parity_of(c, &all, pack_bytes, groups, shape.parity));
+        let best = may.max_by_key(|c| {
+            let is_crowded = shape.parity > 0 && c.open >= groups;
+            (!c.disk.is_noted(), !is_crowded, usable(c) / (c.open + 1), std::cmp::Reverse(c.disk.id))
+        });
+        best.map(|c| Arc::clone(c.disk))
     }
 
     /// A line per disk on why it takes no data, for the error that says so.

@@ -5,7 +5,7 @@
 //! disks fill evenly.
 
 use super::Pool;
-use super::disk::Disk;
+use super::disk::{Disk, Room};
 use crate::format::DiskId;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -30,6 +30,13 @@ pub enum Place {
 
 /// By so much the last records may make a pack longer than it is to be.
 const PACK_EXCESS_BYTES: u64 = 1 << 20;
+
+/// A disk that takes data, with its room, and how many packs of the run lie there that have no parity yet.
+pub(super) struct Candidate<'p> {
+    pub disk: &'p Arc<Disk>,
+    pub room: Room,
+    pub open: u64,
+}
 
 /// A group on the way: places of packs, their disks, and how many lie in each domain.
 type Gathering = (Vec<usize>, Vec<DiskId>, HashMap<String, usize>);
@@ -87,24 +94,25 @@ impl Pool {
         groups.into_iter().map(|(members, ..)| members).collect()
     }
 
-    /// Whether, with one more pack on `disk`, every pack that has no parity yet would find room for it on other disks.
-    /// Where disks are away, what is here has to do.
-    pub(super) fn has_room_for_parity_of(&self, disk: &Disk, bytes: u64, open_on: &[DiskId], shape: Shape) -> bool {
+    /// Whether, with one more pack on this disk, every pack that has no parity yet would find room for it on other disks, in
+    /// at least `groups` groups. Where disks are away, what is here has to do.
+    pub(super) fn has_room_for_parity_of(
+        &self,
+        at: &Candidate<'_>,
+        all: &[Candidate<'_>],
+        bytes: u64,
+        groups: u64,
+        parity: usize,
+    ) -> bool {
         let here = self.disks.values().filter(|d| !d.is_suspect()).count();
-        let parity = shape.parity.min(here.saturating_sub(1));
-        if parity == 0 {
-            return true;
-        }
-        let open = |of: &DiskId| open_on.iter().filter(|id| *id == of).count() + usize::from(*of == disk.id);
-        let crowd = self.disks.keys().map(open).max().unwrap_or(0);
-        // Packs of one disk are in groups of their own, and a group is no wider than it may be.
-        let groups = crowd.max((open_on.len() + 1).div_ceil(shape.width.max(1)));
-        let has_room = |other: &&Arc<Disk>| {
-            let usable = other.room(&self.io, bytes).map_or(0, |room| room.free.saturating_sub(room.total / 100));
-            usable > (bytes + PACK_EXCESS_BYTES).saturating_mul((open(&other.id) + groups) as u64)
+        let parity = parity.min(here.saturating_sub(1));
+        // Packs of one disk are in groups of their own.
+        let crowd = all.iter().map(|c| c.open).max().unwrap_or(0).max(at.open + 1);
+        let has_room = |other: &&Candidate<'_>| {
+            let free = other.room.free.saturating_sub(other.room.total / 100);
+            free > (bytes + PACK_EXCESS_BYTES).saturating_mul(other.open + groups.max(crowd))
         };
-        let others = self.disks.values().filter(|d| d.id != disk.id && d.takes_data());
-        others.filter(has_room).take(parity).count() == parity
+        all.iter().filter(|other| other.disk.id != at.disk.id).filter(has_room).take(parity).count() == parity
     }
 
     /// Up to `wanted` disks for packs of `bytes` beside members on `taken`: others than those, the least used domains

@@ -8,7 +8,7 @@
 //! 1. No symlink within the target is ever followed: each folder is opened by its one name relative to
 //!    the open folder above it, never by a path. The target's own path is the user's and is followed.
 //! 2. A file appears under its name with all its bytes and metadata or not at all. Until then it is
-//!    `.onefold-XXXXXXXX.partial` in the same folder; only a killed process leaves one behind.
+//!    `.onefold-` and eight digits and `.partial` in the same folder; only a killed process leaves one behind.
 //! 3. Owner, setuid and the like are set only where the caller asks for owners, and then the owner
 //!    comes first, so that no file is ever setuid for a user that it does not belong to.
 

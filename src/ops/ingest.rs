@@ -23,12 +23,13 @@ use crate::format::event::{Event, Outcome, SealedPack};
 use crate::format::footer::{PackKind, Row};
 use crate::format::record::Codec;
 use crate::format::{ChunkId, ChunkKind, DiskId, PackId, SnapshotId, WriterId};
-use crate::io::threads::{self, Condvar, Mutex, MutexGuard, Receiver, Sender};
+use crate::io::threads::{self, Mutex, MutexGuard};
 use crate::pack::WriteChunks;
 use crate::pack::payload::Payload as Bytes;
-use crate::pack::write::{Abandoned, NewRecord, PackWriter, Sealed};
+use crate::pack::write::{NewRecord, PackWriter, Sealed};
 use crate::store::{Located, Mode, PackRows, Store};
 use groups::Unprotected;
+use lanes::{EndLanes, Lane};
 use resemble::Hit;
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
@@ -36,12 +37,11 @@ use std::sync::{Arc, PoisonError};
 
 pub(in crate::ops) mod adopt;
 mod groups;
+mod lanes;
 pub(in crate::ops) mod resemble;
 
 /// Sealed packs are published when so many have gathered.
 const PUBLISH_PACKS: usize = 8;
-/// Bytes that wait for one lane at most.
-const LANE_QUEUE_BYTES: u64 = 16 << 20;
 /// Data lanes at most: beyond that a machine with this many disks is limited by its cores.
 const LANES_MAX: usize = 8;
 /// What a lane needs of the memory budget: its queue, its unsynced bytes, a batch on the way.
@@ -62,74 +62,6 @@ pub struct Counters {
     pub packs_sealed: AtomicU64,
     /// Bytes of parity packs.
     pub redundancy_written: AtomicU64,
-}
-
-/// A queue's bound in bytes.
-struct Room {
-    used: Mutex<u64>,
-    freed: Condvar,
-    closed: AtomicBool,
-}
-
-impl Room {
-    fn take(&self, bytes: u64) -> bool {
-        let mut used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
-        // one batch always fits, however large
-        while *used > 0 && *used + bytes > threads::simulated_or(100 << 10, LANE_QUEUE_BYTES) {
-            if self.closed.load(Ordering::Relaxed) {
-                return false;
-            }
-            used = self.freed.wait(used).unwrap_or_else(PoisonError::into_inner);
-        }
-        *used += bytes;
-        !self.closed.load(Ordering::Relaxed)
-    }
-
-    fn give(&self, bytes: u64) {
-        *self.used.lock().unwrap_or_else(PoisonError::into_inner) -= bytes;
-        self.freed.notify_all();
-    }
-
-    fn close(&self) {
-        self.closed.store(true, Ordering::Relaxed);
-        let _used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
-        self.freed.notify_all();
-    }
-}
-
-struct Batch {
-    records: Vec<NewRecord>,
-    bytes: u64,
-    /// Without records: seal the open pack and drop this. Neither: the lane ends.
-    settled: Option<Sender<()>>,
-}
-
-struct Lane {
-    queue: Sender<Batch>,
-    room: Arc<Room>,
-}
-
-/// Ends all lanes when it is dropped, also by a panic: the run ends then, instead of waiting for lanes that
-/// wait for it.
-struct EndLanes<'a>(&'a [Lane]);
-
-impl Drop for EndLanes<'_> {
-    fn drop(&mut self) {
-        for lane in self.0 {
-            let _ = lane.queue.send(Batch { records: Vec::new(), bytes: 0, settled: None }); // an empty batch ends the lane
-        }
-    }
-}
-
-/// Fails the run if its lane panics: nobody must wait for room in a queue that is emptied no more.
-struct LaneAlive<'i, 's>(&'i Ingest<'s>);
-
-impl Drop for LaneAlive<'_, '_> {
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            self.0.fail(Error::WorkerLost { verb: self.0.verb });
-        }
-    }
 }
 
 /// What a pack's table says of a record, as far as it confirms hits.
@@ -273,11 +205,9 @@ where
     let mut ends = Vec::new();
     for i in 0..=data_lanes {
         let kind = if i == 0 { PackKind::Metadata } else { PackKind::Data };
-        // The bound is in bytes, by the room; the channel's own length only has to be beyond it.
-        let (queue, end) = threads::unbounded();
-        let room = Arc::new(Room { used: Mutex::new(0), freed: Condvar::new(), closed: AtomicBool::new(false) });
-        lanes.push(Lane { queue, room: Arc::clone(&room) });
-        ends.push((kind, end, room));
+        let (lane, end) = Lane::new();
+        lanes.push(lane);
+        ends.push((kind, end));
     }
     let reuse_needs_proof = !store.missing_disks().is_empty() || store.with_state(|s| !s.damage.is_empty());
     let mut ingest = Ingest {
@@ -312,9 +242,9 @@ where
     let outcome = threads::scope(|scope| {
         let handles: Vec<_> = ends
             .into_iter()
-            .map(|(kind, end, room)| {
+            .map(|(kind, end)| {
                 let name = if kind == PackKind::Data { "onefold-data" } else { "onefold-meta" };
-                scope.spawn_named(name, move || shared.lane(kind, end, room))
+                scope.spawn_named(name, move || shared.lane(kind, &end))
             })
             .collect();
         let mut outcome = Ok(());
@@ -367,7 +297,7 @@ impl<'s> Ingest<'s> {
         failure.get_or_insert(error);
         self.failed.store(true, Ordering::Relaxed);
         for lane in &self.lanes {
-            lane.room.close();
+            lane.close();
         }
     }
 
@@ -567,12 +497,7 @@ impl<'s> Ingest<'s> {
     }
 
     fn hand(&self, lane: usize, records: Vec<NewRecord>) -> Result<()> {
-        let bytes = records.iter().map(|r| r.memory_bytes() as u64).sum();
-        let lane = &self.lanes[lane]; // lane_of, the spread and the constants give lanes that are there
-        if !lane.room.take(bytes) {
-            return Err(Error::Interrupted);
-        }
-        lane.queue.send(Batch { records, bytes, settled: None }).map_err(|_| Error::Interrupted)
+        self.lanes[lane].hand(records) // lane_of, the spread and the constants give lanes that are there
     }
 
     /// Seals every open pack and publishes: what was sent before this call is in the log and in the index behind it.
@@ -580,14 +505,7 @@ impl<'s> Ingest<'s> {
     /// # Errors
     /// [`Error::Interrupted`] if a lane failed; those of the log.
     pub fn settle(&self) -> Result<()> {
-        let mut waits = Vec::new();
-        for lane in &self.lanes {
-            let (settled, wait) = crate::io::threads::bounded::<()>(1);
-            let batch = Batch { records: Vec::new(), bytes: 0, settled: Some(settled) };
-            lane.queue.send(batch).map_err(|_| Error::Interrupted)?;
-            waits.push(wait);
-        }
-        for wait in waits {
+        for wait in self.lanes.iter().map(Lane::settle).collect::<Result<Vec<_>>>()? {
             let _ = wait.recv(); // the other end is dropped when the pack is sealed, or with the lane
         }
         self.proceed()?;
@@ -624,160 +542,6 @@ impl<'s> Ingest<'s> {
         };
         let plain_bytes = plain.len() as u32; // a chunk is at most CHUNK_BYTES long
         NewRecord { kind, id, codec, parameters, bases: Vec::new(), plain_bytes, features: Vec::new(), payload }
-    }
-
-    // ---- lanes ----------------------------------------------------------------------------------
-
-    fn lane(&self, kind: PackKind, queue: Receiver<Batch>, room: Arc<Room>) {
-        let _alive = LaneAlive(self);
-        let mut open: Option<PackWriter> = None;
-        while let Ok(batch) = queue.recv() {
-            if batch.records.is_empty() {
-                if batch.settled.is_none() {
-                    break;
-                }
-                if let Some(writer) = open.take()
-                    && let Err(e) = self.seal(kind, writer)
-                {
-                    self.fail(e);
-                }
-                continue; // `settled` is dropped here: whoever waits goes on
-            }
-            let outcome =
-                if self.failed.load(Ordering::Relaxed) { Ok(()) } else { self.append(kind, &mut open, batch.records) };
-            room.give(batch.bytes);
-            if let Err(e) = outcome {
-                self.fail(e);
-            }
-        }
-        if let Some(writer) = open.take()
-            && let Err(e) = self.seal(kind, writer)
-        {
-            self.fail(e);
-        }
-    }
-
-    fn append(&self, kind: PackKind, open: &mut Option<PackWriter>, mut records: Vec<NewRecord>) -> Result<()> {
-        // Packs that failed meanwhile and still hold records; the disk that takes those may fail too.
-        let mut failed: Vec<Abandoned> = Vec::new();
-        loop {
-            let mut writer = match open.take() {
-                Some(writer) => writer,
-                None => self.open_pack(kind)?,
-            };
-            let features: Vec<_> = records.iter().map(|r| r.features.clone()).collect();
-            let appended = writer.append(records);
-            if appended.is_ok() && kind == PackKind::Data {
-                self.resemblance.appended(writer.pack(), writer.file(), writer.rows(), &features);
-            }
-            match appended {
-                Ok(()) if writer.is_full(self.store.superblock().pack_bytes) => self.seal(kind, writer)?,
-                Ok(()) => *open = Some(writer),
-                Err(e) => failed.push(self.abandon(writer, e)),
-            }
-            records = loop {
-                let Some(left) = failed.last_mut() else { return Ok(()) };
-                match left.next_batch()? {
-                    Some(batch) => break batch,
-                    None => drop(failed.pop()),
-                }
-            };
-        }
-    }
-
-    /// Takes the disk of a failed pack out of the run.
-    fn abandon(&self, writer: PackWriter, error: Error) -> Abandoned {
-        let disk = writer.disk_id();
-        self.closed(&disk);
-        let full = matches!(&error, Error::Io { source, .. } if source.kind() == std::io::ErrorKind::StorageFull);
-        let label = self.store.pool().disk(&disk).map(|d| {
-            if full {
-                d.full();
-            } else {
-                d.suspect();
-            }
-            d.label.clone()
-        });
-        let what = if full { "is full" } else { "failed and takes no more data" };
-        let label = label.unwrap_or_default();
-        self.notice(Notice::Note(format!("disk {label} {what}: {error}; its open pack goes to another disk")));
-        writer.abandon(error)
-    }
-
-    fn closed(&self, disk: &DiskId) {
-        let mut open = self.open_on.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(i) = open.iter().position(|d| d == disk) {
-            open.swap_remove(i);
-        }
-    }
-
-    fn open_pack(&self, kind: PackKind) -> Result<PackWriter> {
-        self.begin()?;
-        let pack_bytes = self.store.superblock().pack_bytes;
-        loop {
-            let disk = {
-                let mut open = self.open_on.lock().unwrap_or_else(PoisonError::into_inner);
-                let (pool, shape) = (self.store.pool(), self.protection.shape());
-                let disk = pool.choose(pack_bytes, &open, shape, self.moves);
-                let disk = disk.ok_or_else(|| Error::NoSpace {
-                    needed: pack_bytes,
-                    disks: match shape.parity {
-                        0 => pool.why_full(pack_bytes),
-                        m => format!("a pack with parity {m} needs {} disks: {}", m + 1, pool.why_full(pack_bytes)),
-                    },
-                })?;
-                open.push(disk.id);
-                disk
-            };
-            let pack = PackId::new(self.writer, self.sequence.fetch_add(1, Ordering::Relaxed));
-            match PackWriter::create(self.store.io(), self.store.superblock().store, &disk.path, disk.id, pack, kind) {
-                Ok(writer) => return Ok(writer),
-                Err(e) => {
-                    self.closed(&disk.id);
-                    let full =
-                        matches!(&e, Error::Io { source, .. } if source.kind() == std::io::ErrorKind::StorageFull);
-                    if full {
-                        disk.full()
-                    } else {
-                        disk.suspect()
-                    }
-                    self.control.notice(Notice::Note(format!("disk {} takes no more data: {e}", disk.label)));
-                }
-            }
-        }
-    }
-
-    fn seal(&self, kind: PackKind, writer: PackWriter) -> Result<()> {
-        let disk = writer.disk_id();
-        match writer.seal() {
-            Ok(sealed) => {
-                if self.protection.parity == 0 {
-                    self.closed(&disk); // else when it is published: until then its group wants other disks
-                }
-                self.counters.packs_sealed.fetch_add(1, Ordering::Relaxed);
-                self.counters.bytes_written.fetch_add(sealed.bytes, Ordering::Relaxed);
-                let rows = sealed.footer.rows.iter().map(TableRow::of).collect();
-                self.keep_table(sealed.pack, Some(Arc::new(rows)));
-                let waiting = {
-                    let mut list = self.sealed.lock().unwrap_or_else(PoisonError::into_inner);
-                    list.push(sealed);
-                    list.len()
-                };
-                let many = threads::simulated_or(3, PUBLISH_PACKS);
-                if waiting >= self.protection.publish_at(many) { self.publish(Vec::new(), false) } else { Ok(()) }
-            }
-            Err((writer, e)) => {
-                let mut left = self.abandon(*writer, e);
-                let mut open = None;
-                while let Some(records) = left.next_batch()? {
-                    self.append(kind, &mut open, records)?;
-                }
-                match open {
-                    Some(writer) => self.seal(kind, writer),
-                    None => Ok(()),
-                }
-            }
-        }
     }
 
     // ---- the log --------------------------------------------------------------------------------
@@ -871,6 +635,11 @@ impl<'s> Ingest<'s> {
         Ok(())
     }
 
+    /// So many sealed packs are published at once.
+    fn publish_at(&self) -> usize {
+        self.protection.publish_at(threads::simulated_or(3, PUBLISH_PACKS))
+    }
+
     /// Takes the sealed packs that are to be published now.
     fn ready(&self, last: bool) -> Vec<Sealed> {
         let mut waiting = self.sealed.lock().unwrap_or_else(PoisonError::into_inner);
@@ -878,7 +647,7 @@ impl<'s> Ingest<'s> {
         if parity == 0 || last {
             return std::mem::take(&mut *waiting);
         }
-        let at = self.protection.publish_at(PUBLISH_PACKS);
+        let at = self.publish_at();
         if waiting.len() < at {
             return Vec::new(); // another lane was faster
         }

@@ -115,7 +115,6 @@ impl Encoder {
             Layout::new(form, plain.len()).filter(|l| l.samples() > 0 && plain.len() <= limits::CHUNK_BYTES)?;
         layout.split(plain, &mut self.samples)?;
         let mut out = header(TOKENS, form);
-        self.residuals.clear();
         self.residuals.resize(layout.samples(), 0);
         for plane in layout.planes() {
             self.plane(plane, layout.bits, &mut out);
@@ -272,7 +271,6 @@ impl Decoder {
             ranks.push(values);
         }
         let tail = take(&mut rest, plain_bytes - layout.bytes())?; // a layout has no more bytes than there are
-        self.residuals.clear();
         self.residuals.resize(layout.samples(), 0);
         match coder {
             TOKENS => {
@@ -289,7 +287,6 @@ impl Decoder {
             BYTES => self.read_bytes(rest, layout.bits)?,
             _ => return Err("its coder is one that this version does not know"),
         }
-        self.samples.clear();
         self.samples.resize(layout.samples(), 0);
         predict::rebuild(&self.residuals, layout.planes(), &modes, &mut self.samples);
         for (plane, values) in layout.planes().iter().zip(ranks) {

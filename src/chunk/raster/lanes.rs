@@ -9,7 +9,7 @@
 //! which has a lower number. So a decoder knows it in time.
 
 use super::planes::Layout;
-use super::tokens::LEVEL;
+use super::tokens::level;
 
 /// Lanes at most.
 pub const LANES: usize = 4;
@@ -61,13 +61,18 @@ impl Lane {
         let n = out.len();
         let at = PAD + i;
         let [u, l, r] = [self.row, self.row + self.left, self.row - self.left].map(|back| &t[at - back..][..n]);
+        // Four tokens' weight, each below 2^6: below 2^8. Said as wrapping, since a check of each sum would cost the lanes.
+        let sum = |k: usize| {
+            let side = u16::from(l[k]).wrapping_add(u16::from(r[k]));
+            u16::from(u[k]).wrapping_mul(2).wrapping_add(side)
+        };
         if self.cross.is_some() {
             for k in 0..n {
-                out[k] = (2 * u16::from(u[k]) + u16::from(l[k]) + u16::from(r[k])) * 3 / 4; // below 2^8
+                out[k] = sum(k).wrapping_mul(3) / 4;
             }
         } else {
             for k in 0..n {
-                out[k] = 2 * u16::from(u[k]) + u16::from(l[k]) + u16::from(r[k]); // below 2^8
+                out[k] = sum(k);
             }
         }
     }
@@ -107,6 +112,21 @@ impl Lanes {
         self.len + PAD
     }
 
+    /// Where the row above begins to be known in all lanes.
+    pub fn front(&self) -> usize {
+        self.lanes[..self.count].iter().map(Lane::front).max().unwrap_or(0)
+    }
+
+    /// The lanes that lean on lane 0, as bits; none of these numbers if one leans on another.
+    pub fn cross(&self) -> u8 {
+        let lanes = self.lanes[..self.count].iter().enumerate();
+        lanes.fold(0, |bits, (j, lane)| match lane.cross {
+            None => bits,
+            Some(0) => bits | 1 << j,
+            Some(_) => u8::MAX,
+        })
+    }
+
     /// The longest stretch from `i` on.
     pub fn reach(&self, i: usize) -> usize {
         let lanes = &self.lanes[..self.count];
@@ -130,16 +150,18 @@ impl Lanes {
                 let [a, b, c] = lane.weights(i);
                 let at = PAD + i;
                 let [l, ll] = [lane.left, 2 * lane.left].map(|back| &t[at - back..][..n]);
+                // Eight tokens' weight, each below 2^6: below 2^9.
                 for k in 0..n {
-                    sums[k] += a * u16::from(l[k]) + b * u16::from(ll[k]); // eight tokens' weight: below 2^9
+                    let side = a.wrapping_mul(l[k].into()).wrapping_add(b.wrapping_mul(ll[k].into()));
+                    sums[k] = sums[k].wrapping_add(side);
                 }
                 if let Some(cross) = cross {
                     for (s, &x) in sums.iter_mut().zip(&cross[at..]) {
-                        *s += c * u16::from(x);
+                        *s = s.wrapping_add(c.wrapping_mul(x.into()));
                     }
                 }
                 for (o, &s) in out[at..].iter_mut().zip(&*sums) {
-                    *o = LEVEL[usize::from(s & 511)];
+                    *o = level(s);
                 }
                 i += n;
             }

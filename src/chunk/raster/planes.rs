@@ -103,7 +103,6 @@ impl Layout {
 
     /// Takes the first [`Layout::bytes`] of `plain` apart. `None` where a word has bits outside its samples.
     pub fn split(&self, plain: &[u8], out: &mut Vec<u16>) -> Option<()> {
-        out.clear();
         out.resize(self.samples(), 0);
         let plain = plain.get(..self.bytes())?;
         let n = self.units;

@@ -8,7 +8,7 @@
 //! 2. Both are integer arithmetic.
 //! 3. What a sample is foretold from lies before it: in its plane, or in the plane that it leans on.
 
-use super::planes::Plane;
+use super::planes::{PLANES, Plane};
 use super::wide;
 
 /// Bits behind the point of a weight.
@@ -186,9 +186,19 @@ struct Progress<'a> {
 }
 
 impl Progress<'_> {
-    /// Whether the next stretch is linear, and each sample hangs on those just before it.
-    fn is_chain(&self) -> bool {
-        matches!(self.mode, Mode::Linear(_)) && self.plane.left == 1 && self.i >= front(self.plane)
+    /// How each sample of the next stretch hangs on those just before it, if what it does is worth doing side by side.
+    fn chain(&self) -> Option<Chain> {
+        match self.mode {
+            _ if self.plane.left != 1 || self.i < front(self.plane) => None,
+            Mode::Linear(_) => Some(Chain::Linear),
+            Mode::MedianOfDifferences => Some(Chain::Differences),
+            Mode::Median => None,
+        }
+    }
+
+    /// Samples still to come.
+    fn left(&self) -> usize {
+        self.plane.len.saturating_sub(self.i)
     }
 
     /// Where the next stretch ends: what stands above right must be known before it begins.
@@ -199,6 +209,13 @@ impl Progress<'_> {
     fn is_done(&self) -> bool {
         self.i >= self.plane.len
     }
+}
+
+/// What planes side by side must have in common.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Chain {
+    Linear,
+    Differences,
 }
 
 /// One step of a chain: from the sum of all else and the two samples before.
@@ -245,10 +262,54 @@ fn advance_chains<const N: usize>(all: [&mut Progress<'_>; N], x: &mut [u16]) {
     }
 }
 
+/// The same of planes whose differences to the one leaned on have the median.
+#[inline(always)]
+fn advance_differences<const N: usize>(all: [&mut Progress<'_>; N], x: &mut [u16]) {
+    let mut n = STRETCH;
+    for p in &all {
+        n = n.min(p.end() - p.i);
+    }
+    // What is known of each: here in the other plane; the differences above and above left.
+    let mut here = [[0i32; STRETCH]; N];
+    let mut above = [[0i32; STRETCH]; N];
+    let mut corner = [[0i32; STRETCH]; N];
+    let mut out = [[0u16; STRETCH]; N];
+    let mut left = [0i32; N];
+    let mut u: [&[u16]; N] = [&[]; N];
+    let mut bits = [0; N];
+    for (j, p) in all.iter().enumerate() {
+        let row = p.plane.row;
+        let at = p.plane.start + p.i;
+        let lean = p.plane.leans.unwrap_or(p.plane.start) + p.i;
+        let [a, c] = [row, row + 1].map(|back| &x[at - back..][..n]);
+        let [z, za, zc] = [0, row, row + 1].map(|back| &x[lean - back..][..n]);
+        for k in 0..n {
+            here[j][k] = z[k].into();
+            above[j][k] = i32::from(a[k]) - i32::from(za[k]);
+            corner[j][k] = i32::from(c[k]) - i32::from(zc[k]);
+        }
+        left[j] = i32::from(x[at - 1]) - i32::from(x[lean - 1]);
+        u[j] = &p.u[p.i..p.i + n];
+        bits[j] = p.bits;
+    }
+    for k in 0..n {
+        for j in 0..N {
+            let foretold = here[j][k].wrapping_add(median(left[j], above[j][k], corner[j][k]));
+            let v = unfold(u[j][k], foretold.clamp(0, (1 << bits[j]) - 1), bits[j]);
+            left[j] = i32::from(v) - here[j][k];
+            out[j][k] = v;
+        }
+    }
+    for (p, out) in all.into_iter().zip(&out) {
+        x[p.plane.start + p.i..][..n].copy_from_slice(&out[..n]);
+        p.i += n;
+    }
+}
+
 /// Rebuilds the next stretch of one plane.
 #[inline(always)]
 fn advance(p: &mut Progress<'_>, x: &mut [u16]) {
-    if p.is_chain() {
+    if p.chain() == Some(Chain::Linear) {
         return advance_chains([p], x);
     }
     let Progress { plane, mode, bits, .. } = *p;
@@ -301,35 +362,33 @@ fn advance(p: &mut Progress<'_>, x: &mut [u16]) {
 
 #[inline(always)]
 fn rebuild_body(u: &[u16], planes: &[Plane], modes: &[(Mode, u32)], x: &mut [u16]) {
-    let progress = |k: usize| {
+    let mut all: [Option<Progress<'_>>; PLANES] = std::array::from_fn(|k| {
         let (plane, (mode, bits)) = (planes.get(k)?, modes.get(k)?);
         Some(Progress { plane, mode, bits: *bits, u: u.get(plane.start..plane.start + plane.len)?, i: 0 })
-    };
-    // The first plane is leaned on; then those that are left go side by side, two by two.
-    let mut first = progress(0);
-    // Luma leans on nothing and is as long as both chroma planes.
-    let mut second = if planes.len() == 3 && planes[2].leans.is_none() { progress(2) } else { None };
-    let mut next = if second.is_some() { vec![progress(1)] } else { Vec::new() };
-    if second.is_none() {
-        if let Some(p) = &mut first {
-            while !p.is_done() {
-                advance(p, x);
-            }
-        }
-        first = progress(1);
-        second = progress(2);
-        next.push(progress(3));
-    }
-    let mut next = next.into_iter().flatten();
+    });
+    // Luma is twice as long as chroma: with one of the two each, nothing is left that goes alone.
+    let most = if planes.iter().all(|p| p.len == planes[0].len) { PLANES } else { 2 };
+    // A plane may go as far as the one that it leans on is known, so all go side by side, a stretch behind each other.
     loop {
-        first = first.filter(|p| !p.is_done()).or_else(|| next.next());
-        second = second.filter(|p| !p.is_done());
-        match (&mut first, &mut second) {
-            (Some(a), Some(b)) if a.is_chain() && b.is_chain() => advance_chains([a, b], x),
-            (Some(a), Some(b)) if a.is_chain() => advance(b, x),
-            (Some(a), _) => advance(a, x),
-            (None, Some(b)) => advance(b, x),
-            (None, None) => return,
+        let known: [usize; PLANES] = std::array::from_fn(|k| all[k].as_ref().map_or(0, |p| p.i));
+        let is_ready = |p: &Progress<'_>| {
+            let lean = p.plane.leans.and_then(|lean| planes.iter().position(|q| q.start == lean));
+            !p.is_done() && lean.is_none_or(|k| p.end() <= known[k]) // what leans is as long
+        };
+        let mut ready: [Option<&mut Progress<'_>>; PLANES] = all.each_mut().map(|p| p.as_mut().filter(|p| is_ready(p)));
+        ready.sort_by_key(|p| std::cmp::Reverse(p.as_ref().map_or(0, |p| p.left()))); // stable
+        let mut ready = ready.into_iter().flatten();
+        let Some(first) = ready.next() else { return };
+        let chain = first.chain();
+        let mut others = ready.filter(|p| p.chain() == chain).take(most - 1);
+        match (chain, others.next(), others.next(), others.next()) {
+            (Some(Chain::Linear), Some(b), Some(c), Some(d)) => advance_chains([first, b, c, d], x),
+            (Some(Chain::Linear), Some(b), Some(c), None) => advance_chains([first, b, c], x),
+            (Some(Chain::Linear), Some(b), ..) => advance_chains([first, b], x),
+            (Some(Chain::Differences), Some(b), Some(c), _) => advance_differences([first, b, c], x),
+            (Some(Chain::Differences), Some(b), ..) => advance_differences([first, b], x),
+            (Some(Chain::Differences), ..) => advance_differences([first], x),
+            _ => advance(first, x),
         }
     }
 }

@@ -30,6 +30,8 @@ pub const FREQUENCY_BITS: u32 = 11;
 const SLOTS: usize = 1 << FREQUENCY_BITS;
 /// Contexts of a class at most.
 const CONTEXTS: usize = 8;
+/// Contexts of all classes at most.
+const TABLES: usize = CONTEXTS * LANES;
 const STATE_MIN: u32 = 1 << 16;
 /// Zero bytes behind the bits, so that eight bytes can be read at any bit.
 const SLACK: usize = 8;
@@ -208,23 +210,62 @@ pub struct Coder {
     levels: Vec<u8>,
     counts: Vec<Counts>,
     words: Vec<u16>,
-    tables: Vec<u32>,
+    tables: Vec<Table>,
+}
+
+/// What a decoder needs of a context. Small, since some twenty of them are used in turns and should stay near.
+struct Table {
+    token_of: [u8; SLOTS],
+    /// Of each token: its frequency, and above 16 bits where its slots begin.
+    shares: [u32; 64],
 }
 
 /// How a token is coded in a context.
 #[derive(Clone, Copy, Default)]
 struct Symbol {
+    /// 2^[`INVERSE_BITS`] divided by the frequency, rounded up.
+    inverse: u64,
     frequency: u32,
     start: u32,
+}
+
+/// `x * ceil(2^44 / f) >> 44` is `x / f` for every x below 2^32 and f up to 2^11: the inverse is too large by less than
+/// one, the product by less than 2^32, and that is at most 2^44 / f, the least by which a quotient misses the next.
+const INVERSE_BITS: u32 = 44;
+
+impl Symbol {
+    /// `frequency` of [`SLOTS`], `start` of them before it.
+    fn new(frequency: u16, start: u32) -> Symbol {
+        let frequency = u32::from(frequency.max(1)); // a token without one never comes
+        Symbol { inverse: (1u64 << INVERSE_BITS).div_ceil(frequency.into()), frequency, start }
+    }
+
+    /// Takes the token into a state: `x / f * 2^11 + start + x % f`. The low half of the state leaves before, if it must;
+    /// returns whether.
+    #[inline(always)]
+    fn take(self, state: &mut u32) -> bool {
+        let x = *state;
+        // No branch: whether a word leaves is as good as random.
+        let leaves = u64::from(x) >= u64::from(self.frequency) << (32 - FREQUENCY_BITS);
+        let x = x >> (16 * u32::from(leaves));
+        let quotient = ((u128::from(x) * u128::from(self.inverse)) >> INVERSE_BITS) as u32; // no more than x
+        let step = (SLOTS as u32).wrapping_sub(self.frequency);
+        *state = x.wrapping_add(self.start).wrapping_add(quotient.wrapping_mul(step)); // below 2^32
+        leaves
+    }
+}
+
+impl Default for Table {
+    fn default() -> Self {
+        Table { token_of: [0; SLOTS], shares: [0; 64] }
+    }
 }
 
 impl Coder {
     /// Appends the section of these residuals, lane behind lane.
     pub fn encode(&mut self, lanes: &Lanes, u: &[u16], out: &mut Vec<u8>) {
         let stride = lanes.stride();
-        self.tokens.clear();
-        self.tokens.resize(stride * lanes.count, 0);
-        self.levels.clear();
+        self.tokens_for(lanes);
         self.levels.resize(stride * lanes.count, 0);
         self.counts.clear();
         self.counts.resize(LEVELS * lanes.classes, [0; 64]);
@@ -249,7 +290,7 @@ impl Coder {
                 let mut row = [Symbol::default(); 64];
                 for (symbol, &f) in row.iter_mut().zip(&f[..=last]) {
                     tables.gamma(u32::from(f) + 1);
-                    *symbol = Symbol { frequency: f.into(), start };
+                    *symbol = Symbol::new(f, start);
                     start += u32::from(f);
                 }
                 symbols.push(row);
@@ -259,24 +300,31 @@ impl Coder {
         out.extend_from_slice(&(tables.len() as u16).to_le_bytes()); // 32 contexts of 60 tokens of 25 bits
         out.extend_from_slice(&tables);
 
-        self.words.clear();
         self.words.resize(lanes.len * lanes.count + 1, 0);
         let mut states = [STATE_MIN; LANES];
         let context_of: [&[u8; LEVELS]; LANES] = std::array::from_fn(|j| &context_of[lanes.lanes[j].class]);
-        let n = write_tokens(lanes, &self.tokens, &self.levels, &context_of, &symbols, &mut states, &mut self.words);
+        let from = Writing { tokens: &self.tokens, levels: &self.levels, context_of: &context_of, symbols: &symbols };
+        let n = write_tokens(lanes, &from, &mut states, &mut self.words);
         for state in &states[..lanes.count] {
             out.extend_from_slice(&state.to_le_bytes());
         }
         put_u32(out, n);
-        for word in self.words[..n].iter().rev() {
-            out.extend_from_slice(&word.to_le_bytes());
-        }
+        out.extend(self.words[..n].iter().rev().flat_map(|word| word.to_le_bytes()));
         let at = out.len();
         put_u32(out, 0);
         write_bits(lanes, &self.tokens, u, out);
         let n = out.len() - at - 4 + SLACK;
         out[at..at + 4].copy_from_slice(&(n as u32).to_le_bytes()); // below two bytes a sample
         out.extend_from_slice(&[0; SLACK]);
+    }
+
+    /// Room for tokens, with zeros in front of each lane. What stands in the lanes is of no account: each token is written
+    /// before it is read.
+    fn tokens_for(&mut self, lanes: &Lanes) {
+        self.tokens.resize(lanes.stride() * lanes.count, 0);
+        for lane in self.tokens.chunks_exact_mut(lanes.stride()) {
+            lane[..PAD].fill(0);
+        }
     }
 
     /// Reads a section into `u`, lane behind lane. Returns what is behind it.
@@ -325,30 +373,39 @@ impl Coder {
         if bits.len() < SLACK {
             return Err(SHORT);
         }
-        self.tokens.clear();
-        self.tokens.resize(lanes.stride() * lanes.count, 0);
+        self.tokens_for(lanes);
         let by_sum: [[u8; 512]; LANES] = std::array::from_fn(|j| {
             let of = &context_of[lanes.lanes[j].class];
             std::array::from_fn(|s| of[usize::from(super::tokens::LEVEL[s])])
         });
-        let read = Reading { words, bits, tables: &self.tables, by_sum: &by_sum };
-        let whole = read_all(lanes, &read, &mut states, &mut self.tokens, u);
+        self.tables.resize_with(TABLES, Table::default);
+        let tables = self.tables.first_chunk().ok_or(SHORT)?; // so many there are
+        let read = Reading { words, bits, tables, by_sum: &by_sum };
+        let whole = read_all(lanes, &read, &states, &mut self.tokens, u);
         whole.then_some(payload).ok_or("its words do not end where its samples do")
     }
 
-    /// Adds a context's table: for each slot the token (6 bits), its frequency (13), and the slot's number in it (12).
+    /// Adds a context's tables: for each slot the token, for each token its frequency and where its slots begin.
     fn read_table(&mut self, bits: &mut BitReader<'_>) -> Result<(), &'static str> {
         const WRONG: &str = "its frequencies do not sum up";
-        let end = self.tables.len() + SLOTS;
-        let last = bits.get(6);
+        let mut table = Table::default();
+        let last = bits.get(6) as u8; // six bits
+        let mut start = 0usize;
         for token in 0..=last {
             let f = bits.gamma().ok_or(WRONG)? - 1; // a gamma code is at least 1
-            if self.tables.len() + f as usize > end || token as usize >= TOKENS {
+            let slots = table.token_of.get_mut(start..start + f as usize).ok_or(WRONG)?;
+            if usize::from(token) >= TOKENS {
                 return Err(WRONG);
             }
-            self.tables.extend((0..f).map(|k| token | f << 6 | k << 19));
+            slots.fill(token);
+            table.shares[usize::from(token)] = f | (start as u32) << 16; // both at most SLOTS
+            start += f as usize;
         }
-        if self.tables.len() == end { Ok(()) } else { Err(WRONG) }
+        if start != SLOTS {
+            return Err(WRONG);
+        }
+        self.tables.push(table);
+        Ok(())
     }
 }
 
@@ -369,8 +426,22 @@ fn survey_body(lanes: &Lanes, u: &[u16], tokens: &mut [u8], levels: &mut [u8], c
         let Some((counts, _)) = counts[lanes.lanes[j].class * LEVELS..].split_first_chunk_mut::<LEVELS>() else {
             return;
         };
-        for (&t, &l) in t[PAD..].iter().zip(&l[PAD..]) {
-            counts[usize::from(l) % LEVELS][usize::from(t) % 64] += 1; // fewer than 2^32 samples
+        // Neighbours are often counted in one place: in turns in two tables, so that they need not wait for each other.
+        let mut twin = [[0u32; 64]; LEVELS];
+        let (t, l) = (t[PAD..].as_chunks::<2>(), l[PAD..].as_chunks::<2>());
+        let count = |counts: &mut [Counts; LEVELS], t: u8, l: u8| {
+            let n = &mut counts[usize::from(l) % LEVELS][usize::from(t) % 64];
+            *n = n.wrapping_add(1); // fewer than 2^32 samples
+        };
+        for (t, l) in t.0.iter().zip(l.0) {
+            count(counts, t[0], l[0]);
+            count(&mut twin, t[1], l[1]);
+        }
+        if let (&[t], &[l]) = (t.1, l.1) {
+            count(counts, t, l);
+        }
+        for (n, twin) in counts.as_flattened_mut().iter_mut().zip(twin.as_flattened()) {
+            *n += twin;
         }
     }
 }
@@ -378,52 +449,78 @@ wide! {
     fn survey(lanes: &Lanes, u: &[u16], tokens: &mut [u8], levels: &mut [u8], counts: &mut [Counts]) = survey_body
 }
 
-/// Writes tokens from the last to the first, so that a decoder meets them from the first on. `words` has room for one
-/// a token; returns how many there are.
-fn write_tokens(
+/// What a writer of tokens reads.
+struct Writing<'a> {
+    tokens: &'a [u8],
+    levels: &'a [u8],
+    context_of: &'a [&'a [u8; LEVELS]; LANES],
+    symbols: &'a [[Symbol; 64]],
+}
+
+#[inline(always)]
+fn write_lanes<const N: usize>(
     lanes: &Lanes,
-    tokens: &[u8],
-    levels: &[u8],
-    context_of: &[&[u8; LEVELS]; LANES],
-    symbols: &[[Symbol; 64]],
+    from: &Writing<'_>,
     states: &mut [u32; LANES],
     words: &mut [u16],
 ) -> usize {
-    let mut at = 0;
     let stride = lanes.stride();
+    let tokens: [&[u8]; N] = std::array::from_fn(|j| &from.tokens[j * stride + PAD..][..lanes.len]);
+    let levels: [&[u8]; N] = std::array::from_fn(|j| &from.levels[j * stride + PAD..][..lanes.len]);
+    let mut x: [u32; N] = std::array::from_fn(|j| states[j]); // N is at most LANES
+    let mut at = 0;
     for i in (0..lanes.len).rev() {
-        for j in (0..lanes.count).rev() {
-            let place = j * stride + PAD + i;
-            let context = context_of[j][usize::from(levels[place]) % LEVELS];
-            let s = symbols[usize::from(context)][usize::from(tokens[place]) % 64];
-            let x = states[j];
-            // No branch: whether a word leaves is as good as random.
-            let leaves = u64::from(x) >= u64::from(s.frequency) << (32 - FREQUENCY_BITS);
-            words[at] = x as u16; // the low half
-            at += usize::from(leaves);
-            let x = x >> (16 * u32::from(leaves));
-            // Every token that comes has a frequency; the state stays below 2^32.
-            let f = s.frequency.max(1);
-            states[j] = ((x / f) << FREQUENCY_BITS).wrapping_add(s.start).wrapping_add(x % f);
+        for j in (0..N).rev() {
+            let context = from.context_of[j][usize::from(levels[j][i]) % LEVELS];
+            let symbol = from.symbols[usize::from(context)][usize::from(tokens[j][i]) % 64];
+            words[at] = x[j] as u16; // the low half
+            at = at.wrapping_add(usize::from(symbol.take(&mut x[j]))); // at most one a token
         }
     }
+    states[..N].copy_from_slice(&x);
     at
+}
+
+#[inline(always)]
+fn write_tokens_body(lanes: &Lanes, from: &Writing<'_>, states: &mut [u32; LANES], words: &mut [u16]) -> usize {
+    match lanes.count {
+        3 => write_lanes::<3>(lanes, from, states, words),
+        _ => write_lanes::<4>(lanes, from, states, words),
+    }
+}
+wide! {
+    /// Writes tokens from the last to the first, so that a decoder meets them from the first on. `words` has room for one
+    /// a token and one more; returns how many there are.
+    fn write_tokens(lanes: &Lanes, from: &Writing<'_>, states: &mut [u32; LANES], words: &mut [u16]) -> usize = write_tokens_body
 }
 
 #[inline(always)]
 fn write_bits_body(lanes: &Lanes, tokens: &[u8], u: &[u16], out: &mut Vec<u8>) {
     let stride = lanes.stride();
     let (mut hold, mut held) = (0u64, 0u32);
-    for i in 0..lanes.len {
-        for j in 0..lanes.count {
-            let (base, n) = MEANING[usize::from(tokens[j * stride + PAD + i]) % 64];
-            hold |= u64::from(u[j * lanes.len + i].wrapping_sub(base)) << held;
-            held += u32::from(n); // at most 7 and four times 13
+    // Of each stretch no more than 13 bits a residual come, and eight bytes are written at a time.
+    let mut bytes = [0u8; STRETCH * LANES * 2 + 8];
+    let mut i = 0;
+    while i < lanes.len {
+        let n = STRETCH.min(lanes.len - i);
+        let part: [(&[u8], &[u16]); LANES] = std::array::from_fn(|j| match j < lanes.count {
+            true => (&tokens[j * stride + PAD + i..][..n], &u[j * lanes.len + i..][..n]),
+            false => (&[][..], &[][..]),
+        });
+        let mut at = 0;
+        for k in 0..n {
+            for (tokens, u) in &part[..lanes.count] {
+                let (base, n) = MEANING[usize::from(tokens[k]) % 64];
+                hold |= u64::from(u[k].wrapping_sub(base)) << held;
+                held += u32::from(n); // at most 7 and four times 13
+            }
+            bytes[at..at + 8].copy_from_slice(&hold.to_le_bytes());
+            at += (held / 8) as usize; // as many as are full
+            hold >>= held & !7;
+            held &= 7;
         }
-        out.extend_from_slice(&hold.to_le_bytes());
-        out.truncate(out.len() - 8 + (held / 8) as usize); // as many as are full
-        hold >>= held & !7;
-        held &= 7;
+        out.extend_from_slice(&bytes[..at]);
+        i += n;
     }
     out.extend_from_slice(&hold.to_le_bytes()[..held.div_ceil(8) as usize]);
 }
@@ -436,95 +533,140 @@ wide! {
 struct Reading<'a> {
     words: &'a [u8],
     bits: &'a [u8],
-    tables: &'a [u32],
+    tables: &'a [Table; TABLES],
     by_sum: &'a [[u8; 512]; LANES],
 }
 
-type ReadAll = fn(&Lanes, &Reading<'_>, &mut [u32; LANES], &mut [u8], &mut [u16]) -> bool;
+type ReadAll = fn(&Lanes, &Reading<'_>, &[u32; LANES], &mut [u8], &mut [u16]) -> bool;
 
-/// `NEAR`: the left neighbour is the token before, in all lanes.
+/// Lanes whose levels hang on lane 0 at the same place, as bits; or this: see each lane. Known beforehand, weights are
+/// constants and nothing is multiplied by nought.
+const ANY: u8 = u8::MAX;
+
+/// Where a reader is.
+struct At<const N: usize> {
+    states: [u32; N],
+    word: usize,
+    bit: usize,
+    /// The tokens to the left and left of it, where these are the last ones.
+    last: [[u16; 2]; N],
+}
+
+/// `NEAR`: the left neighbour is the token before, in all lanes. `CROSS`: lanes that lean on lane 0, behind the front;
+/// or [`ANY`].
 #[inline(always)]
-fn read_body<const N: usize, const NEAR: bool>(
+fn read_stretch<const N: usize, const NEAR: bool, const CROSS: u8>(
     lanes: &Lanes,
     from: &Reading<'_>,
-    states: &mut [u32; LANES],
+    at: &mut At<N>,
     tokens: &mut [u8],
     u: &mut [u16],
+    (i, n): (usize, usize),
 ) -> bool {
     let stride = lanes.stride();
-    let (words, tables) = (from.words.as_chunks::<2>().0, from.tables.as_chunks::<SLOTS>().0);
-    let (mut word_at, mut bit_at) = (0usize, 0usize);
+    let words = from.words.as_chunks::<2>().0;
     let mut sums = [[0u16; STRETCH]; N];
     let mut found = [[0u8; STRETCH]; N];
     let mut values = [[0u16; STRETCH]; N];
-    let mut x: [u32; N] = std::array::from_fn(|j| states[j]);
-    let (mut l, mut ll) = ([0u16; N], [0u16; N]);
-    let cross: [usize; N] = std::array::from_fn(|j| lanes.lanes[j].cross.unwrap_or(0));
-    let mut i = 0;
-    while i < lanes.len {
-        let n = lanes.reach(i).min(STRETCH);
-        let mut weights = [[0u16; 3]; N];
-        for j in 0..N {
-            let lane = &lanes.lanes[j];
-            lane.above(&tokens[j * stride..][..stride], i, &mut sums[j][..n]);
-            weights[j] = lane.weights(i);
-        }
-        for k in 0..n {
-            // Four lanes take at most 52 bits, 57 are there.
-            let Some(&eight) = from.bits.get(bit_at / 8..).and_then(|b| b.first_chunk::<8>()) else { return false };
-            let mut hold = u64::from_le_bytes(eight) >> (bit_at % 8);
-            let mut now = [0u8; N];
-            for j in 0..N {
-                if !NEAR {
-                    let lane = &lanes.lanes[j];
-                    let at = |back: usize| match k.checked_sub(back) {
-                        Some(k) => found[j][k],
-                        None => tokens[j * stride + PAD + i + k - back],
-                    };
-                    (l[j], ll[j]) = (at(lane.left).into(), at(2 * lane.left).into());
-                }
-                let [a, b, c] = weights[j];
-                let sum = sums[j][k]
-                    .wrapping_add(a.wrapping_mul(l[j]))
-                    .wrapping_add(b.wrapping_mul(ll[j]))
-                    .wrapping_add(c.wrapping_mul(now[cross[j] % N].into()));
-                let context = usize::from(from.by_sum[j][usize::from(sum & 511)]);
-                let Some(table) = tables.get(context) else { return false };
-                let entry = table[x[j] as usize % SLOTS];
-                let token = entry & 63;
-                let state = (entry >> 6 & 0x1fff).wrapping_mul(x[j] >> FREQUENCY_BITS).wrapping_add(entry >> 19);
-                // No branch: whether a word comes in is as good as random.
-                let word = words.get(word_at).map_or(0, |w| u32::from(u16::from_le_bytes(*w)));
-                let comes = state < STATE_MIN;
-                x[j] = if comes { state << 16 | word } else { state };
-                word_at += usize::from(comes);
-                let (base, bits) = MEANING[token as usize];
-                values[j][k] = base.wrapping_add(hold as u16 & ((1 << bits) - 1));
-                hold >>= bits;
-                bit_at += usize::from(bits);
-                found[j][k] = token as u8;
-                now[j] = token as u8;
-                (ll[j], l[j]) = (l[j], token as u16);
-            }
-        }
-        for j in 0..N {
-            tokens[j * stride + PAD + i..][..n].copy_from_slice(&found[j][..n]);
-            u[j * lanes.len + i..][..n].copy_from_slice(&values[j][..n]);
-        }
-        i += n;
+    let mut weights = [[0u16; 3]; N];
+    for j in 0..N {
+        let lane = &lanes.lanes[j];
+        lane.above(&tokens[j * stride..][..stride], i, &mut sums[j][..n]);
+        weights[j] = lane.weights(i);
     }
-    word_at == words.len() && x == [STATE_MIN; N]
+    let cross: [usize; N] = std::array::from_fn(|j| lanes.lanes[j].cross.unwrap_or(0));
+    let At { states: mut x, word: mut word_at, bit: mut bit_at, last: mut l } = *at;
+    for k in 0..n {
+        // Four lanes take at most 52 bits, 57 are there.
+        let Some(&eight) = from.bits.get(bit_at / 8..).and_then(|b| b.first_chunk::<8>()) else { return false };
+        let mut hold = u64::from_le_bytes(eight) >> (bit_at % 8);
+        let mut now = [0u8; N];
+        for j in 0..N {
+            if !NEAR {
+                let lane = &lanes.lanes[j];
+                let token = |back: usize| match k.checked_sub(back) {
+                    Some(k) => found[j][k],
+                    None => tokens[j * stride + PAD + i + k - back],
+                };
+                l[j] = [token(lane.left).into(), token(2 * lane.left).into()];
+            }
+            let [a, b, c] = match CROSS {
+                ANY => weights[j],
+                _ if CROSS >> j & 1 == 1 => [3, 0, 2],
+                _ => [3, 1, 0],
+            };
+            let other = if CROSS == ANY { now[cross[j] % N] } else { now[0] };
+            let sum = sums[j][k]
+                .wrapping_add(a.wrapping_mul(l[j][0]))
+                .wrapping_add(b.wrapping_mul(l[j][1]))
+                .wrapping_add(c.wrapping_mul(other.into()));
+            let table = &from.tables[usize::from(from.by_sum[j][usize::from(sum & 511)]) % TABLES];
+            let slot = x[j] % SLOTS as u32;
+            let token = table.token_of[slot as usize];
+            let share = table.shares[usize::from(token) % 64];
+            let state =
+                (share & 0xffff).wrapping_mul(x[j] >> FREQUENCY_BITS).wrapping_add(slot.wrapping_sub(share >> 16));
+            // No branch: whether a word comes in is as good as random.
+            let word = words.get(word_at).map_or(0, |w| u32::from(u16::from_le_bytes(*w)));
+            let comes = state < STATE_MIN;
+            x[j] = if comes { state << 16 | word } else { state };
+            word_at = word_at.wrapping_add(usize::from(comes));
+            let (base, bits) = MEANING[usize::from(token) % 64];
+            values[j][k] = base.wrapping_add(hold as u16 & ((1 << bits) - 1));
+            hold >>= bits;
+            bit_at = bit_at.wrapping_add(bits.into());
+            found[j][k] = token;
+            now[j] = token;
+            l[j] = [token.into(), l[j][0]];
+        }
+    }
+    *at = At { states: x, word: word_at, bit: bit_at, last: l };
+    for j in 0..N {
+        tokens[j * stride + PAD + i..][..n].copy_from_slice(&found[j][..n]);
+        u[j * lanes.len + i..][..n].copy_from_slice(&values[j][..n]);
+    }
+    true
 }
 
 #[inline(always)]
-fn read_all_body(l: &Lanes, r: &Reading<'_>, s: &mut [u32; LANES], t: &mut [u8], u: &mut [u16]) -> bool {
-    match (l.count, l.lanes.iter().all(|l| l.left <= 1)) {
-        (3, _) => read_body::<3, true>(l, r, s, t, u),
-        (_, true) => read_body::<4, true>(l, r, s, t, u),
-        (_, false) => read_body::<4, false>(l, r, s, t, u),
+fn read_body<const N: usize, const NEAR: bool, const CROSS: u8>(
+    lanes: &Lanes,
+    from: &Reading<'_>,
+    states: &[u32; LANES],
+    tokens: &mut [u8],
+    u: &mut [u16],
+) -> bool {
+    let mut at = At::<N> { states: std::array::from_fn(|j| states[j]), word: 0, bit: 0, last: [[0; 2]; N] }; // N <= LANES
+    let front = lanes.front();
+    let mut i = 0;
+    while i < lanes.len {
+        let n = lanes.reach(i).min(STRETCH);
+        let whole = match i < front {
+            true => read_stretch::<N, NEAR, ANY>(lanes, from, &mut at, tokens, u, (i, n)),
+            false => read_stretch::<N, NEAR, CROSS>(lanes, from, &mut at, tokens, u, (i, n)),
+        };
+        if !whole {
+            return false;
+        }
+        i += n;
+    }
+    at.word * 2 == from.words.len() && at.states == [STATE_MIN; N]
+}
+
+#[inline(always)]
+fn read_all_body(l: &Lanes, r: &Reading<'_>, s: &[u32; LANES], t: &mut [u8], u: &mut [u16]) -> bool {
+    let near = l.lanes.iter().all(|l| l.left <= 1);
+    match (l.count, near, l.cross()) {
+        (3, _, 0b110) => read_body::<3, true, 0b110>(l, r, s, t, u),
+        (3, ..) => read_body::<3, true, ANY>(l, r, s, t, u),
+        (_, true, 0) => read_body::<4, true, 0>(l, r, s, t, u),
+        (_, true, 0b10) => read_body::<4, true, 0b10>(l, r, s, t, u),
+        (_, true, 0b1110) => read_body::<4, true, 0b1110>(l, r, s, t, u),
+        (_, true, _) => read_body::<4, true, ANY>(l, r, s, t, u),
+        (_, false, _) => read_body::<4, false, ANY>(l, r, s, t, u),
     }
 }
-wide! { fn read_all(l: &Lanes, r: &Reading<'_>, s: &mut [u32; LANES], t: &mut [u8], u: &mut [u16]) -> bool = read_all_body }
+wide! { fn read_all(l: &Lanes, r: &Reading<'_>, s: &[u32; LANES], t: &mut [u8], u: &mut [u16]) -> bool = read_all_body }
 
 #[cfg(test)]
 mod tests {

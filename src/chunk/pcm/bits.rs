@@ -29,14 +29,14 @@ impl BitWriter {
     pub(super) fn put(&mut self, value: u64, bits: u32) {
         debug_assert!(bits <= 56 && value >> bits == 0);
         self.held |= value << (self.held_bits & 7); // below 8 after every put
-        self.held_bits += bits;
+        self.held_bits = self.held_bits.wrapping_add(bits); // at most 63
         let end = self.position + 8;
         if end > self.bytes.len() {
             self.bytes.resize(end + GROW, 0);
         }
         self.bytes[self.position..end].copy_from_slice(&self.held.to_le_bytes()); // grown above
         self.position += (self.held_bits >> 3) as usize;
-        self.held = self.held.checked_shr(self.held_bits & !7).unwrap_or(0);
+        self.held >>= self.held_bits & 56;
         self.held_bits &= 7;
     }
 
@@ -73,7 +73,7 @@ impl<'a> BitReader<'a> {
         };
         // Counts on past the end, so that too many reads are noticed; a chunk's reads cannot overflow it.
         let value = (word >> (self.position & 7)) & ((1u64 << (bits & 63)) - 1);
-        self.position += bits as usize;
+        self.position = self.position.wrapping_add(bits as usize);
         value
     }
 

@@ -345,32 +345,33 @@ impl Symbols {
         self.list.clear();
     }
 
-    /// Codes one residual: bits at once, its symbol for later.
+    /// Codes one residual: its symbol for later, and the bits that stand beside it, at most 36.
     #[inline(always)]
-    fn symbol(mean: &mut Mean, r: i32, bits: &mut BitWriter) -> u16 {
+    fn symbol(mean: &mut Mean, r: i32) -> (u16, u64, u32) {
         let u = fold(r);
         let (context, k) = mean.context();
         mean.push(u);
         let q = u >> k; // k <= 29
-        let symbol = match SYMBOL_OF.get(q as usize) {
+        let (symbol, value, n) = match SYMBOL_OF.get(q as usize) {
             Some(&symbol) => {
-                let n = more_bits(usize::from(symbol)) + k;
-                bits.put(u64::from(u) & ((1u64 << n) - 1), n);
-                usize::from(symbol)
+                let n = more_bits(usize::from(symbol)).wrapping_add(k); // at most 33
+                (usize::from(symbol), u64::from(u) & ((1u64 << n) - 1), n)
             }
             None => {
-                let n = 31 - q.leading_zeros(); // 7..=31
-                bits.put(u64::from(n), 5);
-                bits.put(u64::from(u) & ((1u64 << (n + k)) - 1), n + k); // n + k < 32: u has 32 bits
-                ESCAPE
+                let n = 31 - q.leading_zeros(); // 7..=31; n + k < 32: u has 32 bits
+                (ESCAPE, u64::from(n) | (u64::from(u) & ((1u64 << (n + k)) - 1)) << 5, n + k + 5)
             }
         };
-        (context << 6 | symbol) as u16
+        ((context << 6 | symbol) as u16, value, n)
     }
 
     pub(super) fn one(&mut self, a: &mut Mean, residuals: &[i32], bits: &mut BitWriter) {
         let mut mean = *a;
-        self.list.extend(residuals.iter().map(|&r| Symbols::symbol(&mut mean, r, bits)));
+        self.list.extend(residuals.iter().map(|&r| {
+            let (symbol, value, n) = Symbols::symbol(&mut mean, r);
+            bits.put(value, n);
+            symbol
+        }));
         *a = mean;
     }
 
@@ -393,10 +394,19 @@ impl Symbols {
     #[inline(always)]
     fn two_portable(&mut self, a: &mut Mean, b: &mut Mean, left: &[i32], right: &[i32], bits: &mut BitWriter) {
         let (mut mean_a, mut mean_b) = (*a, *b);
-        self.list.reserve(left.len() * 2);
-        for (&l, &r) in left.iter().zip(right) {
-            let pair = [Symbols::symbol(&mut mean_a, l, bits), Symbols::symbol(&mut mean_b, r, bits)];
-            self.list.extend_from_slice(&pair);
+        let from = self.list.len();
+        self.list.resize(from + left.len().min(right.len()) * 2, 0);
+        let (list, _) = self.list[from..].as_chunks_mut::<2>(); // grown above
+        for ((out, &l), &r) in list.iter_mut().zip(left).zip(right) {
+            let (first, value, n) = Symbols::symbol(&mut mean_a, l);
+            let (second, other, m) = Symbols::symbol(&mut mean_b, r);
+            *out = [first, second];
+            if n + m <= 56 {
+                bits.put(value | other << n, n + m);
+            } else {
+                bits.put(value, n);
+                bits.put(other, m);
+            }
         }
         (*a, *b) = (mean_a, mean_b);
     }
@@ -420,18 +430,20 @@ impl Symbols {
     /// The words of the symbols: two states, even and odd symbols, 64 bits each to begin with.
     pub(super) fn finish(&mut self, shape: usize) -> &[u32] {
         let tables = &TABLES[shape % SHAPES].encoder[..];
-        self.words.clear();
-        self.words.reserve(self.list.len() / 2 + 8);
+        // One word a symbol at most leaves, and the states come last. What stands there is of no account.
+        self.words.resize(self.list.len() + 4, 0);
         let mut states = [LOW; 2];
+        let mut at = 0;
         if self.list.len() % 2 == 1
             && let Some(&entry) = self.list.last()
         {
-            Symbols::push(tables, entry, &mut states[0], &mut self.words);
+            Symbols::push(tables, entry, &mut states[0], &mut self.words, &mut at);
         }
         for pair in self.list.chunks_exact(2).rev() {
-            Symbols::push(tables, pair[1], &mut states[1], &mut self.words);
-            Symbols::push(tables, pair[0], &mut states[0], &mut self.words);
+            Symbols::push(tables, pair[1], &mut states[1], &mut self.words, &mut at);
+            Symbols::push(tables, pair[0], &mut states[0], &mut self.words, &mut at);
         }
+        self.words.truncate(at);
         for state in states.iter().rev() {
             self.words.push((state >> 32) as u32);
             self.words.push(*state as u32);
@@ -441,15 +453,16 @@ impl Symbols {
     }
 
     #[inline(always)]
-    fn push(tables: &[[EncoderSymbol; SYMBOLS]], entry: u16, state: &mut u64, words: &mut Vec<u32>) {
+    fn push(tables: &[[EncoderSymbol; SYMBOLS]], entry: u16, state: &mut u64, words: &mut [u32], at: &mut usize) {
         let context = usize::from(entry >> 6) & (CONTEXTS - 1);
         let symbol = usize::from(entry & 63).min(ESCAPE);
         let s = &tables[context][symbol];
-        let mut x = *state;
-        if x >= u64::from(s.frequency) << (63 - SCALE_BITS) {
-            words.push(x as u32);
-            x >>= 32;
-        }
+        let x = *state;
+        // No branch: whether a word leaves is hard to guess.
+        let leaves = x >= u64::from(s.frequency) << (63 - SCALE_BITS);
+        words[*at] = x as u32; // the low half; there is room for one a symbol
+        *at = at.wrapping_add(usize::from(leaves));
+        let x = x >> (32 * u32::from(leaves));
         let quotient = ((u128::from(x) * u128::from(s.reciprocal)) >> 64) as u64 >> (s.shift & 63);
         *state = x.wrapping_add(u64::from(s.bias)).wrapping_add(quotient.wrapping_mul(u64::from(s.complement)));
     }
@@ -493,12 +506,13 @@ impl<'a> SymbolReader<'a> {
         let slot = *state & u64::from(SCALE - 1);
         let symbol = usize::from(tables.slots[context][slot as usize]);
         let s = tables.decoder[context][symbol & 63];
-        let mut x = u64::from(s.frequency).wrapping_mul(*state >> SCALE_BITS).wrapping_add(slot - u64::from(s.start)); // the slot is the symbol's
-        if x < LOW {
-            x = x << 32 | u64::from(words.get(*position).copied().unwrap_or(0));
-            *position += 1;
-        }
-        *state = x;
+        let slot = slot.wrapping_sub(u64::from(s.start)); // the slot is the symbol's
+        let x = u64::from(s.frequency).wrapping_mul(*state >> SCALE_BITS).wrapping_add(slot);
+        // No branch: whether a word comes in is hard to guess.
+        let word = words.get(*position).map_or(0, |w| u64::from(*w));
+        let comes = x < LOW;
+        *position = position.wrapping_add(usize::from(comes));
+        *state = if comes { x << 32 | word } else { x };
         let u = if symbol < ESCAPE {
             let n = more_bits(symbol) + k; // at most 33
             ((FIRST[symbol & 63] << k) as u32).wrapping_add(bits.take(n) as u32)

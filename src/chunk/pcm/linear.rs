@@ -70,7 +70,8 @@ impl Section {
     /// Decides how the last `left.len() - HISTORY` samples of one channel or of two are coded.
     pub(super) fn plan(&mut self, search: Search, narrow: bool, left: &[i32], right: Option<&[i32]>) -> Plan {
         let frames = left.len().saturating_sub(HISTORY);
-        let all = left[HISTORY..].iter().chain(right.unwrap_or(&[]).iter().skip(HISTORY)).fold(0, |all, v| all | v);
+        let used = |x: &[i32]| x.get(HISTORY..).unwrap_or(&[]).iter().fold(0, |all, v| all | v);
+        let all = used(left) | used(right.unwrap_or(&[]));
         let wasted = if all == 0 { 0 } else { all.trailing_zeros() }; // at most 31
         let stereo = right.map_or(Stereo::LeftRight, |right| estimate_stereo(left, right, narrow));
         self.split(wasted, stereo, left, right);

@@ -223,21 +223,24 @@ struct Table {
 /// How a token is coded in a context.
 #[derive(Clone, Copy, Default)]
 struct Symbol {
-    /// 2^[`INVERSE_BITS`] divided by the frequency, rounded up.
+    /// 2^64 divided by the frequency, rounded up; 2^64 - 1 if that is 1.
     inverse: u64,
     frequency: u32,
-    start: u32,
+    bias: u32,
 }
 
-/// `x * ceil(2^44 / f) >> 44` is `x / f` for every x below 2^32 and f up to 2^11: the inverse is too large by less than
-/// one, the product by less than 2^32, and that is at most 2^44 / f, the least by which a quotient misses the next.
-const INVERSE_BITS: u32 = 44;
-
 impl Symbol {
-    /// `frequency` of [`SLOTS`], `start` of them before it.
+    /// `frequency` of [`SLOTS`], `start` of them before it. The high half of `x * inverse` is `x / frequency` for every x
+    /// below 2^32: the inverse is too large by less than one, the product by less than 2^32, and the least by which a
+    /// quotient misses the next is 2^64 / 2^11. Of a frequency of 1 it is one too few, and the bias puts it right.
     fn new(frequency: u16, start: u32) -> Symbol {
-        let frequency = u32::from(frequency.max(1)); // a token without one never comes
-        Symbol { inverse: (1u64 << INVERSE_BITS).div_ceil(frequency.into()), frequency, start }
+        match u32::from(frequency) {
+            frequency @ 0..=1 => Symbol { inverse: u64::MAX, frequency, bias: start + SLOTS as u32 - 1 },
+            frequency => {
+                let inverse = (1u128 << 64).div_ceil(frequency.into()) as u64; // below 2^64, since it is 2 at least
+                Symbol { inverse, frequency, bias: start }
+            }
+        }
     }
 
     /// Takes the token into a state: `x / f * 2^11 + start + x % f`. The low half of the state leaves before, if it must;
@@ -248,9 +251,9 @@ impl Symbol {
         // No branch: whether a word leaves is as good as random.
         let leaves = u64::from(x) >= u64::from(self.frequency) << (32 - FREQUENCY_BITS);
         let x = x >> (16 * u32::from(leaves));
-        let quotient = ((u128::from(x) * u128::from(self.inverse)) >> INVERSE_BITS) as u32; // no more than x
+        let quotient = ((u128::from(x) * u128::from(self.inverse)) >> 64) as u32; // no more than x
         let step = (SLOTS as u32).wrapping_sub(self.frequency);
-        *state = x.wrapping_add(self.start).wrapping_add(quotient.wrapping_mul(step)); // below 2^32
+        *state = x.wrapping_add(self.bias).wrapping_add(quotient.wrapping_mul(step)); // below 2^32
         leaves
     }
 }
@@ -715,6 +718,24 @@ mod tests {
             let f = frequencies(&counts);
             prop_assert_eq!(f.iter().map(|&f| usize::from(f)).sum::<usize>(), SLOTS);
             prop_assert!(counts.iter().zip(&f).all(|(&c, &f)| c == 0 || f > 0));
+        }
+    }
+
+    #[test]
+    fn a_state_takes_every_token_as_a_division_would() {
+        for frequency in 1..=SLOTS as u16 {
+            let f = u32::from(frequency);
+            let start = (SLOTS as u32 - f) / 2;
+            let symbol = Symbol::new(frequency, start);
+            let most = ((u64::from(f) << (32 - FREQUENCY_BITS)) - 1) as u32;
+            for x in [STATE_MIN, STATE_MIN + 1, most / 2, most / f * f, (most / f * f).max(1) - 1, most - 1, most] {
+                for x in [x.max(STATE_MIN), x] {
+                    let mut state = x;
+                    let leaves = symbol.take(&mut state);
+                    assert!(!leaves || x > most);
+                    assert_eq!(state, ((x / f) << FREQUENCY_BITS) + start + x % f, "{x} / {f}");
+                }
+            }
         }
     }
 

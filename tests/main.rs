@@ -3,6 +3,7 @@
 mod cli;
 mod crash;
 mod damage;
+mod fuzz;
 mod golden;
 mod model;
 mod protocol;

@@ -54,7 +54,7 @@ impl Calendar for WallClock {
 ///
 /// # Errors
 /// A sentence for clap to print.
-pub(super) fn span(text: &str) -> Result<Span, String> {
+pub fn span(text: &str) -> Result<Span, String> {
     let bad = || "a span is numbers with y, m, d and h behind them, as in 1y6m, 30d or 12h, each once".to_owned();
     let mut span = Span::default();
     let mut seen = Vec::new();
@@ -94,7 +94,7 @@ fn parts(text: &str) -> Option<Vec<(u64, char)>> {
 ///
 /// # Errors
 /// A sentence for clap to print.
-pub(super) fn duration_ns(text: &str) -> Result<i64, String> {
+pub fn duration_ns(text: &str) -> Result<i64, String> {
     let bad = || "a duration is numbers with w, d, h, m and s behind them, as in 7d, 36h or 0s".to_owned();
     let mut total = 0i64;
     for (number, unit) in parts(text).ok_or_else(bad)? {

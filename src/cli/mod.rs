@@ -13,6 +13,7 @@
 //! 4. A reader that closes the pipe ends a command quietly.
 
 pub mod args;
+pub mod clock;
 pub mod context;
 pub mod demo;
 pub mod exit;
@@ -29,7 +30,6 @@ mod ask;
 mod backup;
 mod cat;
 mod check;
-mod clock;
 mod completions;
 mod copy;
 mod diff;

@@ -24,6 +24,7 @@ mod tree;
 mod walk;
 
 pub(in crate::ops) use anew::{Anew, copy_anew};
+pub use walk::is_excluded;
 
 /// Entries by which the walk may be ahead of the tree.
 const AHEAD: usize = 4096;

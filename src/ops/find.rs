@@ -39,18 +39,25 @@ struct Pattern {
     by_path: bool,
 }
 
+/// Whether an entry at `path` is one that `find` with this pattern tells.
+///
+/// # Errors
+/// [`Error::Argument`] for a pattern that is none.
+pub fn fits(pattern: &str, ignore_case: bool, path: &[u8]) -> Result<bool> {
+    Ok(Pattern::new(pattern, ignore_case)?.fits(path))
+}
+
 impl Pattern {
-    fn new(options: &FindOptions) -> Result<Pattern> {
-        let text = &options.pattern;
+    fn new(text: &str, ignore_case: bool) -> Result<Pattern> {
         let bad = |why: String| Error::Argument { what: format!("the pattern {text:?}"), why };
         if text.is_empty() {
             return Err(bad("it is empty".into()));
         }
         let by_path = text.contains('/');
         // `a/b` stands for the end of a path, as it does for `backup --exclude`.
-        let anchored = if by_path && !text.starts_with('/') { format!("**/{text}") } else { text.clone() };
+        let anchored = if by_path && !text.starts_with('/') { format!("**/{text}") } else { text.to_owned() };
         let mut builder = GlobBuilder::new(&anchored);
-        let glob = builder.literal_separator(true).case_insensitive(options.ignore_case).build();
+        let glob = builder.literal_separator(true).case_insensitive(ignore_case).build();
         Ok(Pattern { glob: glob.map_err(|e| bad(e.kind().to_string()))?.compile_matcher(), by_path })
     }
 
@@ -102,7 +109,7 @@ pub fn run(
     control: &Control,
 ) -> Result<LsReport> {
     control.progress.set_phase("searching");
-    let pattern = Pattern::new(options)?;
+    let pattern = Pattern::new(&options.pattern, options.ignore_case)?;
     let all;
     let snapshots = if options.snapshots.is_empty() {
         all = snapshots::list(store, &[]);

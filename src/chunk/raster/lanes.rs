@@ -67,13 +67,9 @@ impl Lane {
             u16::from(u[k]).wrapping_mul(2).wrapping_add(side)
         };
         if self.cross.is_some() {
-            for k in 0..n {
-                out[k] = sum(k).wrapping_mul(3) / 4;
-            }
+            out.iter_mut().enumerate().for_each(|(k, out)| *out = sum(k).wrapping_mul(3) / 4);
         } else {
-            for k in 0..n {
-                out[k] = sum(k);
-            }
+            out.iter_mut().enumerate().for_each(|(k, out)| *out = sum(k));
         }
     }
 }

@@ -69,6 +69,14 @@ pub(super) enum Ready {
     Unmodified { bytes: u64 },
 }
 
+/// Whether a backup with these patterns leaves out what lies at `path`.
+///
+/// # Errors
+/// [`Error::Argument`] for a pattern that is none.
+pub fn is_excluded(patterns: &[String], path: &Path) -> Result<bool> {
+    Ok(Excludes::new(patterns)?.matches(path))
+}
+
 /// The patterns that leave things out.
 pub(super) struct Excludes(GlobSet);
 

@@ -43,6 +43,7 @@ mod values;
 
 use crate::chunk::form::{Packing, Raster};
 use crate::format::limits;
+use crate::format::record::Codec;
 use lanes::Lanes;
 use planes::{Layout, Plane};
 use predict::{Mode, TAPS};
@@ -227,6 +228,12 @@ fn header(coder: u8, form: Raster) -> Vec<u8> {
     let mut out = vec![coder, kind, bytes, channels, flags];
     out.extend_from_slice(&form.row_bytes.to_le_bytes());
     out
+}
+
+/// What a payload of this codec tells of its samples; `None` for other codecs.
+pub fn form_of(codec: Codec, payload: &[u8]) -> Option<Raster> {
+    let mut rest = payload.get(1..).filter(|_| codec == Codec::RASTER)?; // behind the coder
+    read_form(&mut rest).ok()
 }
 
 /// Decodes chunks. One a thread.

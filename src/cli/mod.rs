@@ -30,6 +30,7 @@ mod ask;
 mod backup;
 mod cat;
 mod check;
+mod compact;
 mod completions;
 mod copy;
 mod diff;
@@ -142,6 +143,7 @@ pub enum Command {
     Unpin(tag::UnpinArgs),
     #[command(visible_alias = "prune")]
     Gc(gc::GcArgs),
+    Compact(compact::CompactArgs),
     Stats(stats::StatsArgs),
     Similar(similar::SimilarArgs),
     Explain(explain::ExplainArgs),
@@ -183,6 +185,7 @@ impl Command {
             Command::Pin(_) => "pin",
             Command::Unpin(_) => "unpin",
             Command::Gc(_) => "gc",
+            Command::Compact(_) => "compact",
             Command::Stats(_) => "stats",
             Command::Similar(_) => "similar",
             Command::Explain(_) => "explain",
@@ -221,6 +224,9 @@ impl Command {
             Command::Salvage(_) => "the disks are unchanged; what was taken from them stays in the target",
             Command::Estimate(_) => "an estimate stores nothing; what it made for the sample is being removed",
             Command::Gc(_) => "every snapshot is whole; what was moved so far need not be moved again",
+            Command::Compact(_) => {
+                "every snapshot is whole; what was written anew so far is used, and the next gc frees the old"
+            }
             Command::Demo(_) => "what the demo made is being removed; the library was only read",
             _ => "the store is unchanged",
         }
@@ -247,6 +253,7 @@ impl Command {
             Command::Pin(args) => args.run(context),
             Command::Unpin(args) => args.run(context),
             Command::Gc(args) => args.run(context),
+            Command::Compact(args) => args.run(context),
             Command::Stats(args) => args.run(context),
             Command::Similar(args) => args.run(context),
             Command::Explain(args) => args.run(context),

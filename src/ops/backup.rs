@@ -115,6 +115,7 @@ pub fn run(store: &Store, mut options: BackupOptions, control: &Control) -> Resu
         dry_run: options.dry_run,
         coding: options.coding,
         moves: false,
+        frees: false,
     };
     let parent_id = purpose.parent;
     let dry_run = purpose.dry_run;

@@ -14,15 +14,16 @@
 //! 4. A crash, a signal or a limit at any moment leaves every live snapshot whole; what was done need not be done again.
 //! 5. Memory: sorters and the set of nodes within the budget; a bit a record and about 100 bytes a pack beside it.
 
-use super::Control;
 use super::ingest::{self, Purpose};
+use super::{Control, Notice};
 use crate::chunk::Coding;
 use crate::error::Result;
 use crate::format::event::Event;
+use crate::format::footer::PackKind;
 use crate::format::{ChunkId, WriterId};
 use crate::index::Place;
 use crate::store::{Mode, Store};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::Ordering;
 
 mod change;
@@ -32,10 +33,10 @@ mod counts;
 mod elsewhere;
 mod exact;
 mod groups;
-mod keep;
+pub(in crate::ops) mod keep;
 mod links;
 mod mark;
-mod moves;
+pub(in crate::ops) mod moves;
 mod plan;
 pub(in crate::ops) mod sweep;
 #[cfg(test)]
@@ -50,7 +51,7 @@ pub const GRACE_JUMP_NS: i64 = 7 * 86_400 * 1_000_000_000;
 /// How long forgotten snapshots are kept where nothing else is said: 7 days.
 pub const GRACE_NS: i64 = GRACE_JUMP_NS;
 /// Verbs whose packs are copies of others: a run of theirs that was cut short left nothing that is wanted by itself.
-const MOVING_VERBS: [&str; 2] = ["gc", "compact"];
+pub(in crate::ops) const MOVING_VERBS: [&str; 2] = ["gc", "compact"];
 
 /// What to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -104,20 +105,21 @@ pub struct GcReport {
 }
 
 /// When to begin nothing more.
-struct Limits {
-    max_bytes: Option<u64>,
-    until_ns: Option<i64>,
+pub(in crate::ops) struct Limits {
+    pub max_bytes: Option<u64>,
+    pub until_ns: Option<i64>,
 }
 
 impl Limits {
-    fn are_reached(&self, store: &Store, moved_bytes: u64) -> bool {
+    pub fn are_reached(&self, store: &Store, moved_bytes: u64) -> bool {
         self.max_bytes.is_some_and(|max| moved_bytes >= max)
             || self.until_ns.is_some_and(|until| store.io().world.now_ns() >= until)
     }
 }
 
 fn purpose(program: &str) -> Purpose {
-    Purpose { parent: None, program: program.to_owned(), dry_run: false, coding: Coding::default(), moves: true }
+    let coding = Coding::default();
+    Purpose { parent: None, program: program.to_owned(), dry_run: false, coding, moves: true, frees: true }
 }
 
 /// Takes over what dead writers left, if the store is open for writing, and plans. What a backup that was cut short has
@@ -158,7 +160,10 @@ pub fn run(store: &Store, mut plan: Plan, options: &GcOptions, program: &str, co
         Limits { max_bytes: options.max_bytes, until_ns: options.max_duration_ns.map(|d| now.saturating_add(d)) };
     control.progress.set_phase("giving space back");
     control.progress.bytes_total.store(plan.moved_bytes(), Ordering::Relaxed);
-    ingest::run(store, control, purpose(program), |ingest| {
+    // Before the packs are gone from the log.
+    let tried = super::compact::tried::load(store);
+    let (mut moved_from, mut new_from) = (BTreeSet::new(), 0);
+    let report = ingest::run(store, control, purpose(program), |ingest| {
         let mut report = GcReport { snapshots_dropped: plan.given_up.len() as u64, ..Default::default() };
         let dropped = plan.given_up.iter().map(|s| Event::SnapshotDropped { id: s.id }).collect();
         ingest.begin_with(dropped)?;
@@ -175,6 +180,8 @@ pub fn run(store: &Store, mut plan: Plan, options: &GcOptions, program: &str, co
             retally(store, state, first_new)?;
         }
         moved?;
+        moved_from = plan.sources.iter().filter(|s| s.sealed.kind == PackKind::Data).map(|s| s.sealed.serial).collect();
+        new_from = first_new;
         // Packs whose groups are not complete yet are still there.
         report.packs_dropped = plan.dead.iter().filter(|p| gone.packs.contains(&p.pack)).count() as u64;
         report.packs_rewritten = gone.packs.len() as u64 - report.packs_dropped; // some of them
@@ -183,7 +190,11 @@ pub fn run(store: &Store, mut plan: Plan, options: &GcOptions, program: &str, co
             report.written_bytes = counters.bytes_written.load(Ordering::Relaxed);
             Vec::new()
         }))
-    })
+    })?;
+    if let Err(e) = super::compact::tried::carry(store, &tried, &moved_from, new_from) {
+        control.notice(Notice::Note(format!("{e}; the next recompression will try what was moved once more")));
+    }
+    Ok(report)
 }
 
 /// How many chunks have another count than a full mark gives them; `None` where there are no counts that could be
@@ -193,6 +204,35 @@ pub fn run(store: &Store, mut plan: Plan, options: &GcOptions, program: &str, co
 /// As [`plan`].
 pub fn audit(store: &Store, control: &Control) -> Result<Option<u64>> {
     plan::audit(store, control)
+}
+
+/// Records that another copy took the place of, and their bytes, by the serial of their pack.
+pub(in crate::ops) type Superseded = BTreeMap<u32, (u32, u64)>;
+
+/// Tells the tallies that so much of these packs is superseded, so that the next gc looks at them. The counts themselves
+/// stand for what they stood for. Tallies choose and do not decide: what a crash or another run keeps from them costs space
+/// until the next full mark.
+///
+/// # Errors
+/// [`crate::Error::Index`].
+pub(in crate::ops) fn supersede(store: &Store, superseded: &Superseded) -> Result<()> {
+    let Some(mut state) = State::load(store)? else { return Ok(()) };
+    for (serial, (records, bytes)) in superseded {
+        if let Some(tally) = state.tallies.get_mut(serial) {
+            tally.records = tally.records.saturating_sub(*records);
+            tally.kept_bytes = tally.kept_bytes.saturating_sub(*bytes);
+        }
+    }
+    store.index().put_counts(&[], Some(&state.encode()))
+}
+
+/// Packs before this serial are known to the counts: a chunk in them that has no count was needed by nothing when the
+/// counts were kept. `None` where there are no counts.
+///
+/// # Errors
+/// [`crate::Error::Index`].
+pub(in crate::ops) fn counted_until(store: &Store) -> Result<Option<u32>> {
+    Ok(State::load(store)?.map(|state| state.next_serial))
 }
 
 /// Writes the counts that a plan found, standing for the log as it is now. `None` where there are none.

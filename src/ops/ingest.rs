@@ -147,6 +147,7 @@ pub struct Ingest<'s> {
     dry_run: bool,
     coding: Coding,
     moves: bool,
+    frees: bool,
     parent: Option<SnapshotId>,
     verb: &'static str,
     program: String,
@@ -161,15 +162,17 @@ pub struct Purpose {
     pub program: String,
     pub dry_run: bool,
     pub coding: Coding,
-    /// Its records are copies of stored ones, as they stand: they may use the disks' reserve, and their bases are
-    /// counted already.
+    /// Its records are copies of stored ones: their bases are counted already.
     pub moves: bool,
+    /// It frees more than it takes, so it may use the disks' reserve.
+    pub frees: bool,
 }
 
 impl Purpose {
     /// To take over snapshots of another store.
     pub fn copying(program: &str) -> Purpose {
-        Purpose { parent: None, program: program.to_owned(), dry_run: false, coding: Coding::default(), moves: false }
+        let coding = Coding::default();
+        Purpose { parent: None, program: program.to_owned(), dry_run: false, coding, moves: false, frees: false }
     }
 }
 
@@ -231,6 +234,7 @@ where
         dry_run: purpose.dry_run,
         coding: purpose.coding,
         moves: purpose.moves,
+        frees: purpose.frees,
         parent: purpose.parent,
         verb,
         program: purpose.program,
@@ -314,6 +318,11 @@ impl<'s> Ingest<'s> {
         self.control.notice(notice);
     }
 
+    /// The verb that runs.
+    pub fn verb(&self) -> &'static str {
+        self.verb
+    }
+
     /// Counts bytes of sources as done.
     pub fn progress(&self, bytes: u64) {
         self.control.progress.bytes_done.fetch_add(bytes, Ordering::Relaxed);
@@ -345,8 +354,7 @@ impl<'s> Ingest<'s> {
 
     /// The lane for the `n`th run of files that should lie together.
     pub fn lane_of(&self, n: u64) -> usize {
-        let data_lanes = self.lanes.len() as u64 - 1; // there is always one for metadata and one for data
-        1 + (n % data_lanes.max(1)) as usize
+        1 + (n % self.data_lanes().max(1)) as usize
     }
 
     /// For each id whether it must be stored by the caller: it is neither stored nor on its way. What is
@@ -494,6 +502,19 @@ impl<'s> Ingest<'s> {
             return Ok(());
         }
         self.hand(lane, records)
+    }
+
+    /// As [`Ingest::send`], of records that are to lie together, also while the run is spread over the lanes.
+    ///
+    /// # Errors
+    /// [`Error::Interrupted`] if a lane failed.
+    pub fn send_together(&self, lane: usize, records: Vec<NewRecord>) -> Result<()> {
+        if records.is_empty() { Ok(()) } else { self.hand(lane, records) }
+    }
+
+    /// So many lanes take data.
+    pub fn data_lanes(&self) -> u64 {
+        self.lanes.len() as u64 - 1 // there is always one for metadata and one for data
     }
 
     fn hand(&self, lane: usize, records: Vec<NewRecord>) -> Result<()> {

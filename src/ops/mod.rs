@@ -15,6 +15,7 @@ pub mod backup;
 pub mod bag;
 pub mod cat;
 pub mod check;
+pub mod compact;
 pub mod copy;
 pub mod diff;
 pub mod disks;

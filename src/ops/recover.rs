@@ -14,6 +14,7 @@
 
 use super::Control;
 use super::Notice;
+use super::compact::tried::DENSE_FILE;
 use crate::error::{Error, Result};
 use crate::format::superblock::Superblock;
 use crate::format::text::{DISKS_FILE, DiskList, KnownDisk};
@@ -190,8 +191,8 @@ fn vet_home(io: &Io, home: &Path, store: StoreId) -> Result<bool> {
         };
     }
     // Nothing says whose it is: then only what a store leaves may be there.
-    const OURS: [&str; 8] =
-        [INDEX_DIR, LOCK_FILE, DISKS_FILE, LOG_DIR, SUPERBLOCK_FILE, KEYS_DIR, FORMAT_FILE, "unindexed"];
+    const OURS: [&str; 9] =
+        [INDEX_DIR, LOCK_FILE, DISKS_FILE, LOG_DIR, SUPERBLOCK_FILE, KEYS_DIR, FORMAT_FILE, "unindexed", DENSE_FILE];
     let mut is_new = true;
     for entry in io.fs.list(home).map_err(Error::io("list", home))? {
         let is_hidden = entry.name.to_string_lossy().starts_with('.');

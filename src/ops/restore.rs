@@ -50,7 +50,7 @@ const WINDOW_FILES: usize = 256;
 const RUN_BYTES: u64 = 4 << 20;
 /// Bytes between two records that are read over rather than sought over: at 8 ms and 200 MB/s a seek costs
 /// 1.6 MB.
-const GAP_BYTES: u64 = 1 << 20;
+pub(in crate::ops) const GAP_BYTES: u64 = 1 << 20;
 
 /// Folders that wait for their metadata at most.
 const FOLDERS: usize = 1 << 16;

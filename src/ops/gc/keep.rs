@@ -42,7 +42,7 @@ const ROW_OFFSET_BYTES: u64 = 4;
 pub(super) const ROW_BYTES_ABOUT: u64 = ROW_OFFSET_BYTES + HEADER_BYTES_MIN as u64;
 
 /// What a record and its row in the table take.
-pub(super) fn row_bytes(row: &Row) -> u32 {
+pub(in crate::ops) fn row_bytes(row: &Row) -> u32 {
     let bytes = row.header.record_bytes() + ROW_OFFSET_BYTES + row.header.header_bytes() as u64;
     u32::try_from(bytes).unwrap_or(u32::MAX) // bounded by RECORD_BYTES
 }

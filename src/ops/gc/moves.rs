@@ -7,7 +7,8 @@ use super::{GcReport, Limits};
 use crate::error::Result;
 use crate::format::ChunkId;
 use crate::format::event::{Event, SealedPack};
-use crate::format::footer::PackKind;
+use crate::format::footer::{Footer, PackKind, Row};
+use crate::io::File;
 use crate::ops::ingest::Ingest;
 use crate::ops::{Control, Notice};
 use crate::pack::read;
@@ -98,36 +99,15 @@ fn send(ingest: &Ingest<'_>, source: &Source, sent: &mut u64) -> Result<Result<V
         PackKind::Metadata => 0,
         PackKind::Data => ingest.lane_of(*sent / store.superblock().pack_bytes.max(1)),
     };
-    let mut features = ends.footer.features.iter().peekable();
     let (mut ids, mut batch, mut bytes) = (Vec::new(), Vec::<NewRecord>::new(), 0u64);
     for (n, row) in ends.footer.rows.iter().enumerate() {
-        let mut of_row = Vec::new();
-        while let Some((_, f)) = features.next_if(|(row, _)| *row as usize <= n) {
-            of_row.push(*f);
-        }
         if !source.kept.keeps(n) {
             continue;
         }
-        let own = read::record_at(&*file, sealed.pack, row);
-        // Its group may have what its own file lacks.
-        let record = own.or_else(|e| match store.proven(sealed)? {
-            Some(proven) => read::record_at(&*proven, sealed.pack, row).map_err(|_| e),
-            None => Err(e),
-        });
-        let mut record = match record {
+        let record = match record_of(ingest, &*file, sealed, &ends.footer, n, row)? {
             Ok(record) => record,
-            Err(e) => {
-                let (offset, bytes) = (u64::from(row.offset), row.header.record_bytes());
-                let found = Event::DamageFound { pack: sealed.pack, offset, bytes, by: "gc".into() };
-                for note in store.append(|_| vec![found])? {
-                    ingest.notice(Notice::Note(note));
-                }
-                return Ok(Err(e));
-            }
+            Err(e) => return Ok(Err(e)),
         };
-        if record.bases.is_empty() {
-            record.features = of_row;
-        }
         ids.push(record.id);
         bytes += record.record_bytes();
         batch.push(record);
@@ -141,4 +121,40 @@ fn send(ingest: &Ingest<'_>, source: &Source, sent: &mut u64) -> Result<Result<V
     *sent += bytes;
     ingest.send(lane, batch)?;
     Ok(Ok(ids))
+}
+
+/// A record as it stands in a pack, with its features: from the pack's own file, or as its group makes it. The inner error
+/// is the record's own, which is then on the log's list of damage.
+pub(in crate::ops) fn record_of(
+    ingest: &Ingest<'_>,
+    file: &dyn File,
+    sealed: &SealedPack,
+    footer: &Footer,
+    n: usize,
+    row: &Row,
+) -> Result<Result<NewRecord>> {
+    let store = ingest.store();
+    let own = read::record_at(file, sealed.pack, row);
+    // Its group may have what its own file lacks.
+    let record = own.or_else(|e| match store.proven(sealed)? {
+        Some(proven) => read::record_at(&*proven, sealed.pack, row).map_err(|_| e),
+        None => Err(e),
+    });
+    let mut record = match record {
+        Ok(record) => record,
+        Err(e) => {
+            let (offset, bytes) = (u64::from(row.offset), row.header.record_bytes());
+            let found = Event::DamageFound { pack: sealed.pack, offset, bytes, by: ingest.verb().into() };
+            for note in store.append(|_| vec![found])? {
+                ingest.notice(Notice::Note(note));
+            }
+            return Ok(Err(e));
+        }
+    };
+    if record.bases.is_empty() {
+        let first = footer.features.partition_point(|(row, _)| (*row as usize) < n);
+        let of_row = footer.features.iter().skip(first).take_while(|(row, _)| *row as usize == n);
+        record.features = of_row.map(|(_, f)| *f).collect();
+    }
+    Ok(Ok(record))
 }

@@ -165,9 +165,9 @@ impl Ingest<'_> {
         }
     }
 
-    /// What moves may use the reserve: it frees more than it takes.
+    /// What frees more than it takes may use the reserve.
     fn place(&self) -> Place {
-        if self.moves { Place::Repair } else { Place::Ordinary }
+        if self.frees { Place::Repair } else { Place::Ordinary }
     }
 
     /// Removes the parity of groups that will not be logged. What stays is a leftover of a writer that is known.

@@ -211,7 +211,7 @@ impl Ingest<'_> {
             let disk = {
                 let mut open = self.open_on.lock().unwrap_or_else(PoisonError::into_inner);
                 let (pool, shape) = (self.store.pool(), self.protection.shape());
-                let disk = pool.choose(pack_bytes, &open, shape, self.moves);
+                let disk = pool.choose(pack_bytes, &open, shape, self.frees);
                 let disk = disk.ok_or_else(|| Error::NoSpace {
                     needed: pack_bytes,
                     disks: match shape.parity {

@@ -1,0 +1,240 @@
+//! `compact`: write chunks anew, so that files lie together and take less room.
+
+use super::clock;
+use super::context::Context;
+use super::exit::Exit;
+use super::table;
+use super::{args, ask, render};
+use crate::error::Result;
+use crate::ops::compact::{self, CompactOptions, CompactReport, GatherPlan, MAX_FRAGMENTS, Plan, RecompressPlan};
+use serde_json::{Value, json};
+use std::time::Duration;
+
+/// Write chunks anew, so that files lie together and take less room
+///
+/// Gathers files that lie in more than --max-fragments places: their scattered chunks are written one behind the other,
+/// worst files first, newest snapshots before older ones. A place is what a restore reads without a seek: records of a pack
+/// with at most 1 MiB between them. Of files longer than about 1 GiB each GiB counts by itself. A chunk that several files
+/// share is moved for one of them only, so that runs come to an end.
+///
+/// With --recompress, chunks that were stored with the fast tier are tried with the dense one (some MB/s a core) and kept
+/// where that is a thirty-second smaller; each is decoded and compared first. What was tried is not tried again.
+///
+/// Nothing is removed: old copies are free with the next gc, and until then the new ones take room beside them, as much as
+/// the plan says. May be stopped, and started again, at any time; every snapshot stays whole. Readers may run beside it,
+/// other writers wait.
+///
+/// Exit status: 0 done, also if there was nothing to do or a limit ended it; 1 failed; 2 wrong usage, or nobody could be
+/// asked; 3 done, but a chunk could not be read and stays as it is; 4 damage that cannot be repaired; 10 there is no store;
+/// 11 another process writes to the store; 130 stopped by a signal.
+#[derive(clap::Args, Debug)]
+#[command(after_long_help = EXAMPLES)]
+pub struct CompactArgs {
+    /// Gather files that lie in more places than this (8 if neither this nor --recompress is given)
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    max_fragments: Option<u64>,
+
+    /// Code chunks anew with the dense tier where that is smaller
+    #[arg(long)]
+    recompress: bool,
+
+    /// Show the plan and change nothing
+    #[arg(long, short = 'n')]
+    dry_run: bool,
+
+    /// Do not ask
+    #[arg(long)]
+    yes: bool,
+
+    /// Begin nothing further when records of so many bytes were moved, or tried
+    #[arg(long, value_name = "SIZE", value_parser = args::size)]
+    max_bytes: Option<u64>,
+
+    /// Begin nothing further after this time (90m, 8h)
+    #[arg(long, value_name = "DURATION", value_parser = clock::duration_ns)]
+    max_duration: Option<i64>,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  onefold compact --dry-run
+  onefold compact --max-fragments 4 --yes && onefold gc --yes
+  onefold compact --recompress --max-duration 6h --yes";
+
+impl CompactArgs {
+    pub(super) fn run(self, context: &Context) -> Result<Exit> {
+        let store = if self.dry_run { context.open()? } else { context.open_to_write("compact")? };
+        let most = self.max_fragments.or((!self.recompress).then_some(MAX_FRAGMENTS));
+        let options = CompactOptions {
+            max_fragments: most,
+            recompress: self.recompress,
+            max_bytes: self.max_bytes,
+            max_duration_ns: self.max_duration,
+        };
+        let program = concat!("onefold ", env!("CARGO_PKG_VERSION"));
+        let plan = compact::plan(&store, &options, program, &context.control)?;
+        let threads = compact::threads(&store) as u64;
+        if context.json {
+            context.out.document(&plan_document(&plan, threads))?;
+        } else {
+            plan_text(context, &plan, threads)?;
+        }
+        if self.dry_run || plan.is_empty() {
+            return summary(context, &CompactReport::default(), self.dry_run);
+        }
+        if !ask::confirm(context, self.yes, "write these chunks anew?")? {
+            context.warn("nothing was changed".into());
+            return Ok(Exit::Done);
+        }
+        let report = compact::run(&store, plan, &options, program, &context.control)?;
+        summary(context, &report, false)
+    }
+}
+
+fn plan_text(context: &Context, p: &Plan, threads: u64) -> Result<()> {
+    let mut said = Vec::new();
+    if let Some(r) = &p.recompress {
+        said.extend(recompress_rows(r, threads));
+    }
+    if let Some(g) = &p.gather {
+        said.extend(gather_rows(g));
+    }
+    table::pairs(said).into_iter().try_for_each(|line| context.out.stream_line(&line))?;
+    if p.is_empty() {
+        context.out.stream_line("there is nothing to do")?;
+    }
+    Ok(())
+}
+
+fn gather_rows(g: &GatherPlan) -> Vec<(&'static str, String)> {
+    let n = render::counted;
+    let mut said = vec![
+        ("files looked at", render::count(g.files)),
+        ("in too many places", format!("{} in more than {}", n(g.fragmented, "file"), g.max_fragments)),
+    ];
+    if g.settled > 0 {
+        said.push((
+            "  left as they are",
+            format!("{}: what is scattered belongs to other files, or is long", n(g.settled, "file")),
+        ));
+    }
+    if g.chosen > 0 {
+        said.push(("gather", format!("{}, {} to move", n(g.chosen, "file"), render::size(g.move_bytes))));
+        said.push((
+            "places",
+            format!("{} now, {} then", render::count(g.fragments_before), render::count(g.fragments_after)),
+        ));
+        said.push(("room it takes", format!("{} until the next gc", render::size(g.move_bytes))));
+    }
+    if g.left > 0 {
+        said.push(("left for another run", n(g.left, "file")));
+    }
+    if g.beyond_memory > 0 {
+        said.push(("beyond memory", format!("{} stay as they are; give --memory more", n(g.beyond_memory, "file"))));
+    }
+    if g.unreadable > 0 {
+        said.push(("unreadable", format!("{}; see `onefold check`", n(g.unreadable, "folder or list"))));
+    }
+    said
+}
+
+fn recompress_rows(r: &RecompressPlan, threads: u64) -> Vec<(&'static str, String)> {
+    let n = render::counted;
+    let mut said = vec![("try again", {
+        let of = format!("{} in {}", n(r.chunks, "chunk"), n(r.packs, "pack"));
+        format!("{of}, {} stored for {}", render::size(r.stored_bytes), render::size(r.plain_bytes))
+    })];
+    if r.packs_tried > 0 {
+        said.push(("tried before", n(r.packs_tried, "pack")));
+    }
+    if r.sample.chunks > 0 {
+        let time = render::duration(Duration::from_nanos(r.takes_ns(threads)));
+        let share = render::percent(r.spares_bytes(), r.stored_bytes);
+        let spares = render::size(r.spares_bytes());
+        said.push(("may spare", format!("{spares} ({share}), by a sample of {}", n(r.sample.chunks, "chunk"))));
+        said.push(("may take", format!("{time} on {}", n(threads, "core"))));
+        let room = r.stored_bytes.saturating_sub(r.spares_bytes());
+        said.push(("room it takes", format!("{} until the next gc, at most", render::size(room))));
+    }
+    if r.unreadable > 0 {
+        said.push(("unreadable", format!("{}; see `onefold check`", n(r.unreadable, "pack"))));
+    }
+    said
+}
+
+fn plan_document(p: &Plan, threads: u64) -> Value {
+    json!({
+        "message_type": "plan",
+        "gather": p.gather.as_ref().map(|g| json!({
+            "max_fragments": g.max_fragments,
+            "files": g.files,
+            "files_fragmented": g.fragmented,
+            "files_settled": g.settled,
+            "files_to_gather": g.chosen,
+            "fragments_before": g.fragments_before,
+            "fragments_after": g.fragments_after,
+            "bytes_to_move": g.move_bytes,
+            "files_left": g.left,
+            "files_beyond_memory": g.beyond_memory,
+            "unreadable": g.unreadable,
+        })),
+        "recompress": p.recompress.as_ref().map(|r| json!({
+            "packs": r.packs,
+            "packs_tried_before": r.packs_tried,
+            "packs_unreadable": r.unreadable,
+            "chunks": r.chunks,
+            "stored_bytes": r.stored_bytes,
+            "plain_bytes": r.plain_bytes,
+            "sample_chunks": r.sample.chunks,
+            "bytes_to_spare_estimate": r.spares_bytes(),
+            "duration_seconds_estimate": r.takes_ns(threads) as f64 / 1e9,
+        })),
+    })
+}
+
+fn summary(context: &Context, r: &CompactReport, dry_run: bool) -> Result<Exit> {
+    if context.json {
+        context.out.document(&json!({
+            "message_type": "summary",
+            "dry_run": dry_run,
+            "files_gathered": r.files_gathered,
+            "fragments_before": r.fragments_before,
+            "fragments_after": r.fragments_after,
+            "chunks_moved": r.chunks_moved,
+            "bytes_moved": r.moved_bytes,
+            "chunks_tried": r.chunks_tried,
+            "bytes_tried": r.tried_bytes,
+            "chunks_recoded": r.chunks_recoded,
+            "bytes_saved": r.saved_bytes,
+            "bytes_written": r.written_bytes,
+            "bytes_superseded": r.superseded_bytes,
+            "chunks_unreadable": r.chunks_unreadable,
+            "stopped_at_limit": r.stopped_at_limit,
+        }))?;
+    } else if *r != CompactReport::default() {
+        let n = render::counted;
+        if r.files_gathered > 0 {
+            let places =
+                format!("{} places, now {}", render::count(r.fragments_before), render::count(r.fragments_after));
+            let moved = render::size(r.moved_bytes);
+            context
+                .out
+                .line(format!("{} gathered: they lay in {places} ({moved} moved)", n(r.files_gathered, "file")))?;
+        }
+        if r.chunks_tried > 0 {
+            let anew = n(r.chunks_recoded, "chunk");
+            let saved = render::size(r.saved_bytes);
+            context.out.line(format!("{anew} of {} coded anew, {saved} smaller", render::count(r.chunks_tried)))?;
+        }
+        let freed = render::size(r.superseded_bytes);
+        context.out.line(format!("{} written; the next gc frees {freed}", render::size(r.written_bytes)))?;
+        if r.stopped_at_limit {
+            context.out.line("a limit ended it before the plan's end; the next compact goes on")?;
+        }
+        if r.chunks_unreadable > 0 {
+            let chunks = n(r.chunks_unreadable, "chunk");
+            context.out.line(format!("{chunks} could not be read and stay as they are; see `onefold check`"))?;
+        }
+    }
+    Ok(if r.chunks_unreadable > 0 { Exit::Losses } else { Exit::Done })
+}

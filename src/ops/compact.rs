@@ -1,0 +1,178 @@
+//! compact: chunks written anew, so that files lie together and take less room.
+//!
+//! Two kinds, each with a plan of its own: [`gather`] moves what lies in too many places, [`recompress`] codes anew what
+//! the fast tier coded. Both write new copies of chunks through an ingest and take nothing away: an old copy is
+//! *superseded*, since the index has the new one and a gc keeps the newest of equals, and its space comes back with the next
+//! gc. `docs/design/0005-compact.md` has the reasons.
+//!
+//! # Invariants
+//!
+//! 1. A chunk's old copy stays until a gc finds the new one by its pack's own table.
+//! 2. A record without bases is replaced by one without bases, a delta only by itself: a base keeps a plain copy, and nothing
+//!    becomes deeper.
+//! 3. What is moved is proven by its checks; what is coded anew is proven by its name and by decoding.
+//! 4. A crash, a signal or a limit at any moment leaves every snapshot whole; what was done need not be done again.
+//! 5. Runs that follow each other come to an end: only a chunk's owner moves it, and a pack is tried once.
+
+use super::Control;
+use super::gc::{self, Limits, MOVING_VERBS, Superseded};
+use super::ingest::{self, Purpose};
+use crate::chunk::Coding;
+use crate::error::Result;
+use crate::store::{Mode, Store};
+use std::sync::atomic::Ordering;
+
+pub mod fragments;
+mod gather;
+mod owned;
+mod recompress;
+#[cfg(test)]
+mod tests;
+pub(in crate::ops) mod tried;
+
+pub use gather::GatherPlan;
+pub use recompress::{RecompressPlan, Sample, threads};
+
+/// Fragments of a file, or of each GiB or so of a longer one, that are left alone where nothing else is said: eight seeks
+/// of 10 ms are less than a tenth of a second.
+pub const MAX_FRAGMENTS: u64 = 8;
+
+/// What to do.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CompactOptions {
+    /// Gather files with more fragments than this.
+    pub max_fragments: Option<u64>,
+    /// Code with the dense tier what the fast one coded.
+    pub recompress: bool,
+    /// Begin nothing further when records of so many bytes were moved, or tried.
+    pub max_bytes: Option<u64>,
+    /// Begin nothing further after this time.
+    pub max_duration_ns: Option<i64>,
+}
+
+/// What a compact would do.
+#[derive(Default)]
+pub struct Plan {
+    pub gather: Option<GatherPlan>,
+    pub recompress: Option<RecompressPlan>,
+}
+
+impl Plan {
+    pub fn is_empty(&self) -> bool {
+        self.gather.as_ref().is_none_or(|g| g.chosen == 0) && self.recompress.as_ref().is_none_or(|r| r.packs == 0)
+    }
+}
+
+/// What was done.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CompactReport {
+    pub files_gathered: u64,
+    /// Fragments of those files: as they were, and as they are by the plan.
+    pub fragments_before: u64,
+    pub fragments_after: u64,
+    pub chunks_moved: u64,
+    pub moved_bytes: u64,
+    pub chunks_tried: u64,
+    /// Bytes of the records that were tried.
+    pub tried_bytes: u64,
+    pub chunks_recoded: u64,
+    /// What their new records are smaller than the old ones, all together.
+    pub saved_bytes: u64,
+    /// Bytes of the packs that were made.
+    pub written_bytes: u64,
+    /// Bytes of records that the next gc finds dead, with their rows.
+    pub superseded_bytes: u64,
+    /// Chunks that could not be read or decoded, and stay as they are.
+    pub chunks_unreadable: u64,
+    /// `max_bytes` or `max_duration` ended it before the plan's end.
+    pub stopped_at_limit: bool,
+}
+
+fn purpose(program: &str) -> Purpose {
+    // Space comes back with a gc alone, which needs the reserve: it is left for that.
+    let coding = Coding::default();
+    Purpose { parent: None, program: program.to_owned(), dry_run: false, coding, moves: true, frees: false }
+}
+
+/// Takes over what dead writers left, if the store is open for writing, and plans.
+///
+/// # Errors
+/// [`crate::Error::Interrupted`], [`crate::Error::Index`], those of the log.
+pub fn plan(store: &Store, options: &CompactOptions, program: &str, control: &Control) -> Result<Plan> {
+    let wait = store.with_state(|s| !s.writers.is_empty());
+    if wait && store.mode() != Mode::Read {
+        // What another verb left is no copy: its deltas are counted on their bases.
+        let moves = store.with_state(|s| s.writers.values().all(|w| MOVING_VERBS.contains(&w.verb.as_str())));
+        let purpose = Purpose { moves, ..purpose(program) };
+        ingest::run(store, control, purpose, |_| Ok(((), |(): &mut (), _: &ingest::Counters| Vec::new())))?;
+    }
+    let recompress = if options.recompress { Some(recompress::plan(store, control)?) } else { None };
+    let gather = match options.max_fragments {
+        Some(most) => Some(gather::plan(store, most.max(1), options.max_bytes, control)?),
+        None => None,
+    };
+    Ok(Plan { gather, recompress })
+}
+
+/// Does what a plan says. The store must be the one that it was made for, opened for writing and not changed since.
+///
+/// # Errors
+/// [`crate::Error::Interrupted`], [`crate::Error::NoSpace`], those of the log and of an ingest. Every snapshot is whole
+/// all the same.
+pub fn run(
+    store: &Store,
+    plan: Plan,
+    options: &CompactOptions,
+    program: &str,
+    control: &Control,
+) -> Result<CompactReport> {
+    let mut report = CompactReport::default();
+    if plan.is_empty() {
+        return Ok(report);
+    }
+    let now = store.io().world.now_ns();
+    let limits =
+        Limits { max_bytes: options.max_bytes, until_ns: options.max_duration_ns.map(|d| now.saturating_add(d)) };
+    let bytes =
+        plan.gather.as_ref().map_or(0, |g| g.move_bytes) + plan.recompress.as_ref().map_or(0, |r| r.stored_bytes);
+    control.progress.bytes_total.store(bytes, Ordering::Relaxed);
+    if let Some(plan) = plan.recompress.filter(|r| r.packs > 0) {
+        let first_new = store.with_state(|s| s.next_serial());
+        let (mut superseded, mut gone) = (Superseded::new(), recompress::Gone::default());
+        let ended = ingest::run(store, control, purpose(program), |ingest| {
+            let to = (&mut report, &mut superseded, &mut gone);
+            recompress::run(ingest, control, &plan, &limits, to)?;
+            Ok((0u64, counted))
+        });
+        recompress::note(store, &gone, first_new, ended.is_ok(), control);
+        let settled = settle(store, &superseded, &mut report);
+        report.written_bytes += ended?;
+        settled?;
+    }
+    if let Some(plan) = plan.gather.filter(|g| g.chosen > 0 && !report.stopped_at_limit) {
+        let first_new = store.with_state(|s| s.next_serial());
+        let mut superseded = Superseded::new();
+        let ended = ingest::run(store, control, purpose(program), |ingest| {
+            gather::run(ingest, control, &plan, first_new, &limits, (&mut report, &mut superseded))?;
+            Ok((0u64, counted))
+        });
+        let sources = superseded.keys().copied().collect();
+        gather::note(store, &sources, first_new, control);
+        let settled = settle(store, &superseded, &mut report);
+        report.written_bytes += ended?;
+        settled?;
+    }
+    Ok(report)
+}
+
+/// Ends a run: how much it wrote, and no events of its own.
+fn counted(written: &mut u64, counters: &ingest::Counters) -> Vec<crate::format::event::Event> {
+    *written = counters.bytes_written.load(Ordering::Relaxed);
+    Vec::new()
+}
+
+/// Lets the next gc know which packs have dead records now.
+fn settle(store: &Store, superseded: &Superseded, report: &mut CompactReport) -> Result<()> {
+    report.superseded_bytes += superseded.values().map(|(_, bytes)| bytes).sum::<u64>();
+    gc::supersede(store, superseded)
+}

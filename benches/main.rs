@@ -4,6 +4,7 @@
 //! Data is pseudo-random (incompressible and new) and lies in memory: on `/dev/shm` where there is one.
 
 mod codecs;
+mod paced;
 mod shelf;
 
 use onefold::chunk::{Coding, Cutter, Form, Scanner, Squeezer, Technique, Tier};
@@ -330,7 +331,7 @@ fn verbs() {
 }
 
 fn main() {
-    let all: [(&str, fn()); 7] = [
+    let all: [(&str, fn()); 8] = [
         ("cut", cut),
         ("pack", pack),
         ("index", index),
@@ -338,6 +339,7 @@ fn main() {
         ("backup restore", verbs),
         ("parity", shelf::code),
         ("shelf", shelf::verbs),
+        ("rebuild", paced::rebuild),
     ];
     for (name, run) in all {
         if name.split(' ').any(wanted) {

@@ -40,21 +40,40 @@ pub fn code() {
     }
 }
 
-fn store(root: &Path, parity: usize) -> PathBuf {
+pub fn store_on(root: &Path, disks: usize, parity: usize, group: Option<usize>) -> PathBuf {
     let _ = fs::remove_dir_all(root);
     let options = InitOptions {
         store: root.join("store"),
-        disks: (0..8).map(|i| root.join(format!("disk{i}"))).collect(),
+        disks: (0..disks).map(|i| root.join(format!("disk{i}"))).collect(),
         pack_bytes: Some(32 << 20),
         parity: Some(parity),
+        group,
         ..Default::default()
     };
     init::run(&Io::real(), &options).unwrap();
     options.store
 }
 
-fn open(home: &Path, mode: Mode) -> Store {
+pub fn open(home: &Path, mode: Mode) -> Store {
     Store::open(&Io::real(), home, &OpenOptions::new(mode, 1 << 30)).unwrap().store
+}
+
+pub fn back_up(home: &Path, library: &Path) {
+    let options = BackupOptions {
+        source: Source::Paths(vec![library.to_owned()]),
+        name: None,
+        tags: Vec::new(),
+        excludes: Vec::new(),
+        one_file_system: false,
+        force: false,
+        dry_run: false,
+        coding: Default::default(),
+        host: Some("bench".into()),
+        program: "bench".into(),
+        user: "bench".into(),
+        filters_as_typed: Vec::new(),
+    };
+    backup::run(&open(home, Mode::Write { verb: "backup" }), options, &Control::default()).unwrap();
 }
 
 /// Eight disks in memory: backup with and without parity, scrub, restore without two of them.
@@ -72,23 +91,9 @@ pub fn verbs() {
     for parity in [0, 2] {
         let mut fastest = 0f64;
         for _ in 0..3 {
-            let home = store(&root.join("s"), parity);
+            let home = store_on(&root.join("s"), 8, parity, None);
             let t = Instant::now();
-            let options = BackupOptions {
-                source: Source::Paths(vec![library.clone()]),
-                name: None,
-                tags: Vec::new(),
-                excludes: Vec::new(),
-                one_file_system: false,
-                force: false,
-                dry_run: false,
-                coding: Default::default(),
-                host: Some("bench".into()),
-                program: "bench".into(),
-                user: "bench".into(),
-                filters_as_typed: Vec::new(),
-            };
-            backup::run(&open(&home, Mode::Write { verb: "backup" }), options, &Control::default()).unwrap();
+            back_up(&home, &library);
             fastest = fastest.max(bytes / t.elapsed().as_secs_f64());
         }
         println!("{:<28} {:>7.2} GB/s   parity {parity} on 8 disks, new noise", "backup", fastest / 1e9);

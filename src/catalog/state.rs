@@ -16,7 +16,10 @@ use std::collections::{BTreeMap, HashMap};
 
 mod groups;
 
-pub use groups::{GROUP_WIDTH, GROUP_WIDTH_MAX, GroupMember, GroupState, PARITY_MAX, SETTING_GROUP, SETTING_PARITY};
+pub use groups::{
+    COPIES_MAX, GROUP_WIDTH, GROUP_WIDTH_MAX, GroupMember, GroupState, PARITY_MAX, SETTING_COPIES, SETTING_GROUP,
+    SETTING_PARITY, Wanted,
+};
 
 /// A pack that the log knows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

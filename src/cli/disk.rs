@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 use std::ffi::OsStr;
 
 mod add;
+mod copies;
 mod locate;
 mod moves;
 mod parity;
@@ -36,6 +37,7 @@ enum DiskCommand {
     Remove(moves::RemoveArgs),
     Locate(locate::LocateArgs),
     Parity(parity::ParityArgs),
+    Copies(copies::CopiesArgs),
 }
 
 /// The disk of the store that an argument names: by path, label, or the beginning of its id.
@@ -77,6 +79,7 @@ impl DiskArgs {
             DiskCommand::Remove(args) => args.run(context),
             DiskCommand::Locate(args) => args.run(context),
             DiskCommand::Parity(args) => args.run(context),
+            DiskCommand::Copies(args) => args.run(context),
         }
     }
 }
@@ -91,7 +94,7 @@ fn list(context: &Context) -> Result<Exit> {
     }
     let redundancy = store.redundancy(|_, _| {});
     let whole = list.iter().all(|d| matches!(d.state, DiskState::Healthy | DiskState::Full)) && redundancy.is_full();
-    if store.with_state(|s| s.parity()) > 0 && redundancy.lost > 0 {
+    if store.with_state(|s| s.parity() > 0 || s.copies() > 1) && redundancy.lost > 0 {
         return Ok(Exit::Damage);
     }
     Ok(match (whole, disks::status(&store)?.health) {

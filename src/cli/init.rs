@@ -45,6 +45,10 @@ pub struct InitArgs {
     #[arg(long, value_name = "K")]
     group: Option<usize>,
 
+    /// How many times to keep metadata (folders, lists of chunks) whole, each on a disk of its own, 1 to 4 [default: 1]
+    #[arg(long, value_name = "N")]
+    copies: Option<usize>,
+
     /// Take keys and chunk sizes of another store, so that both can exchange data untouched
     #[arg(long, value_name = "STORE")]
     like: Option<OsString>,
@@ -70,6 +74,7 @@ impl InitArgs {
             pack_bytes: self.pack_size,
             parity: self.parity,
             group: self.group,
+            copies: self.copies,
         };
         let report = init::run(&context.io, &options)?;
         report.warnings.iter().for_each(|w| context.warn(w.clone()));
@@ -101,6 +106,7 @@ fn print(context: &Context, options: &InitOptions, report: &InitReport) -> Resul
             "pack_bytes": report.pack_bytes,
             "parity": report.parity,
             "group": report.width,
+            "copies": report.copies,
             "disks": disks,
             "warnings": report.warnings,
         });
@@ -138,7 +144,15 @@ fn print(context: &Context, options: &InitOptions, report: &InitReport) -> Resul
             100 * report.width / (report.width + m)
         ),
     };
-    for line in table::pairs([("packs of", render::size(report.pack_bytes)), ("parity", parity)]) {
+    let mut said = vec![("packs of", render::size(report.pack_bytes)), ("parity", parity)];
+    if report.copies > 1 {
+        let may = render::counted((report.parity + report.copies - 1) as u64, "disk");
+        said.push((
+            "metadata",
+            format!("{} times whole; any {may} may be lost before it is", report.parity + report.copies),
+        ));
+    }
+    for line in table::pairs(said) {
         out.line(line)?;
     }
     out.line(format!("next: onefold --store '{store}' backup PATH"))

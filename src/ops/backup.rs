@@ -190,13 +190,13 @@ fn degraded(store: &Store) -> Vec<String> {
     for disk in store.pool().disks().filter(|d| d.is_suspect()) {
         why.push(format!("disk {} failed during this run", disk.label));
     }
-    let parity = store.with_state(|s| s.parity());
+    let is_set = store.with_state(|s| s.parity() > 0 || s.copies() > 1);
     let r = store.redundancy(|_, _| {});
-    if parity > 0 && !r.is_full() {
+    if is_set && !r.is_full() {
         let away: Vec<&str> = store.missing_disks().iter().map(|d| d.label.as_str()).collect();
         let away = if away.is_empty() { String::new() } else { format!(" (missing: {})", away.join(", ")) };
         why.push(format!(
-            "{} packs cannot lose any {parity} of the disks that are here{away}: `onefold disk list` tells more, \
+            "{} packs may lose fewer of the disks that are here than the store is set to{away}: `onefold disk list` tells more, \
              `onefold disk replace` and `onefold rebalance` make it good",
             r.degraded + r.at_risk + r.lost
         ));

@@ -200,7 +200,7 @@ where
     store.io().world.random(&mut random);
     let disks = store.pool().disks().filter(|d| d.takes_data()).count();
     let by_memory = (store.memory_bytes() / 2 / LANE_MEMORY_BYTES).max(2) as usize - 1; // small numbers
-    let shape = store.with_state(|s| store.pool().shape(s.parity(), s.group_width()));
+    let shape = store.shape(PackKind::Data);
     // With the metadata's lane as many as a group is wide: what a short run leaves open makes one group.
     let by_disks = if shape.parity > 0 { shape.width.saturating_sub(1) } else { disks };
     let data_lanes = by_disks.clamp(1, LANES_MAX).min(by_memory);
@@ -226,7 +226,7 @@ where
         open_on: Mutex::default(),
         sealed: Mutex::default(),
         publishing: Mutex::default(),
-        protection: groups::Protection::new(shape, data_lanes),
+        protection: groups::Protection::new(shape, store.shape(PackKind::Metadata), data_lanes),
         failure: Mutex::default(),
         failed: AtomicBool::new(false),
         dead: Vec::new(),
@@ -632,9 +632,8 @@ impl<'s> Ingest<'s> {
             let sealed = packs.iter().zip(first..).map(|(p, serial)| Event::PackSealed(p.event(serial)));
             sealed.chain(groups).chain(events).collect()
         })?;
-        if self.protection.parity > 0 {
-            packs.iter().for_each(|p| self.closed(&p.disk));
-        }
+        let waited = packs.iter().filter(|p| self.protection.shape(p.kind).parity > 0);
+        waited.for_each(|p| self.closed(&p.disk));
         let last = packs.len().saturating_sub(1);
         for (i, (pack, serial)) in packs.iter().zip(first..).enumerate() {
             let mut rows = PackRows::of(serial, &pack.footer);
@@ -664,17 +663,16 @@ impl<'s> Ingest<'s> {
     /// Takes the sealed packs that are to be published now.
     fn ready(&self, last: bool) -> Vec<Sealed> {
         let mut waiting = self.sealed.lock().unwrap_or_else(PoisonError::into_inner);
-        let (parity, width) = (self.protection.parity, self.protection.width);
-        if parity == 0 || last {
+        if self.protection.shape(PackKind::Data).parity == 0 || last {
             return std::mem::take(&mut *waiting);
         }
         let at = self.publish_at();
         if waiting.len() < at {
             return Vec::new(); // another lane was faster
         }
-        let places: Vec<(DiskId, u64)> = waiting.iter().map(|p| (p.disk, p.bytes)).collect();
-        let groups = self.store.pool().plan_groups(&places, width, parity);
-        let mut taken: Vec<usize> = groups.into_iter().filter(|g| g.len() >= width).flatten().collect();
+        let places: Vec<_> = waiting.iter().map(|p| (p.kind, p.disk, p.bytes)).collect();
+        let groups = self.protection.plan(self.store.pool(), &places);
+        let mut taken: Vec<usize> = groups.into_iter().filter(|(_, is_wide)| *is_wide).flat_map(|(g, _)| g).collect();
         if taken.is_empty() && waiting.len() >= 2 * at {
             return std::mem::take(&mut *waiting); // they do not come to lie on enough disks
         }

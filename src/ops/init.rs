@@ -4,7 +4,9 @@
 //! store's list of disks after the log's first entry, so a run that was cut short leaves folders that the
 //! next one may use.
 
-use crate::catalog::state::{GROUP_WIDTH, GROUP_WIDTH_MAX, PARITY_MAX, SETTING_GROUP, SETTING_PARITY};
+use crate::catalog::state::{
+    COPIES_MAX, GROUP_WIDTH, GROUP_WIDTH_MAX, PARITY_MAX, SETTING_COPIES, SETTING_GROUP, SETTING_PARITY,
+};
 use crate::chunk::Cutter;
 use crate::error::{Error, Result};
 use crate::format::event::Event;
@@ -40,6 +42,8 @@ pub struct InitOptions {
     pub parity: Option<usize>,
     /// Data packs of a parity group at most.
     pub group: Option<usize>,
+    /// How many times metadata is kept whole: 1 where it is not given.
+    pub copies: Option<usize>,
 }
 
 /// One disk that was made.
@@ -61,6 +65,8 @@ pub struct InitReport {
     /// How many disks may be lost, and how many packs of data a group has now.
     pub parity: usize,
     pub width: usize,
+    /// How many times metadata is kept whole.
+    pub copies: usize,
     pub warnings: Vec<String>,
 }
 
@@ -150,6 +156,14 @@ fn protection(options: &InitOptions, disks: usize) -> Result<(usize, usize)> {
         };
         return Err(Error::Argument { what: format!("--parity {parity}"), why: can });
     }
+    let copies = options.copies.unwrap_or(1);
+    let bad = |why: String| Err(Error::Argument { what: format!("--copies {copies}"), why });
+    if !(1..=COPIES_MAX).contains(&copies) {
+        return bad(format!("metadata is kept 1 to {COPIES_MAX} times"));
+    }
+    if disks < parity + copies && copies > 1 {
+        return bad(format!("with parity {parity} it needs {} disks or more; there are {disks}", parity + copies));
+    }
     Ok((parity, group))
 }
 
@@ -222,6 +236,10 @@ pub fn run(io: &Io, options: &InitOptions) -> Result<InitReport> {
     let mut disks = Vec::new();
     let setting = |key: &str, value: usize| Event::Setting { key: key.into(), value: value.to_string() };
     let mut events = vec![setting(SETTING_PARITY, parity), setting(SETTING_GROUP, group)];
+    let copies = options.copies.unwrap_or(1);
+    if copies > 1 {
+        events.push(setting(SETTING_COPIES, copies));
+    }
     for (i, (folder, space)) in folders.iter().zip(&spaces).enumerate() {
         let by_name =
             || folder.file_name().map_or_else(|| format!("disk {}", i + 1), |n| n.to_string_lossy().into_owned());
@@ -252,7 +270,7 @@ pub fn run(io: &Io, options: &InitOptions) -> Result<InitReport> {
     LogWriter::begin(io, &options.store, &pool, events)?;
     write_known(io, &options.store, &pool.known())?;
     let width = pool.shape(parity, group).width;
-    Ok(InitReport { store: id, disks, pack_bytes, parity, width, warnings })
+    Ok(InitReport { store: id, disks, pack_bytes, parity, width, copies, warnings })
 }
 
 /// What a store folder holds beside its disks: copies of what the disks hold.

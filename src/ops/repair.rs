@@ -24,6 +24,7 @@ use crate::format::{ChunkId, DiskId, PackId};
 use crate::ops::{Control, Notice};
 use crate::pack::{PACKS_DIR, read, sealed_path};
 use crate::pool::disk::{BAD_DIR, Disk, PARITY_DIR};
+use crate::pool::parity::ahead::Wanted;
 use crate::pool::parity::read::GroupReader;
 use crate::pool::parity::{parity_path, write};
 use crate::store::Store;
@@ -144,19 +145,22 @@ fn copy(store: &Store, standing: &Standing, into: &Path, control: &Control) -> P
     let target = |what: &'static str| move |e| NotPlaced::Target(Error::io(what, into)(e));
     let bytes = standing.member.bytes;
     let file = store.io().fs.create_new(into).map_err(target("create the pack"))?;
-    let mut unsynced = 0;
-    for unit in 0..bytes.div_ceil(UNIT_BYTES) {
-        control.proceed().map_err(NotPlaced::Source)?;
-        let at = unit * UNIT_BYTES;
-        let got = standing.reader.unit(standing.slot, unit).map_err(NotPlaced::Source)?;
-        let part = got.bytes.get(..UNIT_BYTES.min(bytes - at) as usize).unwrap_or(&got.bytes); // at most a unit
-        file.write_all_at(&[IoSlice::new(part)], at).map_err(target("write to"))?;
-        unsynced += part.len() as u64;
-        if unsynced >= SYNC_BYTES {
-            file.sync().map_err(target("sync"))?;
-            unsynced = 0;
+    let (mut unsynced, units) = (0, bytes.div_ceil(UNIT_BYTES));
+    standing.reader.ahead(standing.slot, units, Wanted::Proven, |ahead| {
+        for unit in 0..units {
+            control.proceed().map_err(NotPlaced::Source)?;
+            let at = unit * UNIT_BYTES;
+            let got = ahead.next().map_err(NotPlaced::Source)?;
+            let part = got.get(..UNIT_BYTES.min(bytes - at) as usize).unwrap_or(&got); // at most a unit
+            file.write_all_at(&[IoSlice::new(part)], at).map_err(target("write to"))?;
+            unsynced += part.len() as u64;
+            if unsynced >= SYNC_BYTES {
+                file.sync().map_err(target("sync"))?;
+                unsynced = 0;
+            }
         }
-    }
+        Ok(())
+    })?;
     file.sync().map_err(target("sync"))
 }
 

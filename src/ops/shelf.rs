@@ -11,6 +11,8 @@
 //! 3. Two members of a group come to lie on one disk only where that group is made anew in the same entry.
 
 pub mod add;
+#[cfg(test)]
+mod copies_tests;
 pub mod empty;
 pub mod locate;
 pub mod moves;
@@ -108,6 +110,26 @@ pub fn retire(store: &Store, disk: &Named, lost: bool) -> Result<()> {
     write_known(store.io(), store.path(), &known)
 }
 
+/// Sets how many times metadata is kept whole, on disks of their own. New packs are; old ones when the store is rebalanced.
+///
+/// # Errors
+/// [`Error::Argument`] for more than the disks allow.
+pub fn set_copies(store: &Store, copies: usize) -> Result<()> {
+    use crate::catalog::state::{COPIES_MAX, SETTING_COPIES};
+    let disks = store.pool().disks().filter(|d| d.takes_data()).count();
+    let bad = |why: String| Error::Argument { what: format!("copies {copies}"), why };
+    if !(1..=COPIES_MAX).contains(&copies) {
+        return Err(bad(format!("metadata is kept 1 to {COPIES_MAX} times")));
+    }
+    let needed = store.with_state(|s| s.parity()) + copies;
+    if disks < needed {
+        return Err(bad(format!(
+            "{disks} disks take data; with the parity that is set there must be {needed} or more"
+        )));
+    }
+    store.append(|_| vec![Event::Setting { key: SETTING_COPIES.into(), value: copies.to_string() }]).map(drop)
+}
+
 /// Sets how many disks may be lost at once. New packs get so much parity; old ones when the store is rebalanced.
 ///
 /// # Errors
@@ -121,6 +143,10 @@ pub fn set_parity(store: &Store, parity: usize, group: Option<usize>) -> Result<
     }
     if disks <= parity {
         return Err(bad(format!("{disks} disks take data; to lose any {parity} there must be {} or more", parity + 1)));
+    }
+    let copies = store.with_state(|s| s.copies());
+    if copies > 1 && disks < parity + copies {
+        return Err(bad(format!("metadata is kept {copies} times: {disks} disks are too few for both")));
     }
     if group.is_some_and(|k| !(1..=GROUP_WIDTH_MAX).contains(&k)) {
         return Err(bad(format!("a group has 1 to {GROUP_WIDTH_MAX} packs of data")));

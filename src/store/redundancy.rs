@@ -2,8 +2,9 @@
 
 use super::Store;
 use crate::catalog::state::{GroupMember, LogState};
+use crate::format::footer::PackKind;
 use crate::format::{DiskId, PackId};
-use crate::pool::PackStore;
+use crate::pool::{PackStore, Shape};
 use std::collections::BTreeMap;
 
 /// Packs by how many more disks may be lost before they are.
@@ -66,10 +67,15 @@ impl Store {
         self.pool.disk(disk).is_some_and(|d| !d.is_suspect())
     }
 
+    /// How groups of packs of this kind are made now.
+    pub fn shape(&self, kind: PackKind) -> Shape {
+        let wanted = self.with_state(|s| s.wanted(kind));
+        self.pool.shape(wanted.parity, wanted.width)
+    }
+
     /// Goes through all packs. `each` is told every pack that may lose fewer disks than the store is set to.
     pub fn redundancy(&self, mut each: impl FnMut(&PackId, Option<usize>)) -> Redundancy {
         self.with_state(|state| {
-            let wanted = state.parity();
             let mut out = Redundancy::default();
             let mut known: BTreeMap<[u8; 16], Option<usize>> = BTreeMap::new();
             for group in state.groups() {
@@ -87,7 +93,7 @@ impl Store {
                     None => self.pool.holds(pack).then_some(0),
                 };
                 match tolerates {
-                    Some(n) if n >= wanted => {
+                    Some(n) if n >= state.wanted(pack.kind).parity => {
                         out.full += 1;
                         continue;
                     }

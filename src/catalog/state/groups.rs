@@ -7,8 +7,18 @@
 //! 2. A pack is looked up by its newest group: while one group takes over from another, both live.
 
 use super::LogState;
+use crate::format::footer::PackKind;
 use crate::format::group::{Group, Member};
 use crate::format::{DiskId, PackId};
+
+/// What a pack of some kind gets, as the store is set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Wanted {
+    /// Parity packs of its group: so many disks may be lost.
+    pub parity: usize,
+    /// Packs of data in its group at most.
+    pub width: usize,
+}
 
 /// A group that lives, and where its parity lies.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -119,13 +129,40 @@ impl LogState {
     pub fn group_width(&self) -> usize {
         self.settings.get(SETTING_GROUP).and_then(|n| n.parse().ok()).unwrap_or(GROUP_WIDTH).clamp(1, GROUP_WIDTH_MAX)
     }
+
+    /// How many times metadata is kept whole, as the store is set.
+    pub fn copies(&self) -> usize {
+        self.settings.get(SETTING_COPIES).and_then(|n| n.parse().ok()).unwrap_or(1).clamp(1, COPIES_MAX)
+    }
+
+    /// What a pack of this kind gets. Where metadata has further copies each of its packs is a group of its own: parity of one
+    /// pack is the pack's bytes once more, and so many disks more may be lost.
+    pub fn wanted(&self, kind: PackKind) -> Wanted {
+        let (parity, width) = (self.parity(), self.group_width());
+        match (kind, self.copies()) {
+            (PackKind::Data, _) | (PackKind::Metadata, 1) => Wanted { parity, width },
+            (PackKind::Metadata, copies) => Wanted { parity: parity + copies - 1, width: 1 },
+        }
+    }
+
+    /// The kind of a group's packs of data; `None` where it has both.
+    pub fn kind_of(&self, group: &GroupState) -> Option<PackKind> {
+        let mut kinds = group.group.members.iter().filter(|m| !m.parity);
+        let mut kinds = std::iter::from_fn(|| kinds.find_map(|m| self.pack_by_id(&m.pack).map(|p| p.sealed.kind)));
+        let first = kinds.next()?;
+        kinds.all(|kind| kind == first).then_some(first)
+    }
 }
 
 /// The setting that says how many disks may be lost.
 pub const SETTING_PARITY: &str = "parity";
 /// The setting that says how wide a group is at most.
 pub const SETTING_GROUP: &str = "group";
-/// The most parity packs of a group that this program makes.
+/// The setting that says how many times metadata is kept.
+pub const SETTING_COPIES: &str = "copies";
+/// The most copies of metadata that this program makes.
+pub const COPIES_MAX: usize = 4;
+/// The most parity packs of a group of data that this program makes.
 pub const PARITY_MAX: usize = 4;
 /// Packs of data in a group where nothing else is set: a pack that is rebuilt costs reading so many.
 pub const GROUP_WIDTH: usize = 8;

@@ -85,6 +85,7 @@ pub(super) fn dead_writers(ingest: &mut Ingest<'_>) -> Result<Vec<Leftover>> {
     }
     let mut groups = loop {
         let of = |(disk, pack, ends): &(DiskId, PackId, read::Ends)| Unprotected {
+            kind: ends.header.kind,
             disk: *disk,
             member: Member { pack: *pack, parity: false, bytes: ends.trailer.file_bytes, root: ends.trailer.root },
         };

@@ -8,6 +8,7 @@
 use super::Ingest;
 use crate::error::Error;
 use crate::format::event::Event;
+use crate::format::footer::PackKind;
 use crate::format::group::{CODE_REED_SOLOMON_16, Group, Member};
 use crate::format::{DiskId, PackId};
 use crate::io::threads::Mutex;
@@ -18,7 +19,7 @@ use crate::pool::disk::BAD_DIR;
 use crate::pool::parity::parity_path;
 use crate::pool::parity::read::GroupReader;
 use crate::pool::parity::write::{self, Failed, Target};
-use crate::pool::{Place, Shape};
+use crate::pool::{Place, Pool, Shape};
 use std::collections::BTreeSet;
 use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
@@ -30,10 +31,9 @@ const PIECE_BYTES: u64 = 1 << 20;
 
 /// What a run does for the packs that it makes.
 pub(super) struct Protection {
-    /// Parity packs of a group.
-    pub parity: usize,
-    /// Data packs of a group at most, as far as disks are here.
-    pub width: usize,
+    data: Shape,
+    /// The same, unless metadata is kept in further copies.
+    metadata: Shape,
     /// Why packs of this run have less parity than the store is set to.
     short: Mutex<BTreeSet<String>>,
     spread: Mutex<Spread>,
@@ -45,19 +45,42 @@ struct Spread {
 }
 
 impl Protection {
-    pub fn new(shape: Shape, data_lanes: usize) -> Self {
-        let left = if shape.parity > 0 { SPREAD_BYTES * data_lanes as u64 } else { 0 };
+    pub fn new(data: Shape, metadata: Shape, data_lanes: usize) -> Self {
+        let left = if data.parity > 0 { SPREAD_BYTES * data_lanes as u64 } else { 0 };
         let spread = Mutex::new(Spread { left, sent: vec![0; data_lanes] });
-        Protection { parity: shape.parity, width: shape.width, short: Mutex::default(), spread }
+        Protection { data, metadata, short: Mutex::default(), spread }
     }
 
-    pub fn shape(&self) -> Shape {
-        Shape { parity: self.parity, width: self.width }
+    /// How groups of packs of this kind are made.
+    pub fn shape(&self, kind: PackKind) -> Shape {
+        match kind {
+            PackKind::Data => self.data,
+            PackKind::Metadata => self.metadata,
+        }
+    }
+
+    /// Puts packs, each with its kind, disk and length, into groups as wide as they can be. Returns their places and whether
+    /// each group is as wide as it may be.
+    pub fn plan(&self, pool: &Pool, packs: &[(PackKind, DiskId, u64)]) -> Vec<(Vec<usize>, bool)> {
+        let mut out = Vec::new();
+        let apart = self.data != self.metadata;
+        for kind in [PackKind::Data, PackKind::Metadata] {
+            let is_in = |k: PackKind| if apart { k == kind } else { kind == PackKind::Data };
+            let own: Vec<usize> = (0..packs.len()).filter(|i| packs.get(*i).is_some_and(|p| is_in(p.0))).collect();
+            let places: Vec<(DiskId, u64)> = own.iter().filter_map(|i| packs.get(*i)).map(|p| (p.1, p.2)).collect();
+            let shape = self.shape(kind);
+            for group in pool.plan_groups(&places, shape.width, shape.parity) {
+                let group: Vec<usize> = group.into_iter().filter_map(|i| own.get(i).copied()).collect();
+                let is_wide = group.len() >= shape.width;
+                out.push((group, is_wide));
+            }
+        }
+        out
     }
 
     /// Sealed packs wait for one another until so many have gathered.
     pub fn publish_at(&self, without: usize) -> usize {
-        if self.parity == 0 { without } else { without.next_multiple_of(self.width.max(1)) }
+        if self.data.parity == 0 { without } else { without.next_multiple_of(self.data.width.max(1)) }
     }
 
     /// The data lane for so many bytes of the run, from 0 on; `None` once the run is no longer spread.
@@ -107,6 +130,7 @@ pub(super) fn pieces<R>(records: Vec<R>, bytes: impl Fn(&R) -> u64) -> Vec<Vec<R
 /// A sealed pack that has no group yet.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Unprotected {
+    pub kind: PackKind,
     pub disk: DiskId,
     pub member: Member,
 }
@@ -114,7 +138,7 @@ pub(super) struct Unprotected {
 impl Unprotected {
     pub fn of(sealed: &Sealed) -> Self {
         let member = Member { pack: sealed.pack, parity: false, bytes: sealed.bytes, root: sealed.root };
-        Unprotected { disk: sealed.disk, member }
+        Unprotected { kind: sealed.kind, disk: sealed.disk, member }
     }
 }
 
@@ -126,12 +150,9 @@ impl Ingest<'_> {
     /// A pack that cannot be read back as it was sealed: it must not be logged, and its disk is suspect. The second
     /// value names it.
     pub(super) fn protect(&self, packs: &[Unprotected]) -> std::result::Result<Vec<Event>, (Error, PackId)> {
-        let parity = self.protection.parity;
-        if parity == 0 || packs.is_empty() {
-            return Ok(Vec::new());
-        }
         let mut events = Vec::new();
         let mut rest = packs.to_vec();
+        rest.retain(|p| self.protection.shape(p.kind).parity > 0);
         while !rest.is_empty() {
             let group = self.next_group(&rest);
             let is_in = |p: &Unprotected| group.iter().any(|g| g.member.pack == p.member.pack);
@@ -149,7 +170,11 @@ impl Ingest<'_> {
 
     /// The packs of the next group: as many as leave room for parity beside them, which takes some of the room each time.
     fn next_group(&self, packs: &[Unprotected]) -> Vec<Unprotected> {
-        let (pool, shape) = (self.store.pool(), self.protection.shape());
+        let pool = self.store.pool();
+        let places: Vec<_> = packs.iter().map(|p| (p.kind, p.disk, p.member.bytes)).collect();
+        let planned = self.protection.plan(pool, &places).into_iter().next().unwrap_or_default().0;
+        let packs: Vec<Unprotected> = planned.into_iter().filter_map(|i| packs.get(i).copied()).collect();
+        let shape = self.protection.shape(packs.first().map_or(PackKind::Data, |p| p.kind));
         let places: Vec<(DiskId, u64)> = packs.iter().map(|p| (p.disk, p.member.bytes)).collect();
         let mut width = shape.width;
         loop {
@@ -192,13 +217,14 @@ impl Ingest<'_> {
         let source = GroupReader::new(io, bare, paths).map_err(|e| (e, first))?;
         let longest = members.iter().map(|m| m.bytes).max().unwrap_or(0);
         let on: Vec<DiskId> = packs.iter().map(|p| p.disk).collect();
+        let parity = self.protection.shape(packs.first().map_or(PackKind::Data, |p| p.kind)).parity;
         loop {
-            let disks = pool.parity_disks(&on, longest, self.protection.parity, self.place());
-            if disks.len() < self.protection.parity {
+            let disks = pool.parity_disks(&on, longest, parity, self.place());
+            if disks.len() < parity {
                 self.protection.falls_short(format!(
                     "{} of {} parity packs could be placed: too few disks have room",
                     disks.len(),
-                    self.protection.parity
+                    parity
                 ));
             }
             if disks.is_empty() {

@@ -210,7 +210,7 @@ impl Ingest<'_> {
         loop {
             let disk = {
                 let mut open = self.open_on.lock().unwrap_or_else(PoisonError::into_inner);
-                let (pool, shape) = (self.store.pool(), self.protection.shape());
+                let (pool, shape) = (self.store.pool(), self.protection.shape(kind));
                 let disk = pool.choose(pack_bytes, &open, shape, self.frees);
                 let disk = disk.ok_or_else(|| Error::NoSpace {
                     needed: pack_bytes,
@@ -238,7 +238,7 @@ impl Ingest<'_> {
         let disk = writer.disk_id();
         match writer.seal() {
             Ok(sealed) => {
-                if self.protection.parity == 0 {
+                if self.protection.shape(kind).parity == 0 {
                     self.closed(&disk); // else when it is published: until then its group wants other disks
                 }
                 self.counters.packs_sealed.fetch_add(1, Ordering::Relaxed);

@@ -16,9 +16,11 @@ use std::sync::{Arc, PoisonError};
 
 /// Moves that are logged at once.
 const AT_ONCE: usize = 8;
-/// Workers at most: each reads a unit of every member of a group at a time.
+/// Workers at most, which wait for disks more than they compute: each rebuilds a pack and reads from all disks of its group.
 const WORKERS_MAX: usize = 8;
-/// What a worker needs of the memory budget.
+/// Workers that keep one disk busy, which is synced, and read back, between writes.
+const WORKERS_ONE_DISK: usize = 4;
+/// What a worker needs of the memory budget: what is read ahead, and units on their way.
 const WORKER_BYTES: u64 = 64 << 20;
 
 /// What was done.
@@ -38,6 +40,8 @@ struct Moving<'a> {
     control: &'a Control,
     plan: &'a Plan,
     todo: Mutex<std::vec::IntoIter<Move>>,
+    /// Moves that a worker takes and logs at once: the last ones are to be shared too.
+    at_once: usize,
     packs: AtomicU64,
     bytes: AtomicU64,
     failed: Mutex<Vec<(PackId, String)>>,
@@ -80,17 +84,22 @@ pub fn run(store: &Store, plan: &Plan, control: &Control) -> Result<Moved> {
         let why = group(&m.pack).and_then(|id| anew.failed.iter().find(|(failed, _)| *failed == id));
         moved.failed.push((m.pack, why.map_or_else(String::new, |(_, why)| why.clone())));
     }
+    let by_memory = (store.memory_bytes() / 2 / WORKER_BYTES).max(1) as usize; // a small number
+    let by_disks = match plan.purpose {
+        Purpose::Replace { .. } => WORKERS_ONE_DISK,
+        Purpose::Drain => store.pool().disks().count().max(WORKERS_ONE_DISK),
+    };
+    let workers = by_disks.min(WORKERS_MAX).min(by_memory);
     let moving = Moving {
         store,
         control,
         plan,
+        at_once: AT_ONCE.min(rest.len() / workers).max(1),
         todo: Mutex::new(rest.into_iter()),
         packs: AtomicU64::new(0),
         bytes: AtomicU64::new(0),
         failed: Mutex::default(),
     };
-    let cores = crate::io::threads::parallelism();
-    let workers = cores.min(WORKERS_MAX).min((store.memory_bytes() / 2 / WORKER_BYTES).max(1) as usize); // a small number
     crate::io::threads::scope(|scope| -> Result<()> {
         let moving = &moving;
         let handles: Vec<_> = (0..workers).map(|_| scope.spawn(move || moving.work())).collect();
@@ -112,7 +121,7 @@ impl Moving<'_> {
         loop {
             let batch: Vec<Move> = {
                 let mut todo = self.todo.lock().unwrap_or_else(PoisonError::into_inner);
-                todo.by_ref().take(AT_ONCE).collect()
+                todo.by_ref().take(self.at_once).collect()
             };
             if batch.is_empty() {
                 return Ok(());

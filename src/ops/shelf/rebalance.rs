@@ -4,6 +4,7 @@ use super::regroup;
 use crate::catalog::state::GroupMember;
 use crate::error::Result;
 use crate::format::check::UNIT_BYTES;
+use crate::format::footer::PackKind;
 use crate::format::parity::payload_bytes;
 use crate::format::{DiskId, PackId};
 use crate::ops::{Control, repair};
@@ -32,32 +33,62 @@ impl RebalancePlan {
     }
 }
 
-/// Bytes of parity of the groups that would be made of packs on these disks, with these lengths.
-fn joined(store: &Store, packs: &[(DiskId, u64)], shape: Shape) -> u64 {
-    if shape.parity == 0 {
-        return 0;
+/// A pack of data: its kind, disk and length.
+type Lying = (PackKind, DiskId, u64);
+
+/// The shapes of groups of data and of metadata.
+struct Shapes {
+    data: Shape,
+    metadata: Shape,
+}
+
+impl Shapes {
+    /// Whether metadata has groups of its own.
+    fn are_apart(&self) -> bool {
+        self.data != self.metadata
     }
-    let groups = store.pool().plan_groups(packs, shape.width, shape.parity);
-    let longest = groups.iter().filter_map(|group| group.iter().filter_map(|i| packs.get(*i)).map(|p| p.1).max());
-    longest.map(|n| (payload_bytes(n) + payload_bytes(n).div_ceil(UNIT_BYTES) * 16) * shape.parity as u64).sum()
+
+    fn of(&self, kind: PackKind) -> Shape {
+        match kind {
+            PackKind::Data => self.data,
+            PackKind::Metadata => self.metadata,
+        }
+    }
+
+    /// Bytes of parity of the groups that would be made of these packs.
+    fn joined(&self, store: &Store, packs: &[Lying]) -> u64 {
+        let of = |kind: PackKind| {
+            let shape = self.of(kind);
+            let is_in = |k: PackKind| if self.are_apart() { k == kind } else { kind == PackKind::Data };
+            let own: Vec<(DiskId, u64)> = packs.iter().filter(|p| is_in(p.0)).map(|p| (p.1, p.2)).collect();
+            if shape.parity == 0 {
+                return 0;
+            }
+            let groups = store.pool().plan_groups(&own, shape.width, shape.parity);
+            let longest = groups.iter().filter_map(|group| group.iter().filter_map(|i| own.get(*i)).map(|p| p.1).max());
+            let bytes = |n: u64| payload_bytes(n) + payload_bytes(n).div_ceil(UNIT_BYTES) * 16;
+            longest.map(|n| bytes(n) * shape.parity as u64).sum::<u64>()
+        };
+        of(PackKind::Data) + of(PackKind::Metadata)
+    }
 }
 
 /// Plans it.
 pub fn plan(store: &Store) -> RebalancePlan {
-    let shape = store.with_state(|s| store.pool().shape(s.parity(), s.group_width()));
+    let shapes = Shapes { data: store.shape(PackKind::Data), metadata: store.shape(PackKind::Metadata) };
     let mut plan = RebalancePlan::default();
     store.with_state(|state| {
-        let mut alone = Vec::new();
+        let mut alone: Vec<Lying> = Vec::new();
         for p in state.packs().map(|p| &p.sealed).filter(|p| state.group_of(&p.pack).is_none()) {
-            if shape.parity > 0 && store.reaches_in(state, p) {
+            if shapes.of(p.kind).parity > 0 && store.reaches_in(state, p) {
                 plan.alone.push(p.pack);
                 plan.read_bytes += p.bytes;
-                alone.push((p.disk, p.bytes));
+                alone.push((p.kind, p.disk, p.bytes));
             }
         }
-        plan.parity_bytes += joined(store, &alone, shape);
+        plan.parity_bytes += shapes.joined(store, &alone);
         // Small ones are joined only if that is worth the reading: a tenth less parity.
-        let mut small: (Vec<[u8; 16]>, Vec<(DiskId, u64)>, u64) = Default::default();
+        let mut small: (Vec<[u8; 16]>, Vec<Lying>, u64) = Default::default();
         for group in state.groups() {
             let members = state.members(group);
             // What is gone for good keeps the others of its group from nothing.
@@ -68,13 +99,21 @@ pub fn plan(store: &Store) -> RebalancePlan {
                 continue;
             }
             let tolerates = tolerance(state, &members, group.data(), &|d| store.is_sound(d));
-            let data = data.map(|m| (m.disk, m.bytes));
+            let kind = |m: &GroupMember| state.pack_by_id(&m.pack).map_or(PackKind::Data, |p| p.sealed.kind);
+            let data: Vec<Lying> = data.map(|m| (kind(m), m.disk, m.bytes)).collect();
+            let bytes = data.iter().map(|d| d.2).sum::<u64>();
             let parity: u64 = members.iter().filter(|m| m.parity).map(|m| m.bytes).sum();
-            if group.parity_disks.len() != shape.parity || tolerates.is_none_or(|n| n < shape.parity) {
+            let of_one_kind = state.kind_of(group);
+            let shape = shapes.of(of_one_kind.unwrap_or(PackKind::Data));
+            // Metadata that is to be kept in further copies shares its group with none.
+            let is_mixed = shapes.are_apart()
+                && (of_one_kind.is_none() || (of_one_kind == Some(PackKind::Metadata) && group.data() > shape.width));
+            let is_short = tolerates.is_none_or(|n| n < shape.parity);
+            if is_mixed || group.parity_disks.len() != shape.parity || is_short {
                 plan.groups.push(group.group.id);
-                plan.read_bytes += data.clone().map(|d| d.1).sum::<u64>();
+                plan.read_bytes += bytes;
                 plan.retired_bytes += parity;
-                plan.parity_bytes += joined(store, &data.collect::<Vec<_>>(), shape);
+                plan.parity_bytes += shapes.joined(store, &data);
             } else if group.data() < shape.width {
                 small.0.push(group.group.id);
                 small.1.extend(data);
@@ -82,9 +121,9 @@ pub fn plan(store: &Store) -> RebalancePlan {
             }
         }
         let (groups, packs, parity) = small;
-        let after = joined(store, &packs, shape);
+        let after = shapes.joined(store, &packs);
         if groups.len() > 1 && after.saturating_add(parity / 10) < parity {
-            plan.read_bytes += packs.iter().map(|p| p.1).sum::<u64>();
+            plan.read_bytes += packs.iter().map(|p| p.2).sum::<u64>();
             plan.retired_bytes += parity;
             plan.parity_bytes += after;
             plan.groups.extend(groups);

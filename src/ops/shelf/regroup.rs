@@ -5,16 +5,17 @@
 use crate::catalog::state::{GroupMember, LogState};
 use crate::error::{Error, Result};
 use crate::format::event::{Event, Outcome};
+use crate::format::footer::PackKind;
 use crate::format::group::{CODE_REED_SOLOMON_16, Group, Member};
 use crate::format::{DiskId, PackId, WriterId};
 use crate::ops::repair::NotPlaced;
 use crate::ops::{Control, Notice, repair};
 use crate::pack::sealed_path;
-use crate::pool::Place;
 use crate::pool::log::VERB_REGROUP;
 use crate::pool::parity::parity_path;
 use crate::pool::parity::read::GroupReader;
 use crate::pool::parity::write::{self, Failed, Target};
+use crate::pool::{Place, Shape};
 use crate::store::Store;
 use std::collections::BTreeSet;
 
@@ -176,6 +177,7 @@ enum Stopped {
 
 /// A pack and where it will lie.
 struct Seat {
+    kind: PackKind,
     member: Member,
     from: DiskId,
     to: DiskId,
@@ -214,7 +216,7 @@ fn seat(store: &Store, packs: &[PackId], leave: &[DiskId], control: &Control, se
         let member = Member { pack: p.pack, parity: false, bytes: p.bytes, root: p.root };
         let stays = !leave.contains(&p.disk) && store.pool().disk(&p.disk).is_some();
         if stays {
-            seats.push(Seat { member, from: p.disk, to: p.disk });
+            seats.push(Seat { kind: p.kind, member, from: p.disk, to: p.disk });
             continue;
         }
         // The disk that holds the fewest of these packs: they shall not meet in one group.
@@ -235,9 +237,25 @@ fn seat(store: &Store, packs: &[PackId], leave: &[DiskId], control: &Control, se
             }
         };
         crowd.push(to);
-        seats.push(Seat { member, from: p.disk, to });
+        seats.push(Seat { kind: p.kind, member, from: p.disk, to });
     }
     Ok(())
+}
+
+/// Which packs become groups, and of what shape. Metadata that is kept in further copies has groups of its own.
+fn planned<'a>(store: &Store, seats: &'a [Seat]) -> Vec<(Shape, Vec<&'a Seat>)> {
+    let shapes = [PackKind::Data, PackKind::Metadata].map(|kind| (kind, store.shape(kind)));
+    let [(_, data), (_, metadata)] = shapes;
+    let mut out = Vec::new();
+    for (kind, shape) in shapes.into_iter().filter(|(_, shape)| shape.parity > 0) {
+        let is_in = |k: PackKind| if data == metadata { kind == PackKind::Data } else { k == kind };
+        let own: Vec<&Seat> = seats.iter().filter(|s| is_in(s.kind)).collect();
+        let places: Vec<(DiskId, u64)> = own.iter().map(|s| (s.to, s.member.bytes)).collect();
+        for group in store.pool().plan_groups(&places, shape.width, shape.parity) {
+            out.push((shape, group.into_iter().filter_map(|i| own.get(i).copied()).collect()));
+        }
+    }
+    out
 }
 
 /// Makes the groups of a batch, and returns what the log is to say of them.
@@ -252,14 +270,10 @@ fn made(
     let (pool, io) = (store.pool(), store.io());
     let Unlogged { seats, parity } = unlogged;
     seat(store, packs, leave, control, seats)?;
-    let shape = store.with_state(|s| pool.shape(s.parity(), s.group_width()));
     let mut made = Regrouped::default();
     let mut events = Vec::new();
-    let places: Vec<(DiskId, u64)> = seats.iter().map(|s| (s.to, s.member.bytes)).collect();
-    let plan = if shape.parity > 0 { pool.plan_groups(&places, shape.width, shape.parity) } else { Vec::new() };
-    for group in plan {
+    for (shape, chosen) in planned(store, seats) {
         control.proceed()?;
-        let chosen: Vec<&Seat> = group.into_iter().filter_map(|i| seats.get(i)).collect();
         let members: Vec<Member> = chosen.iter().map(|s| s.member).collect();
         let on: Vec<DiskId> = chosen.iter().map(|s| s.to).chain(leave.iter().copied()).collect();
         let paths = chosen.iter().map(|s| pool.disk(&s.to).map(|d| sealed_path(&d.path, s.member.pack))).collect();

@@ -23,7 +23,7 @@ use std::sync::{Arc, PoisonError};
 const UNITS_KEPT: usize = 4;
 
 /// What proves a member's bytes.
-struct End {
+pub(super) struct End {
     /// Its own file, if there is one.
     file: Option<Arc<dyn File>>,
     /// Where the coded bytes begin in the file.
@@ -101,6 +101,11 @@ impl GroupReader {
         }
     }
 
+    /// How many members hold data.
+    pub fn data(&self) -> usize {
+        self.data
+    }
+
     /// Units of the longest member.
     pub fn units(&self) -> u64 {
         self.payload.div_ceil(UNIT_BYTES)
@@ -136,7 +141,7 @@ impl GroupReader {
     // ---- what proves a member -------------------------------------------------------------------
 
     /// A member's ends as its own file has them.
-    fn own_end(&self, slot: usize) -> Result<Arc<End>> {
+    pub(super) fn own_end(&self, slot: usize) -> Result<Arc<End>> {
         let held = self.ends.get(slot).ok_or_else(|| self.damaged(slot, 0, "its group has no such slot"))?;
         if let Some(end) = &*held.lock().unwrap_or_else(PoisonError::into_inner) {
             return Ok(Arc::clone(end));
@@ -354,6 +359,15 @@ impl GroupReader {
         Ok(bytes)
     }
 
+    /// Whether bytes are what this member has in a unit; they are counted as rebuilt then.
+    pub(super) fn is_own_unit(&self, slot: usize, unit: u64, bytes: &[u8]) -> bool {
+        let is = self.end(slot).is_ok_and(|end| self.fits(unit, &end, bytes));
+        if is {
+            self.rebuilt_bytes.fetch_add(bytes.len() as u64, Ordering::Relaxed);
+        }
+        is
+    }
+
     /// What a parity pack has in a unit, from the data alone, proven; the result is not.
     ///
     /// # Errors
@@ -392,7 +406,7 @@ impl GroupReader {
         there
     }
 
-    fn rebuild_from(&self, slot: usize, unit: u64, there: &[(usize, Vec<u8>)]) -> Result<Vec<u8>> {
+    pub(super) fn rebuild_from(&self, slot: usize, unit: u64, there: &[(usize, Vec<u8>)]) -> Result<Vec<u8>> {
         let shards: Vec<(usize, &[u8])> =
             there.iter().filter(|(s, _)| *s != slot).take(self.data).map(|(s, b)| (*s, b.as_slice())).collect();
         if shards.len() < self.data {

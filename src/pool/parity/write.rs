@@ -8,6 +8,7 @@ use crate::format::group::{CODE_REED_SOLOMON_16, Group, Member};
 use crate::format::parity::{HEADER_STEP, ParityHeader, ParityTrailer, payload_bytes};
 use crate::format::{PackId, StoreId};
 use crate::io::{File, Io};
+use crate::pool::parity::ahead::Wanted;
 use crate::pool::parity::read::GroupReader;
 use std::io::IoSlice;
 use std::path::{Path, PathBuf};
@@ -174,17 +175,18 @@ pub fn make(
             writing.push(Writing::begin(io, target, header).map_err(|e| Failed::Target(i, e))?);
         }
         let mut coder = Coder::new(members.len(), targets.len());
-        for unit in 0..payload.div_ceil(UNIT_BYTES) {
-            let mut columns = Vec::with_capacity(members.len());
-            for slot in 0..members.len() {
-                columns.push(source.column(slot, unit).map_err(|e| Failed::Member(slot, e))?);
+        let units = payload.div_ceil(UNIT_BYTES);
+        source.columns_ahead(members.len(), units, |columns| {
+            for _ in 0..units {
+                let columns = columns.next().map_err(|(slot, e)| Failed::Member(slot, e))?;
+                let shards: Vec<&[u8]> = columns.iter().map(|c| c.as_slice()).collect();
+                let made = coder.encode(&shards).map_err(|e| Failed::Member(0, e))?;
+                for (i, (w, shard)) in writing.iter_mut().zip(&made).enumerate() {
+                    w.unit(shard).map_err(|e| Failed::Target(i, e))?;
+                }
             }
-            let shards: Vec<&[u8]> = columns.iter().map(|c| c.as_slice()).collect();
-            let made = coder.encode(&shards).map_err(|e| Failed::Member(0, e))?;
-            for (i, (w, shard)) in writing.iter_mut().zip(&made).enumerate() {
-                w.unit(shard).map_err(|e| Failed::Target(i, e))?;
-            }
-        }
+            Ok(())
+        })?;
         for (i, w) in writing.iter_mut().enumerate() {
             let (bytes, root) = w.finish(header_bytes, payload).map_err(|e| Failed::Target(i, e))?;
             if let Some(m) = group.members.get_mut(members.len() + i) {
@@ -245,10 +247,8 @@ pub fn again(io: &Io, store: StoreId, source: &GroupReader, slot: usize, into: &
     let written = (|| {
         w.put(&header)?;
         w.table.extend_from_slice(&check128(&header));
-        for unit in 0..payload.div_ceil(UNIT_BYTES) {
-            let column = source.recomputed(slot, unit)?;
-            w.unit(&column)?;
-        }
+        let units = payload.div_ceil(UNIT_BYTES);
+        source.ahead(slot, units, Wanted::Recomputed, |ahead| (0..units).try_for_each(|_| w.unit(&*ahead.next()?)))?;
         let root = blake3(&[&w.table]);
         if root != member.root {
             return Err(damaged("what was computed is not what the log's root stands for"));

@@ -10,14 +10,18 @@ use std::path::PathBuf;
 
 #[test]
 fn a_small_run_is_spread_evenly_and_a_large_one_stays_together() {
-    let p = Protection::new(Shape { parity: 2, width: 6 }, 5);
+    let p = Protection::new(Shape { parity: 2, width: 6 }, Shape { parity: 2, width: 6 }, 5);
     let lanes: Vec<_> = (0..10).map(|_| p.lane(PIECE_BYTES).unwrap()).collect();
     assert_eq!(lanes, [0, 1, 2, 3, 4, 0, 1, 2, 3, 4]);
     while p.is_spreading() {
         p.lane(PIECE_BYTES);
     }
     assert_eq!(p.lane(1), None);
-    assert_eq!(Protection::new(Shape { parity: 0, width: 1 }, 5).lane(1), None, "without parity nothing is spread");
+    assert_eq!(
+        Protection::new(Shape { parity: 0, width: 1 }, Shape { parity: 1, width: 1 }, 5).lane(1),
+        None,
+        "without parity nothing is spread"
+    );
     let cut = pieces(vec![400 << 10; 7], |n| *n);
     assert_eq!(cut.iter().map(Vec::len).collect::<Vec<_>>(), [3, 3, 1]);
 }

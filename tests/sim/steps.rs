@@ -58,6 +58,15 @@ pub enum Step {
     Scrub,
     ScrubCut,
     ScrubUnderFaults,
+    /// Disks die for good, or until they come back. What follows is whole, cut, or under faults, by chance.
+    DisksDie,
+    DeadDiskReturns,
+    DiskAdd,
+    DiskReplace,
+    DiskDrain,
+    DiskRemoveLost,
+    SetParity,
+    Rebalance,
 }
 
 use Step::*;
@@ -121,6 +130,22 @@ const STEPS: &[Step] = &[
     Scrub,
     ScrubCut,
     ScrubUnderFaults,
+    DisksDie,
+    DisksDie,
+    DisksDie,
+    DeadDiskReturns,
+    DiskAdd,
+    DiskAdd,
+    DiskReplace,
+    DiskReplace,
+    DiskReplace,
+    DiskDrain,
+    DiskDrain,
+    DiskRemoveLost,
+    DiskRemoveLost,
+    SetParity,
+    Rebalance,
+    Rebalance,
 ];
 
 pub fn draw(story: &mut Story) -> Step {
@@ -272,7 +297,15 @@ impl Story {
                     self.backup();
                 }
             }
-            LoseHome | HarmSmallFile => {}
+            DisksDie => self.disks_die(),
+            DeadDiskReturns => self.dead_disk_returns(),
+            DiskAdd if !self.embedded() => self.disk_add(),
+            DiskReplace if !self.embedded() => self.disk_replace(),
+            DiskDrain => self.disk_drain(),
+            DiskRemoveLost => self.disk_remove_lost(),
+            SetParity => self.set_parity(),
+            Rebalance => self.rebalance(),
+            LoseHome | HarmSmallFile | DiskAdd | DiskReplace => {}
         }
     }
 
@@ -486,6 +519,7 @@ impl Story {
         let kept = self.shelf.keep(&home);
         self.shelf.fs = now;
         self.shelf.put_back(&kept, &home);
+        self.tell_places();
         self.look();
         self.backup();
     }

@@ -51,7 +51,7 @@ impl Story {
     }
 
     /// Asks the store as it is now.
-    fn ask<T>(&mut self, what: impl FnOnce(&Store) -> T) -> T {
+    pub fn ask<T>(&mut self, what: impl FnOnce(&Store) -> T) -> T {
         let run = self.shelf.run(FaultPlan::new());
         let store = self.shelf.open(&run.io, Mode::Read).unwrap_or_else(|e| panic!("{}", e.line())).store;
         let told = what(&store);

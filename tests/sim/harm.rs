@@ -9,6 +9,7 @@ use onefold::Error;
 use onefold::index::Index as _;
 use onefold::io::faulty::FaultPlan;
 use onefold::ops::check::CheckReport;
+use onefold::ops::snapshots;
 use onefold::store::Mode;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -42,7 +43,17 @@ impl Story {
         let named = self.named(&report.lost);
         if let Some(file) = certain.union(&self.lost).find(|f| !named.contains(f)) {
             let why = oracle.explain(file, &self.pack_bytes());
-            panic!("{} of {} is lost and not named: {:?}{why}", file.1, file.0.short(), report.problems);
+            let (id, name) = file.clone();
+            let root = self.library.root().to_owned();
+            let can = self.ask(|store| {
+                snapshots::list(store, &[]).into_iter().find(|i| i.id == id).is_some_and(|info| {
+                    let mut out = Vec::new();
+                    let path = super::oracle::path_in(&root, &name);
+                    onefold::ops::cat::run(store, &info, &path, None, &mut out, &onefold::ops::Control::default())
+                        .is_ok()
+                })
+            });
+            panic!("{name} of {} is lost and not named (can be had: {can}): {:?}{why}", id.short(), report.problems);
         }
         let may_be = |file: &&FileOf| possible.contains(*file) || self.lost.contains(*file);
         for file in named.iter().filter(|file| !may_be(file)) {

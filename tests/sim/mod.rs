@@ -185,4 +185,8 @@ found! {
     a_second_copy_is_found_though_the_index_names_the_first: 3234;
     a_salvaged_delta_finds_its_base_elsewhere: 2103;
     what_a_group_makes_good_stays_in_an_index_made_anew: 77;
+    a_base_that_lies_as_a_delta_besides_is_no_base: 4628;
+    damaged_parity_is_not_counted_on_for_a_disk_that_is_away: 145;
+    a_parity_pack_leaves_its_disk_while_a_member_is_away: 322;
+    a_disk_that_joined_just_before_a_cut_is_added_again: 347;
 }

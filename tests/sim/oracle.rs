@@ -262,7 +262,10 @@ impl Oracle {
     /// What a file needs that cannot be had, and why, for whoever reads why a life failed.
     pub fn explain(&self, file: &FileOf, now: &BTreeMap<PathBuf, Vec<u8>>) -> String {
         let mut said = String::new();
-        for id in self.needs.get(file).into_iter().flatten() {
+        let needs = self.needs.get(file).cloned().unwrap_or_default();
+        let copies = needs.iter().flat_map(|id| self.copies.get(id)).flatten();
+        let bases: BTreeSet<ChunkId> = copies.flat_map(|c| c.bases.iter().copied()).collect();
+        for id in needs.iter().chain(bases.difference(&needs)) {
             for c in self.copies.get(id).into_iter().flatten() {
                 let stands = self.stands(c, now);
                 let (rebuilt, may) = (self.is_rebuilt(c, now), self.may_be_rebuilt(c, now));

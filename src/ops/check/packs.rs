@@ -207,7 +207,8 @@ pub(super) fn read<'s>(
     let salvaged = std::mem::take(&mut findings.salvaged);
     conclude::conclude(store, findings, read_data, &mut read, problems);
     read.truth.doubt(parity.iter().chain(read.damage.iter().map(|(pack, ..)| pack)));
-    if baseless || !read.truth.harm.is_empty() || read.truth.is_any_in_doubt() {
+    let is_any_away = store.with_state(|s| s.packs().any(|p| !store.reaches_in(s, &p.sealed)));
+    if baseless || is_any_away || !read.truth.harm.is_empty() || read.truth.is_any_in_doubt() {
         orphans::find(&mut read.truth, &salvaged, control)?;
     }
     Ok(read)

@@ -100,6 +100,16 @@ impl<'s> Truth<'s> {
         self.is_any_in_doubt() && !self.store.pool().holds(sealed) && self.store.with_state(of_doubted)
     }
 
+    /// Whether a chunk can be had from a place beside the one that it is found at first, which is fit.
+    ///
+    /// # Errors
+    /// [`Error::Index`].
+    pub fn has_other(&self, id: &ChunkId, is_fit: &mut dyn FnMut(&Located) -> bool) -> Result<bool> {
+        let tried = self.store.worth_a_try(id)?;
+        let places = self.others.get(id).into_iter().flatten().copied().chain(tried.iter().map(|at| at.place));
+        Ok(places.filter_map(|place| self.judge(place).ok()).any(|at| is_fit(&at)))
+    }
+
     fn is_harmed(&self, place: &Place) -> bool {
         if self.orphans.contains(&(place.pack, place.offset)) {
             return true;

@@ -132,6 +132,27 @@ impl Story {
         }
     }
 
+    /// A disk dies in the middle of a backup, which goes on to its end without it. Later it works again, or is dead.
+    pub fn disk_dies_in_backup(&mut self) {
+        if self.shelf.disks.len() < 2 {
+            return;
+        }
+        self.library.edit(&mut self.chance);
+        let disk = self.chance.pick(&self.shelf.disks).clone();
+        let spare = self.spare();
+        let plan = faults::death(&mut self.chance, &disk);
+        self.tell(format!("  {} of {spare} dies: {plan:?}", disk.display()));
+        self.tally.add("disks that died in a backup", 1);
+        match self.backup_under(plan, None) {
+            Ok(()) => self.tally.add("backups that went on without a disk", 1),
+            Err(e) => {
+                self.tell(format!("  {}", e.line()));
+                assert!(spare == 0 || self.tight, "{spare} disks may die, and the backup fails: {}", e.line());
+            }
+        }
+        self.look_at_all();
+    }
+
     /// A disk that was dead comes back as it was: what lay on it alone can be had again, and nothing is taken from it that
     /// the store has moved since.
     pub fn dead_disk_returns(&mut self) {

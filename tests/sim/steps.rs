@@ -60,6 +60,7 @@ pub enum Step {
     ScrubUnderFaults,
     /// Disks die for good, or until they come back. What follows is whole, cut, or under faults, by chance.
     DisksDie,
+    DiskDiesInBackup,
     DeadDiskReturns,
     DiskAdd,
     DiskReplace,
@@ -132,7 +133,8 @@ const STEPS: &[Step] = &[
     ScrubUnderFaults,
     DisksDie,
     DisksDie,
-    DisksDie,
+    DiskDiesInBackup,
+    DiskDiesInBackup,
     DeadDiskReturns,
     DiskAdd,
     DiskAdd,
@@ -298,6 +300,7 @@ impl Story {
                 }
             }
             DisksDie => self.disks_die(),
+            DiskDiesInBackup => self.disk_dies_in_backup(),
             DeadDiskReturns => self.dead_disk_returns(),
             DiskAdd if !self.embedded() => self.disk_add(),
             DiskReplace if !self.embedded() => self.disk_replace(),

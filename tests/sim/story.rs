@@ -272,21 +272,23 @@ impl Story {
         let files = self.library.files.clone();
         let force = self.chance.one_in(8);
         let noticed = Arc::new(Mutex::new(Vec::new()));
-        let outcome = self.shelf.open(io, Mode::Write { verb: "backup" }).and_then(|opened| {
+        let mut open = || {
+            let opened = self.shelf.open(io, Mode::Write { verb: "backup" })?;
             noticed.lock().unwrap().extend(opened.notices.iter().map(|n| format!("    open: {n}")));
-            let source = Source::Paths(vec![self.library.root().to_owned()]);
-            let sink = Arc::clone(&noticed);
-            let control = Control::with_sink(move |n| sink.lock().unwrap().push(format!("    {n:?}")));
-            onefold::io::threads::scope(|scope| {
-                if let Some(n) = cancel_after {
-                    let control = &control;
-                    scope.spawn(move || {
-                        (0..n).for_each(|_| onefold::io::threads::pause());
-                        control.cancel();
-                    });
-                }
-                backup::run(&opened.store, options(source, force), &control)
-            })
+            Ok(opened.store)
+        };
+        let source = Source::Paths(vec![self.library.root().to_owned()]);
+        let sink = Arc::clone(&noticed);
+        let control = Control::with_sink(move |n| sink.lock().unwrap().push(format!("    {n:?}")));
+        let outcome = onefold::io::threads::scope(|scope| {
+            if let Some(n) = cancel_after {
+                let control = &control;
+                scope.spawn(move || {
+                    (0..n).for_each(|_| onefold::io::threads::pause());
+                    control.cancel();
+                });
+            }
+            backup::over::run(&mut open, options(source, force), &control)
         });
         self.told.append(&mut noticed.lock().unwrap());
         match outcome {

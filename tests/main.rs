@@ -9,6 +9,7 @@ mod model;
 mod protocol;
 mod reclaim;
 mod roundtrip;
+mod runbooks;
 mod sim;
 mod similar;
 mod support;

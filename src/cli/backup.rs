@@ -172,7 +172,9 @@ impl BackupArgs {
             program: concat!("onefold ", env!("CARGO_PKG_VERSION")).into(),
             user: source::user(),
         };
-        let report = backup::run(&store, options, &context.control)?;
+        let mut first = Some(store);
+        let mut open = || first.take().map_or_else(|| context.open_to_write("backup"), Ok);
+        let report = backup::over::run(&mut open, options, &context.control)?;
         print(context, &report, dry_run, begun.elapsed())?;
         let losses = report.unreadable > 0 || report.counts.changed_while_read > 0 || !report.degraded.is_empty();
         Ok(if losses { Exit::Losses } else { Exit::Done })

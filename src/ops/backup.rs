@@ -19,6 +19,7 @@ use std::sync::atomic::Ordering;
 mod anew;
 mod archive;
 mod cut;
+pub mod over;
 pub(crate) mod read;
 mod tree;
 mod walk;

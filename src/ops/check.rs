@@ -139,9 +139,9 @@ pub fn run(store: &Store, options: &CheckOptions, control: &Control) -> Result<C
     folders::log(store, control, &mut problems)?;
     strays::find(store, control, &mut problems)?;
     let mut report = CheckReport::default();
-    groups::parity(store, options.read_data, control, &mut report, &mut problems)?;
+    let parity = groups::parity(store, options.read_data, control, &mut report, &mut problems)?;
     control.progress.set_phase(if options.read_data { "reading packs" } else { "checking packs" });
-    let read = packs::read(store, options.read_data, control, &mut problems)?;
+    let read = packs::read(store, options.read_data, &parity, control, &mut problems)?;
     control.progress.set_phase("checking snapshots");
     (report.packs, report.chunks) = (read.packs, read.chunks);
     report.bytes_read += read.bytes_read;

@@ -125,7 +125,6 @@ fn write_new(store: &Store, standing: &Standing, to: &Disk, control: &Control) -
     io.world.random(&mut random);
     let temporary = dir.join(format!(".{}.{:016x}", member.pack, u64::from_le_bytes(random)));
     let written = match member.parity {
-        // Its own units where they prove are not looked for: it is computed from the data, which says the same.
         true => write::again(io, store.superblock().store, &standing.reader, standing.slot, &temporary).map_err(|e| {
             // What it is computed from is proven or else damage.
             if matches!(e, Error::Io { .. }) { NotPlaced::Target(e) } else { NotPlaced::Source(e) }

@@ -68,6 +68,16 @@ pub fn power_cut(chance: &mut Chance) -> FaultPlan {
     FaultPlan::new().with(op, When::Nth(chance.some(6)), action)
 }
 
+/// A disk dies in the middle of a run: from some operation on nothing goes well there.
+pub fn death(chance: &mut Chance, disk: &std::path::Path) -> FaultPlan {
+    let place = disk.to_string_lossy().into_owned() + "/";
+    let mut plan = FaultPlan::new();
+    for op in [Op::Write, Op::Sync, Op::Create, Op::Rename, Op::SyncDir, Op::Open, Op::Read, Op::List] {
+        plan = plan.with_path(op, When::From(chance.some(6)), &place, Action::Fail(Failure::Io));
+    }
+    plan
+}
+
 /// Some thread panics.
 pub fn panics(chance: &mut Chance) -> FaultPlan {
     let ops = [Op::Sync, Op::Write, Op::Read, Op::Rename, Op::SyncDir, Op::Create, Op::List];

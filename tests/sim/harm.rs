@@ -2,12 +2,14 @@
 //! come back old, two histories. What is lost then is named, all of it and nothing else, and what the library still has heals.
 
 use super::faults;
-use super::oracle::Oracle;
+use super::oracle::{FileOf, Losses, Oracle};
 use super::shelf::Index;
 use super::story::Story;
 use onefold::Error;
 use onefold::index::Index as _;
 use onefold::io::faulty::FaultPlan;
+use onefold::ops::check::CheckReport;
+use onefold::ops::snapshots;
 use onefold::store::Mode;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -20,41 +22,60 @@ impl Story {
         }
         let run = self.shelf.run(FaultPlan::new());
         let store = self.shelf.open(&run.io, Mode::Read).unwrap_or_else(|e| panic!("{}", e.line())).store;
-        let oracle = Oracle::new(&store, &run.io, self.library.root(), &self.acked, &self.lost);
+        let root = self.library.root();
+        let oracle = Oracle::new(&store, &run.io, root, &self.acked, &self.lost, &mut self.pristine);
         drop(store);
         self.shelf.ran(&run);
         oracle
     }
 
     pub fn pack_bytes(&self) -> BTreeMap<PathBuf, Vec<u8>> {
-        self.shelf.packs().into_iter().map(|p| (p.clone(), self.shelf.fs.read(&p).unwrap())).collect()
+        let all = self.shelf.packs().into_iter().chain(self.shelf.parity());
+        all.map(|p| (p.clone(), self.shelf.fs.read(&p).unwrap())).collect()
+    }
+
+    /// What a check names as lost must be just what the bytes on the disks allow, and what was lost before.
+    pub fn named_exactly(&mut self, oracle: &Oracle) -> (CheckReport, BTreeSet<FileOf>) {
+        let Losses { certain, possible } = oracle.lost(&self.pack_bytes());
+        self.tally.add("files lost", certain.len() as u64);
+        self.tally.add("files whose loss is the engine's to say", possible.difference(&certain).count() as u64);
+        let report = self.check();
+        let named = self.named(&report.lost);
+        if let Some(file) = certain.union(&self.lost).find(|f| !named.contains(f)) {
+            let why = oracle.explain(file, &self.pack_bytes());
+            let (id, name) = file.clone();
+            let root = self.library.root().to_owned();
+            let can = self.ask(|store| {
+                snapshots::list(store, &[]).into_iter().find(|i| i.id == id).is_some_and(|info| {
+                    let mut out = Vec::new();
+                    let path = super::oracle::path_in(&root, &name);
+                    onefold::ops::cat::run(store, &info, &path, None, &mut out, &onefold::ops::Control::default())
+                        .is_ok()
+                })
+            });
+            panic!("{name} of {} is lost and not named (can be had: {can}): {:?}{why}", id.short(), report.problems);
+        }
+        let may_be = |file: &&FileOf| possible.contains(*file) || self.lost.contains(*file);
+        for file in named.iter().filter(|file| !may_be(file)) {
+            // a folder that cannot be read names all that is in it
+            assert!(
+                !self.named_itself(&report.lost, file),
+                "{} of {} is named and not lost: {:?}{}",
+                file.1,
+                file.0.short(),
+                report.lost,
+                oracle.explain(file, &self.pack_bytes())
+            );
+        }
+        let gone = named.iter().filter(may_be).cloned().collect();
+        (report, gone)
     }
 
     /// What can be had and what is named must be just what the bytes on the disks allow; then whatever the library still
     /// holds is healed by a backup.
     pub fn named_and_healed(&mut self, oracle: &Oracle) {
         self.destroyed = true;
-        let mut gone = oracle.lost(&self.pack_bytes());
-        self.tally.add("files lost", gone.len() as u64);
-        gone.extend(self.lost.iter().cloned());
-        let report = self.check();
-        let named = self.named(&report.lost);
-        if self.parity > 0 {
-            gone.retain(|file| named.contains(file)); // the others come out of their groups
-        }
-        if let Some(file) = gone.difference(&named).next() {
-            panic!("{} of {} is lost and not named: {:?}", file.1, file.0.short(), report.problems);
-        }
-        for file in named.difference(&gone) {
-            // a folder that cannot be read names all that is in it
-            assert!(
-                !self.named_itself(&report.lost, file),
-                "{} of {} is named and not lost: {:?}",
-                file.1,
-                file.0.short(),
-                report.lost
-            );
-        }
+        let (report, gone) = self.named_exactly(oracle);
         self.lost = gone;
         self.note(&report);
         self.recover();
@@ -177,7 +198,7 @@ impl Story {
             self.shelf.fs.write(&path, &bytes).unwrap();
         }
         self.tally.add("harms", 1);
-        if self.parity > 0 && was_whole && harmed.len() <= spare {
+        if was_whole && (1..=spare).contains(&harmed.len()) {
             self.tally.add("harms that parity makes good", 1);
             let report = self.check();
             assert_eq!(report.files_lost, 0, "parity was to make it good: {:?} {:?}", report.lost, report.problems);
@@ -186,7 +207,7 @@ impl Story {
     }
 
     /// How many packs may be harmed before a file is lost, by the log.
-    fn spare(&mut self) -> usize {
+    pub fn spare(&mut self) -> usize {
         let run = self.shelf.run(FaultPlan::new());
         let store = self.shelf.open(&run.io, Mode::Read).unwrap_or_else(|e| panic!("{}", e.line())).store;
         let spare = store.with_state(|s| {
@@ -289,7 +310,7 @@ impl Story {
         if self.shelf.disks.len() < 2 || self.acked.is_empty() {
             return;
         }
-        let oracle = self.oracle();
+        let (oracle, spare) = (self.oracle(), self.spare());
         let disk = self.chance.pick(&self.shelf.disks).clone();
         let kept = self.shelf.keep(&disk);
         self.shelf.clear(&disk);
@@ -297,19 +318,9 @@ impl Story {
         self.away = true;
         // The index has one place of each chunk: made anew, it is one that is here.
         self.recover();
-        // While it is away, what lies on it is out of reach, and named.
-        let mut away = oracle.lost(&self.pack_bytes());
-        away.extend(known.iter().cloned());
-        let report = self.check();
-        let named = self.named(&report.lost);
-        if self.parity > 0 {
-            away.retain(|file| named.contains(file));
-            assert!(self.destroyed || away.is_empty(), "one disk is away, and files are lost: {:?}", report.lost);
-        }
-        for file in named.symmetric_difference(&away) {
-            let by_folder = named.contains(file) && !self.named_itself(&report.lost, file);
-            assert!(by_folder, "disk away: {} of {}: named {}", file.1, file.0.short(), named.contains(file));
-        }
+        // While it is away, what lies on it alone is out of reach, and named.
+        let (report, away) = self.named_exactly(&oracle);
+        assert!(spare == 0 || away == known, "one disk is away, and files are lost: {:?}", report.lost);
         self.lost = away;
         self.exactly_these_are_lost();
         self.library.edit(&mut self.chance);
@@ -317,7 +328,8 @@ impl Story {
         let while_away = self.acked.last().unwrap().clone();
         self.tally.add("disks away", 1);
         self.away = false;
-        let old = self.images.last().filter(|_| self.chance.one_in(2)).map(|image| image.fs.snapshot());
+        let old = self.images.last().filter(|image| image.disks.contains(&disk)).map(|image| image.fs.snapshot());
+        let old = old.filter(|_| self.chance.one_in(2));
         match old {
             Some(fs) => {
                 let now = std::mem::replace(&mut self.shelf.fs, fs);
@@ -333,7 +345,7 @@ impl Story {
         if self.index_lies {
             self.recover();
         }
-        let mut gone: BTreeSet<_> = oracle.lost(&self.pack_bytes());
+        let mut gone: BTreeSet<_> = oracle.lost(&self.pack_bytes()).possible;
         gone.extend(known);
         let report = self.check();
         let named = self.named(&report.lost);
@@ -417,6 +429,9 @@ impl Story {
     pub fn revert(&mut self) {
         let Some(image) = self.images.pop() else { return };
         self.shelf.fs = image.fs;
+        self.shelf.disks = image.disks;
+        self.shelf.retired = image.retired;
+        self.shelf.dead = image.dead;
         self.acked = image.acked;
         self.lost = image.lost;
         self.images.clear();

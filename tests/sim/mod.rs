@@ -12,6 +12,7 @@
 //! failed becomes a test of its own below, whose name says what it found.
 
 mod chance;
+mod disks;
 mod faults;
 mod harm;
 mod library;
@@ -47,10 +48,10 @@ fn live_through(seed: u64, schedule: Schedule, given: Option<&[steps::Step]>) ->
     let mut chance = Chance::new(seed);
     simulate(schedule, || {
         let rocks = cfg!(feature = "rocksdb") && seed.is_multiple_of(ROCKS_EVERY);
-        let disks = *chance.pick(&[0, 1, 2, 2, 3, 3, 4]);
+        let disks = *chance.pick(&[0, 1, 2, 2, 3, 3, 4, 5, 6]);
         let room = chance.one_in(5).then(|| (4 << 20) + chance.below(1 << 20));
         let small_chunks = !chance.one_in(6);
-        let parity = usize::from(disks >= 3 && chance.one_in(3));
+        let parity = if disks >= 3 && chance.one_in(2) { 1 + chance.below(disks as u64 - 2) as usize % 2 } else { 0 };
         let shelf = Shelf::new(seed, disks, parity, rocks, room, small_chunks);
         let mut story = Story {
             chance,
@@ -62,7 +63,7 @@ fn live_through(seed: u64, schedule: Schedule, given: Option<&[steps::Step]>) ->
             index_lies: false,
             destroyed: false,
             away: false,
-            parity,
+            pristine: oracle::Pristine::new(),
             tight: room.is_some(),
             images: Vec::new(),
             tally: Tally::default(),
@@ -184,4 +185,8 @@ found! {
     a_second_copy_is_found_though_the_index_names_the_first: 3234;
     a_salvaged_delta_finds_its_base_elsewhere: 2103;
     what_a_group_makes_good_stays_in_an_index_made_anew: 77;
+    a_base_that_lies_as_a_delta_besides_is_no_base: 4628;
+    damaged_parity_is_not_counted_on_for_a_disk_that_is_away: 145;
+    a_parity_pack_leaves_its_disk_while_a_member_is_away: 322;
+    a_disk_that_joined_just_before_a_cut_is_added_again: 347;
 }

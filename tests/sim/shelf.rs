@@ -30,6 +30,14 @@ pub struct Shelf {
     pub home: PathBuf,
     /// None: `STORE` is its own one disk.
     pub disks: Vec<PathBuf>,
+    /// Disks that died and that the store still counts on, with what they held.
+    pub dead: Vec<Kept>,
+    /// Folders of disks that were taken out of the store.
+    pub retired: Vec<PathBuf>,
+    /// Bytes of each disk, if they are few.
+    pub room: Option<u64>,
+    /// Folders that were disks so far.
+    folders: usize,
     pub index: Index,
     pub clock_ns: i64,
     /// Opened so often: each run draws from its own chance.
@@ -63,7 +71,20 @@ impl Shelf {
             (Index::Memory(Arc::default()), PathBuf::from("/home/store"))
         };
         let disks: Vec<PathBuf> = (0..disks).map(|i| format!("/disks/{i}").into()).collect();
-        let mut shelf = Shelf { fs, home, disks, index, clock_ns: BEGIN_NS, runs: 0, seed, digest: 0 };
+        let mut shelf = Shelf {
+            fs,
+            home,
+            folders: disks.len(),
+            disks,
+            dead: Vec::new(),
+            retired: Vec::new(),
+            room,
+            index,
+            clock_ns: BEGIN_NS,
+            runs: 0,
+            seed,
+            digest: 0,
+        };
         for path in shelf.disks.iter().chain([&shelf.home]) {
             // a filesystem of its own each, as mount points are
             shelf.fs.set_capacity(path, room.unwrap_or(1 << 40)).unwrap();
@@ -81,6 +102,14 @@ impl Shelf {
         init::run(&run.io, &options).unwrap();
         shelf.ran(&run);
         shelf
+    }
+
+    /// A folder for one more disk, on a filesystem of its own.
+    pub fn new_folder(&mut self) -> PathBuf {
+        let path = PathBuf::from(format!("/disks/{}", self.folders));
+        self.folders += 1;
+        self.fs.set_capacity(&path, self.room.unwrap_or(1 << 40)).unwrap();
+        path
     }
 
     /// A folder with the constants of a store whose chunks are small, so that little files have many.
@@ -193,6 +222,14 @@ impl Shelf {
 /// Files of one folder.
 #[derive(Clone)]
 pub struct Kept {
-    folder: PathBuf,
+    pub folder: PathBuf,
     pub files: Vec<(PathBuf, Vec<u8>)>,
+}
+
+impl Kept {
+    /// Who it is, if it was a disk.
+    pub fn marker(&self) -> Option<Marker> {
+        let (path, bytes) = self.files.iter().find(|(path, _)| path.ends_with("onefold-disk"))?;
+        Marker::decode(path, bytes).ok()
+    }
 }

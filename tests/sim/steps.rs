@@ -58,6 +58,16 @@ pub enum Step {
     Scrub,
     ScrubCut,
     ScrubUnderFaults,
+    /// Disks die for good, or until they come back. What follows is whole, cut, or under faults, by chance.
+    DisksDie,
+    DiskDiesInBackup,
+    DeadDiskReturns,
+    DiskAdd,
+    DiskReplace,
+    DiskDrain,
+    DiskRemoveLost,
+    SetParity,
+    Rebalance,
 }
 
 use Step::*;
@@ -121,6 +131,23 @@ const STEPS: &[Step] = &[
     Scrub,
     ScrubCut,
     ScrubUnderFaults,
+    DisksDie,
+    DisksDie,
+    DiskDiesInBackup,
+    DiskDiesInBackup,
+    DeadDiskReturns,
+    DiskAdd,
+    DiskAdd,
+    DiskReplace,
+    DiskReplace,
+    DiskReplace,
+    DiskDrain,
+    DiskDrain,
+    DiskRemoveLost,
+    DiskRemoveLost,
+    SetParity,
+    Rebalance,
+    Rebalance,
 ];
 
 pub fn draw(story: &mut Story) -> Step {
@@ -272,7 +299,16 @@ impl Story {
                     self.backup();
                 }
             }
-            LoseHome | HarmSmallFile => {}
+            DisksDie => self.disks_die(),
+            DiskDiesInBackup => self.disk_dies_in_backup(),
+            DeadDiskReturns => self.dead_disk_returns(),
+            DiskAdd if !self.embedded() => self.disk_add(),
+            DiskReplace if !self.embedded() => self.disk_replace(),
+            DiskDrain => self.disk_drain(),
+            DiskRemoveLost => self.disk_remove_lost(),
+            SetParity => self.set_parity(),
+            Rebalance => self.rebalance(),
+            LoseHome | HarmSmallFile | DiskAdd | DiskReplace => {}
         }
     }
 
@@ -486,6 +522,7 @@ impl Story {
         let kept = self.shelf.keep(&home);
         self.shelf.fs = now;
         self.shelf.put_back(&kept, &home);
+        self.tell_places();
         self.look();
         self.backup();
     }

@@ -2,8 +2,8 @@
 
 use super::chance::Chance;
 use super::library::{Files, Library};
-use super::oracle::{Acked, FileOf, path_in};
-use super::shelf::{Run, Shelf};
+use super::oracle::{Acked, FileOf, Pristine, path_in};
+use super::shelf::{Kept, Run, Shelf};
 use crate::support::options;
 use onefold::io::faulty::FaultPlan;
 use onefold::io::memory::MemFs;
@@ -23,6 +23,9 @@ use std::sync::{Arc, Mutex};
 pub struct Image {
     pub fs: MemFs,
     pub index: Option<MemoryIndex>,
+    pub disks: Vec<PathBuf>,
+    pub dead: Vec<Kept>,
+    pub retired: Vec<PathBuf>,
     pub acked: Vec<Acked>,
     pub lost: BTreeSet<FileOf>,
 }
@@ -53,8 +56,8 @@ pub struct Story {
     pub destroyed: bool,
     /// A disk is away.
     pub away: bool,
-    /// Disks that may be lost: then what the oracle, which knows no groups, calls lost is the most that may be.
-    pub parity: usize,
+    /// Packs as they were sealed.
+    pub pristine: Pristine,
     /// Disks have little room.
     pub tight: bool,
     pub images: Vec<Image>,
@@ -269,21 +272,23 @@ impl Story {
         let files = self.library.files.clone();
         let force = self.chance.one_in(8);
         let noticed = Arc::new(Mutex::new(Vec::new()));
-        let outcome = self.shelf.open(io, Mode::Write { verb: "backup" }).and_then(|opened| {
+        let mut open = || {
+            let opened = self.shelf.open(io, Mode::Write { verb: "backup" })?;
             noticed.lock().unwrap().extend(opened.notices.iter().map(|n| format!("    open: {n}")));
-            let source = Source::Paths(vec![self.library.root().to_owned()]);
-            let sink = Arc::clone(&noticed);
-            let control = Control::with_sink(move |n| sink.lock().unwrap().push(format!("    {n:?}")));
-            onefold::io::threads::scope(|scope| {
-                if let Some(n) = cancel_after {
-                    let control = &control;
-                    scope.spawn(move || {
-                        (0..n).for_each(|_| onefold::io::threads::pause());
-                        control.cancel();
-                    });
-                }
-                backup::run(&opened.store, options(source, force), &control)
-            })
+            Ok(opened.store)
+        };
+        let source = Source::Paths(vec![self.library.root().to_owned()]);
+        let sink = Arc::clone(&noticed);
+        let control = Control::with_sink(move |n| sink.lock().unwrap().push(format!("    {n:?}")));
+        let outcome = onefold::io::threads::scope(|scope| {
+            if let Some(n) = cancel_after {
+                let control = &control;
+                scope.spawn(move || {
+                    (0..n).for_each(|_| onefold::io::threads::pause());
+                    control.cancel();
+                });
+            }
+            backup::over::run(&mut open, options(source, force), &control)
         });
         self.told.append(&mut noticed.lock().unwrap());
         match outcome {
@@ -312,6 +317,7 @@ impl Story {
                 Err(Error::NoSpace { .. }) if self.tight => {
                     self.tally.add("full shelves", 1);
                     self.tight = false;
+                    self.shelf.room = None;
                     for path in self.shelf.disks.iter().chain([&self.shelf.home]) {
                         self.shelf.fs.set_capacity(path, 1 << 40).unwrap();
                     }
@@ -416,7 +422,15 @@ impl Story {
     /// Keeps this moment, to be put back later.
     pub fn keep_image(&mut self) {
         let index = self.shelf.memory_index().map(|index| index.snapshot());
-        let image = Image { fs: self.shelf.fs.snapshot(), index, acked: self.acked.clone(), lost: self.lost.clone() };
+        let image = Image {
+            fs: self.shelf.fs.snapshot(),
+            index,
+            disks: self.shelf.disks.clone(),
+            dead: self.shelf.dead.clone(),
+            retired: self.shelf.retired.clone(),
+            acked: self.acked.clone(),
+            lost: self.lost.clone(),
+        };
         self.images.push(image);
     }
 }

@@ -36,6 +36,10 @@ pub(super) struct ReplaceArgs {
     #[arg(long, value_name = "LABEL", value_parser = args::label)]
     label: Option<String>,
 
+    /// Show the plan only
+    #[arg(long)]
+    dry_run: bool,
+
     /// Do it without asking
     #[arg(long)]
     yes: bool,
@@ -60,6 +64,10 @@ pub(super) struct DrainArgs {
     /// The disk: its path, label, or the beginning of its id
     #[arg(value_name = "DISK")]
     disk: OsString,
+
+    /// Show the plan only
+    #[arg(long)]
+    dry_run: bool,
 
     /// Do it without asking
     #[arg(long)]
@@ -89,6 +97,10 @@ pub(super) struct RemoveArgs {
     #[arg(long)]
     lost: bool,
 
+    /// Show the plan only
+    #[arg(long)]
+    dry_run: bool,
+
     /// Do it without asking
     #[arg(long)]
     yes: bool,
@@ -102,7 +114,7 @@ Examples:
 impl ReplaceArgs {
     pub(super) fn run(self, context: &Context) -> Result<Exit> {
         let path = args::absolute(&self.new)?;
-        let store = context.open_to_write("disk replace")?;
+        let store = open(context, self.dry_run, "disk replace")?;
         let old = named(&store, &self.old)?;
         if old.is_here && old.path == path {
             let why = "the disk that goes and the one that comes are the same".to_owned();
@@ -111,6 +123,9 @@ impl ReplaceArgs {
         let here = store.pool().disks().find(|d| d.path == path).map(|d| d.id);
         let planned = plan::plan(&store, old.clone(), Purpose::Replace { by: here });
         show(context, &planned)?;
+        if self.dry_run {
+            return Ok(Exit::Done);
+        }
         if !ask::confirm(context, self.yes, "replace it?")? {
             return Ok(Exit::Failed);
         }
@@ -125,9 +140,12 @@ impl ReplaceArgs {
 
 impl DrainArgs {
     pub(super) fn run(self, context: &Context) -> Result<Exit> {
-        let store = context.open_to_write("disk drain")?;
+        let store = open(context, self.dry_run, "disk drain")?;
         let planned = plan::plan(&store, named(&store, &self.disk)?, Purpose::Drain);
         show(context, &planned)?;
+        if self.dry_run {
+            return Ok(Exit::Done);
+        }
         if !ask::confirm(context, self.yes, "drain it?")? {
             return Ok(Exit::Failed);
         }
@@ -137,13 +155,17 @@ impl DrainArgs {
 
 impl RemoveArgs {
     pub(super) fn run(self, context: &Context) -> Result<Exit> {
-        let store = context.open_to_write("disk remove")?;
+        let store = open(context, self.dry_run, "disk remove")?;
         let disk = named(&store, &self.disk)?;
         if self.lost && disk.is_here {
             let why = "it is here: `onefold disk drain` reads what it still gives".to_owned();
             return Err(Error::Argument { what: format!("the disk {:?}", disk.label), why });
         }
         let planned = plan::plan(&store, disk.clone(), Purpose::Drain);
+        if self.dry_run {
+            show(context, &planned)?;
+            return Ok(Exit::Done);
+        }
         if !self.lost {
             if !planned.moves.is_empty() || !planned.lost.is_empty() {
                 shelf::retire(&store, &disk, false)?; // says what to do
@@ -161,6 +183,11 @@ impl RemoveArgs {
         }
         finish(context, store, planned, Retire::EvenLosing)
     }
+}
+
+/// A plan alone needs no writer.
+fn open(context: &Context, dry_run: bool, verb: &'static str) -> Result<Store> {
+    if dry_run { context.open() } else { context.open_to_write(verb) }
 }
 
 /// Whether the disk leaves the store in the end.

@@ -41,7 +41,8 @@ struct Findings {
     bytes_read: u64,
 }
 
-/// Looks at every parity pack on every disk that is here, and proves them with `read_data`.
+/// Looks at every parity pack on every disk that is here, and proves them with `read_data`. Returns those with which something
+/// is wrong.
 ///
 /// # Errors
 /// [`Error::Interrupted`], [`Error::WorkerLost`].
@@ -51,7 +52,7 @@ pub(super) fn parity(
     control: &Control,
     report: &mut CheckReport,
     problems: &mut Problems,
-) -> Result<()> {
+) -> Result<Vec<PackId>> {
     let mut by_disk: BTreeMap<DiskId, Vec<Known>> = BTreeMap::new();
     store.with_state(|s| {
         for m in s.groups().flat_map(|g| s.members(g)).filter(|m| m.parity) {
@@ -86,6 +87,7 @@ pub(super) fn parity(
     })?;
     let findings = findings.into_inner().unwrap_or_else(PoisonError::into_inner);
     report.bytes_read += findings.bytes_read;
+    let faulty = findings.faults.iter().map(|f| f.known.pack).collect();
     for fault in findings.faults {
         let Some(disk) = store.pool().disk(&fault.known.disk) else { continue };
         let path = parity_path(&disk.path, fault.known.pack);
@@ -94,7 +96,7 @@ pub(super) fn parity(
         report.damage.extend(fault.ranges.into_iter().map(|(at, n)| (fault.known.pack, at, n)));
     }
     store.with_state(|s| report.healed.extend(findings.proven.into_iter().filter(|p| s.damage.contains_key(p))));
-    Ok(())
+    Ok(faulty)
 }
 
 fn look_along(

@@ -139,6 +139,7 @@ fn unpoisoned<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 pub(super) fn read<'s>(
     store: &'s Store,
     read_data: bool,
+    parity: &[PackId],
     control: &'s Control,
     problems: &mut Problems,
 ) -> Result<PacksRead<'s>> {
@@ -205,7 +206,9 @@ pub(super) fn read<'s>(
     let mut findings = findings;
     let salvaged = std::mem::take(&mut findings.salvaged);
     conclude::conclude(store, findings, read_data, &mut read, problems);
-    if baseless || !read.truth.harm.is_empty() {
+    read.truth.doubt(parity.iter().chain(read.damage.iter().map(|(pack, ..)| pack)));
+    let is_any_away = store.with_state(|s| s.packs().any(|p| !store.reaches_in(s, &p.sealed)));
+    if baseless || is_any_away || !read.truth.harm.is_empty() || read.truth.is_any_in_doubt() {
         orphans::find(&mut read.truth, &salvaged, control)?;
     }
     Ok(read)

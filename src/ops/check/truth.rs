@@ -1,8 +1,10 @@
 //! What the packs turned out to hold: where a chunk can be had, whatever index and log say.
 
+use crate::catalog::state::LogState;
 use crate::chunk::Unsqueezer;
 use crate::error::{Error, Result};
-use crate::format::{ChunkId, ChunkKind, limits};
+use crate::format::event::SealedPack;
+use crate::format::{ChunkId, ChunkKind, PackId, limits};
 use crate::index::Place;
 use crate::pack::ReadChunks;
 use crate::pool::PackStore;
@@ -57,6 +59,8 @@ pub(super) struct Truth<'s> {
     pub orphans: HashSet<(u32, u32)>,
     /// Serials of packs of which what was read now tells, not what the log calls damaged.
     pub healed: HashSet<u32>,
+    /// Groups with a member in which something was found that the log may not know yet.
+    doubted: HashSet<[u8; 16]>,
     /// Places that tables have and the index does not, or has elsewhere.
     pub others: HashMap<ChunkId, Vec<Place>>,
     /// Chunks that were asked for and that the index could not have given.
@@ -71,10 +75,39 @@ impl<'s> Truth<'s> {
             harm: HashMap::new(),
             orphans: HashSet::new(),
             healed: HashSet::new(),
+            doubted: HashSet::new(),
             others: HashMap::new(),
             beside_index: AtomicU64::new(0),
             is_anything_doubtful: store.has_doubtful_packs(),
         }
+    }
+
+    /// Notes that something was found in these packs, of data or parity: what their groups are to give must be seen.
+    pub fn doubt<'p>(&mut self, packs: impl IntoIterator<Item = &'p PackId>) {
+        let groups = |s: &LogState| packs.into_iter().filter_map(|p| s.group_of(p).map(|g| g.group.id)).collect();
+        let groups: Vec<_> = self.store.with_state(groups);
+        self.doubted.extend(groups);
+    }
+
+    /// Whether anything was found in a group: then a pack of it that is not here may not come out of it.
+    pub fn is_any_in_doubt(&self) -> bool {
+        !self.doubted.is_empty()
+    }
+
+    /// Whether a pack would have to come out of a group that may no longer give it.
+    fn is_out_of_doubted(&self, sealed: &SealedPack) -> bool {
+        let of_doubted = |s: &LogState| s.group_of(&sealed.pack).is_some_and(|g| self.doubted.contains(&g.group.id));
+        self.is_any_in_doubt() && !self.store.pool().holds(sealed) && self.store.with_state(of_doubted)
+    }
+
+    /// Whether a chunk can be had from a place beside the one that it is found at first, which is fit.
+    ///
+    /// # Errors
+    /// [`Error::Index`].
+    pub fn has_other(&self, id: &ChunkId, is_fit: &mut dyn FnMut(&Located) -> bool) -> Result<bool> {
+        let tried = self.store.worth_a_try(id)?;
+        let places = self.others.get(id).into_iter().flatten().copied().chain(tried.iter().map(|at| at.place));
+        Ok(places.filter_map(|place| self.judge(place).ok()).any(|at| is_fit(&at)))
     }
 
     fn is_harmed(&self, place: &Place) -> bool {
@@ -123,8 +156,10 @@ impl Judge for Truth<'_> {
         // A gc beside this check may have moved it since the store was opened.
         for (id, located) in ids.iter().zip(self.store.find_indexed(ids)?) {
             let first = match located {
-                Some(at) if !self.is_harmed(&at.place) || self.is_rebuilt(&at) => Ok(at),
-                Some(at) => Err(Lack::Damaged(at.place)),
+                Some(at) if !self.is_harmed(&at.place) && !self.is_out_of_doubted(&at.sealed) => Ok(at),
+                Some(at) if self.is_rebuilt(&at) => Ok(at),
+                Some(at) if self.store.pool().holds(&at.sealed) => Err(Lack::Damaged(at.place)),
+                Some(at) => Err(Lack::Away(at.place)),
                 // Rare: away, damaged, or not in the index at all.
                 None => match self.store.index().get(id)? {
                     Some(place) => self.judge(place),

@@ -79,6 +79,10 @@ pub fn run(store: &Store, options: &AddOptions) -> Result<Added> {
     match what_it_is(store, path)? {
         Is::NoDisk => {}
         Is::Unfinished(disk) => id = Some(disk),
+        Is::Unlisted(disk, label) => {
+            list(store, disk, &label, path)?;
+            return Ok(Added { id: disk, label, known: true, warnings: Vec::new() });
+        }
         Is::Other(_) if options.reuse => empty::run(io, path)?,
         Is::Other(e) => return Err(e),
     }
@@ -105,12 +109,17 @@ pub fn run(store: &Store, options: &AddOptions) -> Result<Added> {
     let domain = options.domain.clone();
     let joined = Event::DiskJoined { disk: id, label: label.clone(), serial: String::new(), domain };
     store.append(|_| vec![joined])?;
-    let mut known = store.pool().known();
-    known.disks.retain(|d| d.disk != id);
-    known.disks.push(KnownDisk { disk: id, label: label.clone(), path: bytes_of(path) });
-    known.disks.sort_by_key(|d| d.disk);
-    write_known(io, store.path(), &known)?;
+    list(store, id, &label, path)?;
     Ok(Added { id, label, known: false, warnings })
+}
+
+/// Puts a disk and its place on the list in `STORE`.
+fn list(store: &Store, disk: DiskId, label: &str, path: &Path) -> Result<()> {
+    let mut known = store.pool().known();
+    known.disks.retain(|d| d.disk != disk);
+    known.disks.push(KnownDisk { disk, label: label.to_owned(), path: bytes_of(path) });
+    known.disks.sort_by_key(|d| d.disk);
+    write_known(store.io(), store.path(), &known)
 }
 
 /// What a folder is to a store that is to take it.
@@ -119,6 +128,9 @@ enum Is {
     NoDisk,
     /// A run that was cut short made it a disk before the log knew it: nothing stands on it yet.
     Unfinished(DiskId),
+    /// The log has it under this label, and the list in `STORE` has not: a run was cut short between the two, or that list is
+    /// older than the disk.
+    Unlisted(DiskId, String),
     /// A disk that may be emptied, with what to say where that is not wanted.
     Other(Error),
 }
@@ -144,7 +156,9 @@ fn what_it_is(store: &Store, path: &Path) -> Result<Is> {
     if marker.store != store.superblock().store {
         return Ok(Is::Other(foreign("it belongs to another store; `onefold disk add --reuse` empties it")));
     }
+    let label = || store.with_state(|s| s.disks.get(&marker.disk).map(|d| d.label.clone())).unwrap_or_default();
     match store.with_state(|s| s.disks.get(&marker.disk).map(|d| d.retired)) {
+        Some(false) if store.pool().disk(&marker.disk).is_none() => Ok(Is::Unlisted(marker.disk, label())),
         Some(true) => Ok(Is::Other(foreign("it was retired; `onefold disk add --reuse` empties it"))),
         Some(false) => Err(foreign("it belongs to the store and its place is known")),
         None if holds_something(io, path)? => Err(foreign(

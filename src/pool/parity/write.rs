@@ -248,7 +248,13 @@ pub fn again(io: &Io, store: StoreId, source: &GroupReader, slot: usize, into: &
         w.put(&header)?;
         w.table.extend_from_slice(&check128(&header));
         let units = payload.div_ceil(UNIT_BYTES);
-        source.ahead(slot, units, Wanted::Recomputed, |ahead| (0..units).try_for_each(|_| w.unit(&*ahead.next()?)))?;
+        source.ahead(slot, units, Wanted::Recomputed, |ahead| {
+            (0..units).try_for_each(|unit| match ahead.next() {
+                Ok(column) => w.unit(&column),
+                // A disk that is emptied may hold what others cannot give now.
+                Err(e) => w.unit(&source.column(slot, unit).map_err(|_| e)?),
+            })
+        })?;
         let root = blake3(&[&w.table]);
         if root != member.root {
             return Err(damaged("what was computed is not what the log's root stands for"));

@@ -44,6 +44,8 @@ pub use redundancy::{IsThere, Redundancy, tolerance};
 
 /// The lock file of a store.
 pub const LOCK_FILE: &str = "lock";
+/// Locked by who waits for the writer's lock.
+pub const WAITING_FILE: &str = "waiting";
 /// Smallest memory budget that anything is promised for.
 pub const MEMORY_MIN: u64 = 128 << 20;
 /// The budget where none is given.
@@ -138,6 +140,25 @@ impl NodeCache {
 pub fn lock_note(verb: &str, now_ns: i64) -> String {
     let host = crate::io::source::hostname();
     format!("pid {} on {host}, {verb}, since {now_ns}\n", crate::io::source::process_id())
+}
+
+/// Says that somebody waits for the writer's lock of a store folder, as long as what comes back is held: a holder that moves
+/// data for its own sake gives way then. `None` where another one has said so already, or where it cannot be said.
+pub fn ask_for_lock(io: &Io, path: &Path) -> Option<Box<dyn Lock>> {
+    let file = path.join(WAITING_FILE);
+    match io.fs.stat(&file) {
+        Ok(Some(_)) => {}
+        // The file says nothing, so it need not be durable. If another one makes it meanwhile, it is there.
+        Ok(None) => drop(io.fs.create_new(&file)),
+        Err(_) => return None,
+    }
+    io.fs.try_lock(&file).ok().flatten()
+}
+
+/// Whether somebody waits for the writer's lock. The lock of a file is the kernel's: who died does not wait.
+pub fn is_asked_for(io: &Io, path: &Path) -> bool {
+    let file = path.join(WAITING_FILE);
+    matches!(io.fs.stat(&file), Ok(Some(_))) && matches!(io.fs.try_lock(&file), Ok(None))
 }
 
 /// Takes the writer's lock of a store folder.
@@ -396,6 +417,11 @@ impl Store {
 
     pub fn mode(&self) -> Mode {
         self.mode
+    }
+
+    /// Whether another process waits for the writer's lock.
+    pub fn is_asked_for(&self) -> bool {
+        is_asked_for(&self.io, self.path())
     }
 
     pub fn superblock(&self) -> &Superblock {

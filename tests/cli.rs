@@ -337,3 +337,41 @@ fn snapshots_are_forgotten_brought_back_pinned_and_reclaimed() {
     p.expect(0, &["check", "--read-data"]);
     p.expect(0, &["restore", "first:", "--target", "out"]);
 }
+
+#[test]
+fn who_meets_a_writer_waits_as_it_was_told_and_longer_for_one_that_gives_way() {
+    use onefold::io::Io;
+    use onefold::store;
+    use std::time::{Duration, Instant};
+
+    let p = Program::new();
+    p.init();
+    fs::write(p.path("file"), noise(5, 100_000)).unwrap();
+    let (io, home) = (Io::real(), p.path("store"));
+    let held = store::lock(&io, &home, "backup").unwrap();
+    p.complains(11, &["backup", "file"], &["backup"]);
+    // Held until somebody says that it waits, and a while longer than it is waited for by itself.
+    let wait = |held: Box<dyn onefold::io::Lock>, args: &[&str]| {
+        std::thread::scope(|scope| {
+            let release = scope.spawn(|| {
+                let begun = Instant::now();
+                while !store::is_asked_for(&io, &home) {
+                    assert!(begun.elapsed() < Duration::from_secs(60), "nobody asks");
+                    std::thread::sleep(Duration::from_millis(5));
+                }
+                std::thread::sleep(Duration::from_secs(1));
+                drop(held);
+            });
+            let out = p.run(args);
+            release.join().unwrap();
+            out
+        })
+    };
+    let out = wait(held, &["--retry-lock", "5m", "backup", "file"]);
+    let stderr = String::from_utf8_lossy(&out.stderr).into_owned();
+    assert_eq!(out.status.code(), Some(0), "{stderr}");
+    assert!(stderr.contains("waiting for another process") && stderr.contains("backup, since"), "{stderr}");
+    let out = wait(store::lock(&io, &home, "gc").unwrap(), &["backup", "file"]);
+    assert_eq!(out.status.code(), Some(0), "{}", String::from_utf8_lossy(&out.stderr));
+    assert!(!store::is_asked_for(&io, &home), "it asks no longer");
+}

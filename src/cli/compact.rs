@@ -8,7 +8,7 @@ use super::{args, ask, render};
 use crate::error::Result;
 use crate::ops::compact::{self, CompactOptions, CompactReport, GatherPlan, MAX_FRAGMENTS, Plan, RecompressPlan};
 use serde_json::{Value, json};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Write chunks anew, so that files lie together and take less room
 ///
@@ -86,7 +86,18 @@ impl CompactArgs {
             context.warn("nothing was changed".into());
             return Ok(Exit::Done);
         }
-        let report = compact::run(&store, plan, &options, program, &context.control)?;
+        let begun = Instant::now();
+        let mut report = compact::run(&store, plan, &options, program, &context.control)?;
+        let mut store = Some(store);
+        while report.gave_way {
+            drop(store.take());
+            context.control.progress.set_phase("waiting for another process that writes");
+            let next = context.open_after_others("compact")?;
+            let left = options.after(&report, begun.elapsed());
+            let plan = compact::plan(&next, &left, program, &context.control)?;
+            report.add(&compact::run(&next, plan, &left, program, &context.control)?);
+            store = Some(next);
+        }
         summary(context, &report, false)
     }
 }

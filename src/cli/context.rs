@@ -8,15 +8,22 @@ use super::report;
 use crate::error::{Error, Result};
 use crate::io::Io;
 use crate::ops::{Control, Notice};
-use crate::store::{Mode, OpenOptions, Store};
+use crate::store::{self, Mode, OpenOptions, Store};
 use std::ffi::OsString;
 use std::io::IsTerminal;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// How long a lock that another process holds is waited for.
+/// How long a lock that another process holds is waited for: readers that bring the index up to date and checks that note
+/// damage take it for a moment, and shall not fail a nightly backup.
 const LOCK_PATIENCE: Duration = Duration::from_millis(300);
+/// How long it is waited for where its holder gives way: it ends what it has begun first, a pack or a few.
+const LOCK_PATIENCE_FOR_MOVES: Duration = Duration::from_secs(300);
+/// Verbs that give way.
+const GIVES_WAY: [&str; 2] = ["gc", "compact"];
+/// How often it is looked.
+const LOOK: Duration = Duration::from_millis(10);
 
 /// One run of the program.
 pub struct Context {
@@ -25,6 +32,8 @@ pub struct Context {
     pub quiet: bool,
     /// The memory budget in bytes.
     pub memory_bytes: u64,
+    /// How long the lock of another writer is waited for, if that is longer than it is by itself.
+    retry_lock: Duration,
     pub io: Io,
     pub control: Arc<Control>,
     pub out: Arc<Out>,
@@ -52,6 +61,7 @@ impl Context {
             json,
             quiet,
             memory_bytes: global.memory,
+            retry_lock: global.retry_lock,
             io: Io::real(),
             control: Arc::new(Control::with_sink(sink)),
             out,
@@ -86,7 +96,8 @@ impl Context {
         self.open_as(Mode::Read)
     }
 
-    /// Opens the store for writing on behalf of `verb`.
+    /// Opens the store for writing on behalf of `verb`. Another writer is waited for as long as `--retry-lock` says, and longer
+    /// if it gives way.
     ///
     /// # Errors
     /// [`Store::open`]'s, [`Error::Locked`] among them.
@@ -94,17 +105,56 @@ impl Context {
         self.open_as(Mode::Write { verb })
     }
 
-    fn open_as(&self, mode: Mode) -> Result<Store> {
-        let (path, options) = (self.store_path()?, OpenOptions::new(mode, self.memory_bytes));
-        let begun = Instant::now();
-        let opened = loop {
-            match Store::open(&self.io, &path, &options) {
-                // The lock is also taken for a moment by a reader that brings the index up to date, and by a check
-                // that notes damage: neither shall fail a nightly backup.
-                Err(Error::Locked { .. }) if begun.elapsed() < LOCK_PATIENCE => std::thread::sleep(LOCK_PATIENCE / 30),
-                other => break other?,
+    /// Opens the store again after it was left to others that waited for it.
+    ///
+    /// # Errors
+    /// [`Store::open`]'s.
+    pub fn open_after_others(&self, verb: &'static str) -> Result<Store> {
+        let path = self.store_path()?;
+        loop {
+            self.control.proceed()?;
+            if !store::is_asked_for(&self.io, &path) {
+                match self.open_once(&path, Mode::Write { verb }) {
+                    Err(Error::Locked { .. }) => {}
+                    other => return other,
+                }
             }
-        };
+            std::thread::sleep(10 * LOOK);
+        }
+    }
+
+    fn open_as(&self, mode: Mode) -> Result<Store> {
+        let path = self.store_path()?;
+        let begun = Instant::now();
+        let (mut asked, mut told) = (None, false);
+        loop {
+            let e = match self.open_once(&path, mode) {
+                Err(e @ Error::Locked { .. }) => e,
+                other => return other,
+            };
+            let Error::Locked { holder, .. } = &e else { return Err(e) };
+            let by_itself = match GIVES_WAY.iter().any(|verb| holder.contains(&format!(", {verb}, "))) {
+                true => LOCK_PATIENCE_FOR_MOVES,
+                false => LOCK_PATIENCE,
+            };
+            if begun.elapsed() >= by_itself.max(self.retry_lock) {
+                return Err(e);
+            }
+            if begun.elapsed() >= LOCK_PATIENCE && !told {
+                told = true;
+                let note = format!("waiting for another process that writes to the store: {holder}");
+                self.control.notice(Notice::Note(note));
+            }
+            if asked.is_none() && mode != Mode::Read {
+                asked = store::ask_for_lock(&self.io, &path);
+            }
+            self.control.proceed()?;
+            std::thread::sleep(LOOK);
+        }
+    }
+
+    fn open_once(&self, path: &Path, mode: Mode) -> Result<Store> {
+        let opened = Store::open(&self.io, path, &OpenOptions::new(mode, self.memory_bytes))?;
         opened.notices.into_iter().for_each(|text| self.warn(text));
         Ok(opened.store)
     }

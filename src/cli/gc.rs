@@ -8,6 +8,7 @@ use super::{args, ask, render};
 use crate::error::Result;
 use crate::ops::gc::{self, GcOptions, GcReport, Plan};
 use serde_json::{Value, json};
+use std::time::Instant;
 
 /// Give back the space of what no snapshot needs
 ///
@@ -18,7 +19,7 @@ use serde_json::{Value, json};
 /// brought back.
 ///
 /// May be stopped, and started again, at any time; every snapshot stays whole. Readers (restore, cat, check) may run beside
-/// it, other writers wait. It needs room beside the store for about 100 bytes a chunk while it plans.
+/// it; other writers are let in between two packs. It needs room beside the store for about 100 bytes a chunk while it plans.
 ///
 /// Exit status: 0 done, also if there was nothing to do or a limit ended it; 1 failed, or a part of a snapshot cannot be read, so that
 /// nothing was removed; 2 wrong usage, or nobody could be asked; 3 done, but a pack could not be read whole and stays;
@@ -94,7 +95,18 @@ impl GcArgs {
             context.warn("nothing was changed".into());
             return Ok(Exit::Done);
         }
-        let report = gc::run(&store, plan, &options, program, &context.control)?;
+        let begun = Instant::now();
+        let mut report = gc::run(&store, plan, &options, program, &context.control)?;
+        let mut store = Some(store);
+        while report.gave_way {
+            drop(store.take());
+            context.control.progress.set_phase("waiting for another process that writes");
+            let next = context.open_after_others("gc")?;
+            let left = options.after(&report, begun.elapsed());
+            let plan = gc::plan(&next, &left, program, &context.control)?;
+            report.add(&gc::run(&next, plan, &left, program, &context.control)?);
+            store = Some(next);
+        }
         summary(context, &report, false)
     }
 }

@@ -118,6 +118,10 @@ pub struct Global {
     /// Use at most about this much memory (256M, 1.5GiB)
     #[arg(long, global = true, value_name = "SIZE", default_value = "1GiB", value_parser = args::size)]
     pub memory: u64,
+
+    /// Wait so long for another process that writes to the store (30m, 2h); gc and compact give way by themselves
+    #[arg(long, global = true, value_name = "SPAN", default_value = "0s", value_parser = args::span, hide_default_value = true)]
+    pub retry_lock: std::time::Duration,
 }
 
 /// The verbs. Each command's help stands on its own arguments, in its own file.

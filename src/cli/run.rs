@@ -140,7 +140,7 @@ mod tests {
     use std::time::Duration;
 
     fn context(inner: impl Write + Send + 'static) -> Arc<Context> {
-        let global = Global { store: None, json: false, quiet: true, memory: 1 << 30 };
+        let global = Global { store: None, json: false, quiet: true, memory: 1 << 30, retry_lock: Default::default() };
         let screen = Arc::new(Screen::new(false));
         let out = Arc::new(Out::new(Box::new(inner), false, screen.clone()));
         Arc::new(Context::with(&global, out, screen))

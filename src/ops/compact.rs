@@ -21,6 +21,7 @@ use crate::chunk::Coding;
 use crate::error::Result;
 use crate::store::{Mode, Store};
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 pub mod fragments;
 mod gather;
@@ -48,6 +49,18 @@ pub struct CompactOptions {
     pub max_bytes: Option<u64>,
     /// Begin nothing further after this time.
     pub max_duration_ns: Option<i64>,
+}
+
+impl CompactOptions {
+    /// What is left of the limits for a later turn of a run that has done so much and taken so long.
+    pub fn after(&self, done: &CompactReport, took: Duration) -> CompactOptions {
+        let took = i64::try_from(took.as_nanos()).unwrap_or(i64::MAX);
+        CompactOptions {
+            max_bytes: self.max_bytes.map(|max| max.saturating_sub(done.moved_bytes.max(done.tried_bytes))),
+            max_duration_ns: self.max_duration_ns.map(|max| max.saturating_sub(took).max(0)),
+            ..*self
+        }
+    }
 }
 
 /// What a compact would do.
@@ -84,8 +97,30 @@ pub struct CompactReport {
     pub superseded_bytes: u64,
     /// Chunks that could not be read or decoded, and stay as they are.
     pub chunks_unreadable: u64,
-    /// `max_bytes` or `max_duration` ended it before the plan's end.
+    /// `max_bytes`, `max_duration` or another process that waits ended it before the plan's end.
     pub stopped_at_limit: bool,
+    /// It was the process that waits. What is left needs a plan of its own.
+    pub gave_way: bool,
+}
+
+impl CompactReport {
+    /// Adds what a later turn of one run did, and takes over how that ended.
+    pub fn add(&mut self, turn: &CompactReport) {
+        self.files_gathered += turn.files_gathered;
+        self.fragments_before += turn.fragments_before;
+        self.fragments_after += turn.fragments_after;
+        self.chunks_moved += turn.chunks_moved;
+        self.moved_bytes += turn.moved_bytes;
+        self.chunks_tried += turn.chunks_tried;
+        self.tried_bytes += turn.tried_bytes;
+        self.chunks_recoded += turn.chunks_recoded;
+        self.saved_bytes += turn.saved_bytes;
+        self.written_bytes += turn.written_bytes;
+        self.superseded_bytes += turn.superseded_bytes;
+        self.chunks_unreadable = turn.chunks_unreadable; // each turn meets the same ones
+        self.stopped_at_limit = turn.stopped_at_limit;
+        self.gave_way = turn.gave_way;
+    }
 }
 
 fn purpose(program: &str) -> Purpose {
@@ -130,9 +165,7 @@ pub fn run(
     if plan.is_empty() {
         return Ok(report);
     }
-    let now = store.io().world.now_ns();
-    let limits =
-        Limits { max_bytes: options.max_bytes, until_ns: options.max_duration_ns.map(|d| now.saturating_add(d)) };
+    let limits = Limits::new(store, options.max_bytes, options.max_duration_ns);
     let bytes =
         plan.gather.as_ref().map_or(0, |g| g.move_bytes) + plan.recompress.as_ref().map_or(0, |r| r.stored_bytes);
     control.progress.bytes_total.store(bytes, Ordering::Relaxed);
@@ -162,6 +195,7 @@ pub fn run(
         report.written_bytes += ended?;
         settled?;
     }
+    report.gave_way = limits.gave_way();
     Ok(report)
 }
 

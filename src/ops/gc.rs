@@ -24,7 +24,8 @@ use crate::format::{ChunkId, WriterId};
 use crate::index::Place;
 use crate::store::{Mode, Store};
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 mod change;
 #[cfg(all(test, feature = "rocksdb"))]
@@ -84,6 +85,19 @@ impl Default for GcOptions {
     }
 }
 
+impl GcOptions {
+    /// What is left of the limits for a later turn of a run that has done so much and taken so long.
+    pub fn after(&self, done: &GcReport, took: Duration) -> GcOptions {
+        let took = i64::try_from(took.as_nanos()).unwrap_or(i64::MAX);
+        GcOptions {
+            max_bytes: self.max_bytes.map(|max| max.saturating_sub(done.moved_bytes)),
+            max_duration_ns: self.max_duration_ns.map(|max| max.saturating_sub(took).max(0)),
+            full: false, // it was
+            ..*self
+        }
+    }
+}
+
 /// What was done.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct GcReport {
@@ -100,20 +114,60 @@ pub struct GcReport {
     pub chunks_moved: u64,
     /// Packs that could not be read whole, and stay.
     pub packs_damaged: u64,
-    /// `max_bytes` or `max_duration` ended it before the plan's end.
+    /// `max_bytes`, `max_duration` or another process that waits ended it before the plan's end.
     pub stopped_at_limit: bool,
+    /// It was the process that waits. What is left needs a plan of its own: there may be other snapshots by then.
+    pub gave_way: bool,
+}
+
+impl GcReport {
+    /// Adds what a later turn of one run did, and takes over how that ended.
+    pub fn add(&mut self, turn: &GcReport) {
+        self.snapshots_dropped += turn.snapshots_dropped;
+        self.packs_dropped += turn.packs_dropped;
+        self.packs_rewritten += turn.packs_rewritten;
+        self.freed_bytes += turn.freed_bytes;
+        self.written_bytes += turn.written_bytes;
+        self.moved_bytes += turn.moved_bytes;
+        self.chunks_moved += turn.chunks_moved;
+        self.packs_damaged = turn.packs_damaged; // each turn meets the same ones
+        self.stopped_at_limit = turn.stopped_at_limit;
+        self.gave_way = turn.gave_way;
+    }
 }
 
 /// When to begin nothing more.
 pub(in crate::ops) struct Limits {
-    pub max_bytes: Option<u64>,
-    pub until_ns: Option<i64>,
+    max_bytes: Option<u64>,
+    until_ns: Option<i64>,
+    gave_way: AtomicBool,
 }
 
 impl Limits {
+    /// Counted from now.
+    pub fn new(store: &Store, max_bytes: Option<u64>, max_duration_ns: Option<i64>) -> Limits {
+        let now = store.io().world.now_ns();
+        Limits { max_bytes, until_ns: max_duration_ns.map(|d| now.saturating_add(d)), gave_way: AtomicBool::new(false) }
+    }
+
+    /// Whether enough was done; or something, and another process waits for the lock.
     pub fn are_reached(&self, store: &Store, moved_bytes: u64) -> bool {
-        self.max_bytes.is_some_and(|max| moved_bytes >= max)
-            || self.until_ns.is_some_and(|until| store.io().world.now_ns() >= until)
+        self.max_bytes.is_some_and(|max| moved_bytes >= max) || self.is_time(store, moved_bytes > 0)
+    }
+
+    /// Whether the time is over, or (once there is progress, so that nobody starves) another process waits for the
+    /// lock: what moves data for its own sake gives way.
+    pub fn is_time(&self, store: &Store, is_progress: bool) -> bool {
+        let over = self.until_ns.is_some_and(|until| store.io().world.now_ns() >= until);
+        if !over && is_progress && store.is_asked_for() {
+            self.gave_way.store(true, Ordering::Relaxed);
+        }
+        over || self.gave_way()
+    }
+
+    /// Whether it ended for another process's sake.
+    pub fn gave_way(&self) -> bool {
+        self.gave_way.load(Ordering::Relaxed)
     }
 }
 
@@ -155,9 +209,7 @@ pub fn run(store: &Store, mut plan: Plan, options: &GcOptions, program: &str, co
         }
         return Ok(GcReport::default());
     }
-    let now = store.io().world.now_ns();
-    let limits =
-        Limits { max_bytes: options.max_bytes, until_ns: options.max_duration_ns.map(|d| now.saturating_add(d)) };
+    let limits = Limits::new(store, options.max_bytes, options.max_duration_ns);
     control.progress.set_phase("giving space back");
     control.progress.bytes_total.store(plan.moved_bytes(), Ordering::Relaxed);
     // Before the packs are gone from the log.
@@ -172,14 +224,17 @@ pub fn run(store: &Store, mut plan: Plan, options: &GcOptions, program: &str, co
         show_index(store, control, &mut plan)?;
         let mut waiting = groups::Waiting::default();
         let mut gone = sweep::Gone::default();
-        sweep::drop_packs(store, control, &mut waiting, &plan.dead, &mut gone)?;
+        let whole = sweep::drop_packs(store, control, &mut waiting, &plan.dead, Some(&limits), &mut gone)?;
+        report.stopped_at_limit = !whole;
+        let sources = if whole { &plan.sources[..] } else { &[] };
         let first_new = store.with_state(|s| s.next_serial());
         let to = (&mut report, &mut gone);
-        let moved = moves::run(ingest, control, &plan.sources, first_new, &mut waiting, &limits, to);
+        let moved = moves::run(ingest, control, sources, first_new, &mut waiting, &limits, to);
         if let Some(state) = &mut state {
             retally(store, state, first_new)?;
         }
         moved?;
+        report.gave_way = limits.gave_way();
         moved_from = plan.sources.iter().filter(|s| s.sealed.kind == PackKind::Data).map(|s| s.sealed.serial).collect();
         new_from = first_new;
         // Packs whose groups are not complete yet are still there.

@@ -67,7 +67,7 @@ pub(super) fn run(
             }
             done.extend(pending.pop_front().map(|p| p.sealed));
         }
-        sweep::drop_packs(store, control, waiting, &done, gone)?;
+        sweep::drop_packs(store, control, waiting, &done, None, gone)?;
     }
     if pending.is_empty() {
         return Ok(());
@@ -82,7 +82,8 @@ pub(super) fn run(
             control.notice(Notice::Note(format!("pack {} stays: {note}", source.sealed.pack)));
         }
     }
-    sweep::drop_packs(store, control, waiting, &done, gone)
+    sweep::drop_packs(store, control, waiting, &done, None, gone)?;
+    Ok(())
 }
 
 /// Sends what stays of a pack, batch by batch. The inner error is the pack's own: it cannot be read whole.

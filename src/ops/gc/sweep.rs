@@ -5,6 +5,7 @@
 //! are looked up between its beginning and the log's head. Nothing is removed because the log does not name it: a log
 //! that lacks its newest entries must not cost a pack.
 
+use super::Limits;
 use super::groups::{Leaving, Waiting};
 use crate::error::{Error, Result};
 use crate::format::event::{Event, SealedPack};
@@ -31,7 +32,8 @@ pub(super) struct Gone {
     pub bytes: u64,
 }
 
-/// Drops packs that nothing needs any more, those of a group when all of it has come here.
+/// Drops packs that nothing needs any more, those of a group when all of it has come here. Returns whether all are gone; else
+/// a limit ended it, or another process that waits, behind an entry at least.
 ///
 /// # Errors
 /// Those of the log. A file that cannot be removed is told and left.
@@ -40,16 +42,23 @@ pub(super) fn drop_packs(
     control: &Control,
     waiting: &mut Waiting,
     packs: &[SealedPack],
+    limits: Option<&Limits>,
     gone: &mut Gone,
-) -> Result<()> {
+) -> Result<bool> {
     let mut batch: Vec<Leaving> = Vec::new();
     for leaving in waiting.add(store, packs) {
         batch.push(leaving);
         if batch.iter().map(|l| l.packs.len()).sum::<usize>() >= BATCH {
             drop_batch(store, control, std::mem::take(&mut batch), gone)?;
+            if limits.is_some_and(|limits| limits.is_time(store, true)) {
+                return Ok(false);
+            }
         }
     }
-    if batch.is_empty() { Ok(()) } else { drop_batch(store, control, batch, gone) }
+    if !batch.is_empty() {
+        drop_batch(store, control, batch, gone)?;
+    }
+    Ok(true)
 }
 
 fn drop_batch(store: &Store, control: &Control, batch: Vec<Leaving>, gone: &mut Gone) -> Result<()> {

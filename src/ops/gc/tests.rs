@@ -398,8 +398,8 @@ fn readers_go_on_while_gcs_run() {
     is_sound(&shelf);
 }
 
-#[test]
-fn limits_end_a_run_early_and_the_next_one_goes_on() {
+/// A shelf whose packs are half needed, and what the file `f` of its latest snapshot holds.
+fn half_needed() -> (Shelf, Vec<u8>) {
     let shelf = Shelf::new(1);
     let keep = noise(1, 4_000_000);
     let mut mixed = Vec::new();
@@ -412,14 +412,50 @@ fn limits_end_a_run_early_and_the_next_one_goes_on() {
     shelf.stream("f", &kept);
     let list = ids(&shelf);
     forget(&shelf, &list[..1]);
+    (shelf, kept)
+}
+
+#[test]
+fn limits_end_a_run_early_and_the_next_one_goes_on() {
+    let (shelf, kept) = half_needed();
     let (plan, report) = gc(&shelf, &GcOptions { max_bytes: Some(1), ..NOW }).unwrap();
     assert!(plan.rewritten() > 1 && report.stopped_at_limit && report.packs_rewritten == 1, "{report:?}");
+    assert!(!report.gave_way, "{report:?}");
     let (_, report) = gc(&shelf, &GcOptions { max_duration_ns: Some(0), ..NOW }).unwrap();
     assert!(report.stopped_at_limit && report.packs_rewritten == 0, "{report:?}");
     let (again, report) = gc(&shelf, &NOW).unwrap();
     assert!(again.rewritten() < plan.rewritten() && !report.stopped_at_limit, "{report:?}");
     let store = shelf.read();
     assert_eq!(content(&store, &shelf.latest(&store), "f"), kept);
+    drop(store);
+    is_sound(&shelf);
+}
+
+#[test]
+fn a_gc_gives_way_to_who_waits_behind_a_pack_and_goes_on_later() {
+    let (shelf, kept) = half_needed();
+    let (io, home) = (shelf.io.clone(), shelf.read().path().to_owned());
+    let asked = crate::store::ask_for_lock(&io, &home).unwrap();
+    assert!(crate::store::ask_for_lock(&io, &home).is_none(), "one asks for all");
+    let (plan, report) = gc(&shelf, &NOW).unwrap();
+    assert!(plan.rewritten() > 1 && report.gave_way && report.packs_rewritten == 1, "{report:?}");
+    // Who waits for ever does not keep it from its work for ever.
+    let (_, second) = gc(&shelf, &NOW).unwrap();
+    assert_eq!(second.packs_rewritten, 1, "{second:?}");
+    drop(asked);
+    assert!(!crate::store::is_asked_for(&io, &home));
+    shelf.stream("g", &noise(7, 300_000)); // who waited
+    let (_, third) = gc(&shelf, &NOW).unwrap();
+    assert!(!third.gave_way && !third.stopped_at_limit, "{third:?}");
+    let mut all = report;
+    all.add(&second);
+    all.add(&third);
+    assert_eq!((all.gave_way, all.packs_rewritten), (false, 2 + third.packs_rewritten));
+    let store = shelf.read();
+    let list = snapshots::list(&store, &[]);
+    assert!(list.iter().any(|s| lookup(&store, &s.snapshot.tree, b"g").unwrap().is_some()));
+    let with_f = list.iter().find(|s| lookup(&store, &s.snapshot.tree, b"f").unwrap().is_some()).unwrap();
+    assert_eq!(content(&store, with_f, "f"), kept);
     drop(store);
     is_sound(&shelf);
 }

@@ -18,8 +18,6 @@ pub mod plan;
 pub mod rebalance;
 pub mod regroup;
 #[cfg(test)]
-mod simulation;
-#[cfg(test)]
 mod tests;
 
 use crate::error::{Error, Result};

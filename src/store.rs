@@ -299,12 +299,12 @@ impl Store {
         let store_id = Self::identity(io, path, &known)?;
         let mut counted = known.clone();
         let (mut pool, held, read) = loop {
-            let (pool, noticed) = Pool::join(io, store_id, &counted)?;
+            let (mut pool, mut noticed) = Pool::join(io, store_id, &counted)?;
             if pool.disks().next().is_none() {
                 return Err(Error::NoDisks { known: known.len() });
             }
             // Before the log is read: another STORE of these disks may be writing it.
-            let held = if options.mode == Mode::Read { Vec::new() } else { pool.lock()? };
+            let held = if options.mode == Mode::Read { Vec::new() } else { pool.lock(&mut noticed)? };
             let read = LogRead::read(io, path, &pool)?;
             let is_retired = |id: &crate::format::DiskId| read.state.disks.get(id).is_some_and(|d| d.retired);
             if !counted.iter().any(|d| is_retired(&d.disk)) {

@@ -25,6 +25,7 @@ use crate::store::Store;
 use std::collections::BTreeSet;
 use std::path::Path;
 
+pub(super) mod deltas;
 mod folders;
 mod groups;
 mod packs;

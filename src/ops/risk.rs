@@ -6,6 +6,7 @@
 
 pub mod model;
 
+use super::check::deltas::Deltas;
 use super::check::truth::{Judge, Lack};
 use super::check::{CheckReport, Problems, trees};
 use super::{Control, FileLost};
@@ -50,7 +51,7 @@ impl Without<'_> {
 
     fn judge(&self, ids: &[ChunkId]) -> Result<Vec<std::result::Result<Located, Lack>>> {
         let located = self.store.locate(ids)?;
-        Ok(self.store.with_state(|state| {
+        let mut judged: Vec<_> = self.store.with_state(|state| {
             let each = located.into_iter().map(|at| {
                 let at = at.ok_or(Lack::Nowhere)?;
                 let had = self.store.would_reach(state, &at, &|d| self.is_there(d));
@@ -60,13 +61,33 @@ impl Without<'_> {
                 }
             });
             each.collect()
-        }))
+        });
+        // A chunk may lie in several packs, of which the index has one.
+        for (id, judged) in ids.iter().zip(&mut judged).filter(|(_, judged)| judged.is_err()) {
+            if let Some(at) = self.others(id)?.into_iter().next() {
+                *judged = Ok(at);
+            }
+        }
+        Ok(judged)
+    }
+
+    /// All places that would give a chunk.
+    fn others(&self, id: &ChunkId) -> Result<Vec<Located>> {
+        let mut all = self.store.worth_a_try(id)?;
+        self.store.with_state(|state| {
+            all.retain(|at| {
+                self.store.would_reach(state, at, &|d| self.is_there(d))
+                    && !self.orphans.contains(&(at.place.pack, at.place.offset))
+            });
+        });
+        Ok(all)
     }
 
     /// Finds the deltas in packs that would be had whose bases would not.
     fn find_orphans(&mut self, control: &Control) -> Result<()> {
         let packs: Vec<_> = self.store.with_state(|s| s.packs().map(|p| p.sealed).collect());
         let mut orphans = HashSet::new();
+        let mut known = Deltas::of(self.store);
         for sealed in packs.into_iter().filter(|p| self.store.reaches(p)) {
             control.proceed()?;
             let Ok(ends) = self.store.ends(&sealed) else { continue }; // its chunks are lost by themselves
@@ -75,8 +96,16 @@ impl Without<'_> {
                 let bases: Vec<ChunkId> = rows.iter().flat_map(|r| r.header.bases.iter().copied()).collect();
                 let mut found = self.judge(&bases)?.into_iter();
                 for row in rows {
-                    // As many answers as were asked for, in that order.
-                    if found.by_ref().take(row.header.bases.len()).filter(|f| f.is_err()).count() > 0 {
+                    // As many answers as were asked for, in that order. A reader follows one level: a base is no delta.
+                    let mut all = true;
+                    for (id, at) in row.header.bases.iter().zip(found.by_ref().take(row.header.bases.len())) {
+                        all &= match at {
+                            Err(_) => false,
+                            Ok(at) if !known.has(&at) => true,
+                            Ok(_) => self.others(id)?.iter().any(|at| !known.has(at)),
+                        };
+                    }
+                    if !all {
                         let place = Place::of(sealed.serial, row);
                         orphans.insert((place.pack, place.offset));
                     }

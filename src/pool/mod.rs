@@ -31,6 +31,9 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError};
 
+/// What a medium that failed, or its cable, gives.
+const EIO: i32 = 5;
+
 /// Open packs whose handles are kept.
 const HANDLES: usize = 128;
 
@@ -172,17 +175,25 @@ impl Pool {
         &self.missing
     }
 
-    /// Locks the marker of every disk that is here.
+    /// Locks the marker of every disk that is here. One that gives an I/O error died since it was found: it is left out, as if it
+    /// were missing, and why is added to `notices`.
     ///
     /// # Errors
     /// [`Error::Locked`] where another process has one, [`Error::Io`].
-    pub fn lock(&self) -> Result<Vec<Box<dyn Lock>>> {
+    pub fn lock(&mut self, notices: &mut Vec<String>) -> Result<Vec<Box<dyn Lock>>> {
         let mut locks = Vec::with_capacity(self.disks.len());
-        for disk in self.disks.values() {
+        for disk in self.disks.values().cloned().collect::<Vec<_>>() {
             let path = disk.path.join(MARKER_FILE);
-            match self.io.fs.try_lock(&path).map_err(Error::io("lock", &path))? {
-                Some(lock) => locks.push(lock),
-                None => {
+            match self.io.fs.try_lock(&path) {
+                Ok(Some(lock)) => locks.push(lock),
+                Err(e) if e.raw_os_error() == Some(EIO) && self.disks.len() > 1 => {
+                    notices.push(format!("disk {} cannot be used: {e}", disk.label));
+                    self.disks.remove(&disk.id);
+                    let path = bytes_of(&disk.path);
+                    self.missing.push(KnownDisk { disk: disk.id, label: disk.label.clone(), path });
+                }
+                Err(e) => return Err(Error::io("lock", path)(e)),
+                Ok(None) => {
                     return Err(Error::Locked {
                         path: disk.path.clone(),
                         holder: "through another STORE folder of the same disks".into(),

@@ -117,7 +117,7 @@ pull() {
     [ -e "$WORK/pulled" ] && at="in the middle of"
     wait $puller
     rm -f "$WORK/pulled"
-    say "  $1 ($2) and $3 ($4) were pulled $at backup s$N, which was acknowledged; $(grep -c "takes no more" "$WORK/err") of them were met"
+    say "  $1 ($2) and $3 ($4) were pulled $at backup s$N, which was acknowledged ($(grep -c "begins anew" "$WORK/err") times it began anew)"
     pulled "$1"
     pulled "$3"
     want 3 disk list

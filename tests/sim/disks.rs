@@ -5,6 +5,7 @@
 //! lost. What moves disks about costs nothing.
 
 use super::faults;
+use super::oracle::FileOf;
 use super::steps::Step;
 use super::story::{Story, allowed};
 use onefold::Error;
@@ -14,7 +15,7 @@ use onefold::ops::shelf::add::{self, AddOptions};
 use onefold::ops::shelf::moves::{self, Moved};
 use onefold::ops::shelf::plan::{self, Plan, Purpose};
 use onefold::ops::shelf::{self, Named, rebalance};
-use onefold::ops::{Control, Notice};
+use onefold::ops::{Control, Notice, risk};
 use onefold::store::{Mode, Redundancy, Store};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -92,6 +93,15 @@ impl Story {
         }
     }
 
+    /// The files that the store says would be lost with these disks.
+    fn risk_of(&mut self, disks: &[PathBuf]) -> BTreeSet<FileOf> {
+        let told = self.ask(|store| {
+            let ids: Vec<DiskId> = store.pool().disks().filter(|d| disks.contains(&d.path)).map(|d| d.id).collect();
+            risk::without(store, &ids, &Control::default()).unwrap_or_else(|e| panic!("{}", e.line()))
+        });
+        self.named(&told.lost)
+    }
+
     /// One disk dies, or some, seldom more than parity makes good. All that is lost by it is named, and nothing else.
     pub fn disks_die(&mut self) {
         let here = self.shelf.disks.len();
@@ -101,9 +111,13 @@ impl Story {
         let (oracle, spare) = (self.oracle(), self.spare());
         let n = if self.chance.one_in(4) { spare + 1 } else { 1 + self.chance.below(spare as u64) as usize };
         let n = n.min(here - 1);
+        let mut dying = Vec::new();
         for _ in 0..n {
             let nth = self.chance.below(self.shelf.disks.len() as u64) as usize;
-            let disk = self.shelf.disks.remove(nth);
+            dying.push(self.shelf.disks.remove(nth));
+        }
+        let told = self.risk_of(&dying);
+        for disk in dying {
             self.tell(format!("  {} dies; {spare} may", disk.display()));
             let kept = self.shelf.keep(&disk);
             self.shelf.clear(&disk);
@@ -111,10 +125,16 @@ impl Story {
         }
         self.tally.add("disks that died", n as u64);
         let before = self.lost.clone();
+        let was_destroyed = self.destroyed;
         self.destroyed |= n > spare;
         self.away = true;
         self.recover();
         let (report, lost) = self.named_exactly(&oracle);
+        // What the log knows of damage is coarser than damage is, and risk goes by the log.
+        if !was_destroyed {
+            assert_eq!(told, self.named(&report.lost), "risk names other files than are lost");
+            self.tally.add("losses that risk foretold", 1);
+        }
         if n <= spare {
             self.tally.add("deaths that parity makes good", 1);
             assert!(lost == before, "{n} of {spare} disks died, and files are lost: {:?}", report.lost);

@@ -186,6 +186,7 @@ found! {
     a_salvaged_delta_finds_its_base_elsewhere: 2103;
     what_a_group_makes_good_stays_in_an_index_made_anew: 77;
     a_base_that_lies_as_a_delta_besides_is_no_base: 4628;
+    a_chunk_of_a_pack_that_lost_its_table_comes_out_of_its_group: 7434;
     damaged_parity_is_not_counted_on_for_a_disk_that_is_away: 145;
     a_parity_pack_leaves_its_disk_while_a_member_is_away: 322;
     a_disk_that_joined_just_before_a_cut_is_added_again: 347;

@@ -12,8 +12,10 @@ use super::{BackupOptions, BackupReport, Source};
 use crate::error::{Error, Result};
 use crate::format::DiskId;
 use crate::ops::{Control, Notice};
+use crate::pool::disk::LOG_DIR;
 use crate::store::Store;
 use std::collections::BTreeSet;
+use std::path::Path;
 use std::sync::atomic::Ordering;
 
 impl BackupOptions {
@@ -37,6 +39,18 @@ impl BackupOptions {
     }
 }
 
+/// Whether an entry could not be logged: it may be there all the same, so the run is not begun anew in silence.
+fn is_of_the_log(store: &Store, e: &Error) -> bool {
+    let in_log = |path: &Path| {
+        let mut folders = store.pool().disks().map(|d| d.path.as_path()).chain([store.path()]);
+        folders.any(|folder| path.starts_with(folder.join(LOG_DIR)))
+    };
+    match e {
+        Error::Io { path, .. } | Error::Damaged { path, .. } => in_log(path),
+        e => matches!(e, Error::LogDamaged { .. } | Error::LogFork { .. }),
+    }
+}
+
 /// As [`super::run`], over disks that die meanwhile. `open` opens the store for writing, at first and again after such a death: what
 /// is here then counts.
 ///
@@ -55,7 +69,7 @@ pub fn run(
         }
         let again = options.again();
         let failed = match super::run(&store, options, control) {
-            Err(e) if e.is_damage() || matches!(e, Error::Io { .. }) => e,
+            Err(e) if (e.is_damage() || matches!(e, Error::Io { .. })) && !is_of_the_log(&store, &e) => e,
             outcome => return outcome,
         };
         let died: Vec<_> = store.pool().disks().filter(|d| d.is_suspect() && !dead.contains(&d.id)).collect();

@@ -101,7 +101,7 @@ fn marker(store: &Store, disk: &Disk, problems: &mut Problems) {
 
 /// A line for each disk that should be here: which, where last, and what is on it.
 fn missing_disks(store: &Store, problems: &mut Problems) {
-    let missing: Vec<(DiskId, String, u64)> = store.with_state(|state| {
+    let missing: Vec<(DiskId, String, bool, u64)> = store.with_state(|state| {
         let mut packs: BTreeMap<DiskId, u64> = BTreeMap::new();
         for disk in state.disks.iter().filter(|(_, d)| !d.retired).map(|(id, _)| *id) {
             packs.entry(disk).or_default();
@@ -110,9 +110,21 @@ fn missing_disks(store: &Store, problems: &mut Problems) {
             *packs.entry(pack.sealed.disk).or_default() += 1;
         }
         let away = packs.into_iter().filter(|(id, _)| store.pool().disk(id).is_none());
-        away.map(|(id, n)| (id, state.disks.get(&id).map(|d| d.label.clone()).unwrap_or_default(), n)).collect()
+        let known = |id: &DiskId| state.disks.get(id).map(|d| (d.label.clone(), d.retired)).unwrap_or_default();
+        away.map(|(id, n)| {
+            let (label, retired) = known(&id);
+            (id, label, retired, n)
+        })
+        .collect()
     });
-    for (id, label, packs) in missing {
+    for (id, label, retired, packs) in missing {
+        if retired {
+            problems.repairable(format!(
+                "{packs} packs were lost with disk {label} ({id}), which was taken out, and broke their groups; \
+                 `onefold rebalance` gives what is left of these parity again"
+            ));
+            continue;
+        }
         let known = store.missing_disks().iter().find(|d| d.disk == id);
         let path = known.map(|d| path_of(&d.path));
         let place = path.as_ref().map_or_else(|| "at no place we know".to_owned(), |p| format!("at {}", p.display()));

@@ -82,8 +82,11 @@ impl<'s> Truth<'s> {
         }
     }
 
-    /// Notes that something was found in these packs, of data or parity: what their groups are to give must be seen.
+    /// Notes that something was found in these packs, of data or parity: what their groups are to give must be seen. Called when
+    /// all harm is known.
     pub fn doubt<'p>(&mut self, packs: impl IntoIterator<Item = &'p PackId>) {
+        // A table that its pack lost may come out of a group, and names chunks that an index made anew lacks.
+        self.is_anything_doubtful |= self.harm.values().any(|harm| matches!(harm, Harm::AllBut(_)));
         let groups = |s: &LogState| packs.into_iter().filter_map(|p| s.group_of(p).map(|g| g.group.id)).collect();
         let groups: Vec<_> = self.store.with_state(groups);
         self.doubted.extend(groups);

@@ -350,6 +350,11 @@ fn batch(
         let groups = old.iter().filter_map(|id| s.group(id));
         groups.flat_map(|g| s.members(g)).filter(|m| m.parity).collect()
     });
+    // What is lost of them for good was counted on by its group alone.
+    let lost: Vec<PackId> = store.with_state(|s| {
+        let members = old.iter().filter_map(|id| s.group(id)).flat_map(|g| s.members(g));
+        members.filter(|m| !m.parity && is_gone(store, s, m)).map(|m| m.pack).collect()
+    });
     let retired: BTreeSet<[u8; 16]> = old.iter().copied().collect();
     let logged = store.append(|state| {
         let moved = || seats.iter().filter(|s| s.from != s.to);
@@ -357,6 +362,7 @@ fn batch(
             moved().map(|s| Event::PackMoved { pack: s.member.pack, from: s.from, to: s.to }).collect();
         events.extend(groups);
         events.extend(retired.into_iter().map(|group| Event::GroupRetired { group }));
+        events.extend(lost.into_iter().map(|pack| Event::PackDropped { pack }));
         let healed = moved().filter(|s| repair::units_heal(state, &s.member.pack));
         events.extend(healed.map(|s| Event::DamageHealed { pack: s.member.pack }));
         events

@@ -472,3 +472,5 @@ fn what_is_left_of_a_broken_group_gets_parity_again_once_its_disks_are_given_up(
     let after = packs(&store);
     assert_eq!((after.degraded, after.at_risk, after.lost), (0, 0, lost));
 }
+
+mod degraded;

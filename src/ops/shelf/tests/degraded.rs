@@ -1,0 +1,118 @@
+//! What the simulation of whole stores found of shelves that lack a disk.
+
+use super::*;
+use crate::ops::backup::{self, BackupOptions, Source};
+use crate::pool::disk::PARITY_DIR;
+use crate::pool::{read_known, write_known};
+use crate::store::Mode;
+use std::path::PathBuf;
+
+fn parity_files(shelf: &Shelf, disk: usize) -> Vec<PathBuf> {
+    let root = disk_path(disk).join(PARITY_DIR);
+    shelf.fs.paths().into_iter().filter(|p| p.starts_with(&root)).collect()
+}
+
+/// Two disks where one pack stands for another: data on one, parity on the other. Returns both.
+fn pair(shelf: &Shelf) -> (usize, usize) {
+    shelf.stream("s0", &noise(0, 10_000));
+    let store = shelf.read();
+    let (data, parity) = store.with_state(|s| {
+        let group = s.groups().max_by_key(|g| g.group.members.iter().map(|m| m.bytes).max()).unwrap();
+        let members = s.members(group);
+        (members[0].disk, members[1].disk)
+    });
+    let number = |id: DiskId| (0..9).find(|i| disk_id(*i) == id).unwrap();
+    (number(data), number(parity))
+}
+
+#[test]
+fn a_check_does_not_count_on_parity_that_it_finds_damaged() {
+    let shelf = Shelf::with_parity(2, 1);
+    let (data, parity) = pair(&shelf);
+    shelf.take_away(data);
+    let check = || {
+        let options = CheckOptions { read_data: true, rebuild: false };
+        check::run(&shelf.read(), &options, &Control::default()).unwrap()
+    };
+    assert_eq!(check().files_lost, 0);
+    for path in parity_files(&shelf, parity) {
+        shelf.fs.truncate(&path, 4200).unwrap();
+    }
+    assert_eq!(check().files_lost, 1, "the log knows nothing of it yet");
+}
+
+#[test]
+fn a_parity_pack_leaves_its_disk_while_a_member_of_its_group_is_away() {
+    let shelf = Shelf::with_parity(3, 1);
+    let (data, parity) = pair(&shelf);
+    shelf.take_away(data);
+    join(&shelf, "/new");
+    let store = shelf.write();
+    let by = store.pool().disks().find(|d| d.path == Path::new("/new")).unwrap().id;
+    drop(store);
+    let done = moved(&shelf, parity, Purpose::Replace { by: Some(by) });
+    assert_eq!(done.failed, []);
+    assert_eq!(parity_files(&shelf, parity), Vec::<PathBuf>::new());
+    assert!(shelf.bytes_of(&shelf.read(), "/s0").unwrap() == noise(0, 10_000), "it is rebuilt from there");
+}
+
+#[test]
+fn a_disk_of_the_store_that_its_list_does_not_have_is_told_its_place() {
+    let shelf = filled(3, 1, 1);
+    // as a cut between the log and the list leaves it, or a list that is older than the disk
+    let mut list = read_known(&shelf.io, Path::new(crate::ops::testing::HOME)).unwrap().unwrap();
+    list.disks.retain(|d| d.disk != disk_id(1));
+    write_known(&shelf.io, Path::new(crate::ops::testing::HOME), &list).unwrap();
+    assert_eq!(shelf.read().pool().disks().count(), 2);
+    let options = AddOptions { path: disk_path(1), ..Default::default() };
+    let added = add::run(&shelf.write(), &options).unwrap();
+    assert!(added.known && added.id == disk_id(1) && added.label == "bay 1", "{added:?}");
+    assert_eq!(shelf.read().pool().disks().count(), 3);
+    assert!(add::run(&shelf.write(), &options).is_err(), "its place is known now");
+    whole(&shelf);
+}
+
+#[test]
+fn a_backup_goes_on_when_a_disk_takes_packs_along_that_had_no_parity_yet() {
+    let library = tempfile::tempdir().unwrap();
+    let shelf = Shelf::with_parity(4, 1);
+    for n in 0..6 {
+        let bytes = noise(100 + n, 700_000);
+        shelf.library(library.path(), &[(&format!("{n}"), &bytes)]);
+    }
+    let mut met = 0;
+    for nth in 1..40 {
+        // what it wrote is synced, and cannot be read back for its parity
+        let fail = |op, when| (op, when, "/disk1/packs");
+        let mut plan = FaultPlan::new();
+        for (op, when, path) in [fail(Op::Open, When::From(nth)), fail(Op::Read, When::From(nth))] {
+            plan = plan.with_path(op, when, path, Action::Fail(Failure::Io));
+        }
+        let (faulty, _) = shelf.with_faults(plan);
+        let mut opened = 0;
+        let mut open = || {
+            opened += 1;
+            Ok(faulty.open(Mode::Write { verb: "backup" })?.store)
+        };
+        let options = BackupOptions {
+            source: Source::Paths(vec![library.path().to_owned()]),
+            name: None,
+            tags: Vec::new(),
+            excludes: Vec::new(),
+            one_file_system: false,
+            force: false,
+            dry_run: false,
+            coding: Default::default(),
+            host: Some("host".into()),
+            program: "test".into(),
+            user: "user".into(),
+            filters_as_typed: Vec::new(),
+        };
+        let report = backup::over::run(&mut open, options, &Control::default()).unwrap();
+        assert!(report.snapshot.is_some() && opened <= 2);
+        met += usize::from(opened == 2);
+        let whole = faulty.bytes_of(&faulty.read(), &format!("{}/3", library.path().display())).unwrap();
+        assert!(whole == noise(103, 700_000));
+    }
+    assert!(met > 0, "no attempt had to begin anew");
+}

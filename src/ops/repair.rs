@@ -110,7 +110,7 @@ pub(super) fn place(store: &Store, standing: &Standing, to: &Disk, control: &Con
         .and_then(|temporary| name(store, standing, &temporary, to).map_err(NotPlaced::Target));
     if let Err(NotPlaced::Target(e)) = &written {
         let what = to.failed(e);
-        control.notice(Notice::Note(format!("disk {} {what}: {e}", to.label)));
+        control.notice(Notice::Note(format!("disk {} {what}: {e}", to.name())));
     }
     written
 }

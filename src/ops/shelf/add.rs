@@ -107,7 +107,7 @@ pub fn run(store: &Store, options: &AddOptions) -> Result<Added> {
     store.append(|_| vec![joined])?;
     let mut known = store.pool().known();
     known.disks.retain(|d| d.disk != id);
-    known.disks.push(KnownDisk { disk: id, label: label.clone(), path: bytes_of(path) });
+    known.disks.push(KnownDisk { disk: id, label: label.clone(), path: bytes_of(path), serial: String::new() });
     known.disks.sort_by_key(|d| d.disk);
     write_known(io, store.path(), &known)?;
     Ok(Added { id, label, known: false, warnings })

@@ -191,7 +191,7 @@ impl Life {
         let store = self.shelf.write();
         let planned = rebalance::plan(&store);
         if !planned.is_empty() {
-            rebalance::run(&store, &planned, &Control::default()).unwrap();
+            rebalance::run(&store, &planned, None, &Control::default()).unwrap();
             drop(store);
             self.told.push("rebalanced".into());
             self.scrub();

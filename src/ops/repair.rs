@@ -150,7 +150,7 @@ fn copy(store: &Store, standing: &Standing, into: &Path, control: &Control) -> P
         for unit in 0..units {
             control.proceed().map_err(NotPlaced::Source)?;
             let at = unit * UNIT_BYTES;
-            let got = ahead.next().map_err(NotPlaced::Source)?;
+            let got = ahead.take().map_err(NotPlaced::Source)?;
             let part = got.get(..UNIT_BYTES.min(bytes - at) as usize).unwrap_or(&got); // at most a unit
             file.write_all_at(&[IoSlice::new(part)], at).map_err(target("write to"))?;
             unsynced += part.len() as u64;

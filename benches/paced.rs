@@ -184,7 +184,7 @@ pub fn rebuild() {
         ("ten disks as fast as memory, onto the others", false, &|_| 0),
     ];
     for (what, by_new, rates) in ways {
-        let home = store_on(&root.join("s"), DISKS, 2, Some(6));
+        let home = store_on(&root.join("s"), DISKS, 2, Some(6), 8 << 20);
         back_up(&home, &library);
         fs::rename(root.join("s/disk3"), root.join("gone")).unwrap();
         let heads = heads(&root, rates);

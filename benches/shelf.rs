@@ -40,12 +40,12 @@ pub fn code() {
     }
 }
 
-pub fn store_on(root: &Path, disks: usize, parity: usize, group: Option<usize>) -> PathBuf {
+pub fn store_on(root: &Path, disks: usize, parity: usize, group: Option<usize>, pack_bytes: u64) -> PathBuf {
     let _ = fs::remove_dir_all(root);
     let options = InitOptions {
         store: root.join("store"),
         disks: (0..disks).map(|i| root.join(format!("disk{i}"))).collect(),
-        pack_bytes: Some(32 << 20),
+        pack_bytes: Some(pack_bytes),
         parity: Some(parity),
         group,
         ..Default::default()
@@ -91,7 +91,7 @@ pub fn verbs() {
     for parity in [0, 2] {
         let mut fastest = 0f64;
         for _ in 0..3 {
-            let home = store_on(&root.join("s"), 8, parity, None);
+            let home = store_on(&root.join("s"), 8, parity, None, 32 << 20);
             let t = Instant::now();
             back_up(&home, &library);
             fastest = fastest.max(bytes / t.elapsed().as_secs_f64());

@@ -253,7 +253,12 @@ pub fn read_constants(
 /// # Errors
 /// [`Error::NoStore`], or damage.
 pub fn known_disks(io: &Io, path: &Path) -> Result<Vec<KnownDisk>> {
-    let own = |marker: Marker| KnownDisk { disk: marker.disk, label: marker.label, path: bytes_of(path) };
+    let own = |marker: Marker| KnownDisk {
+        disk: marker.disk,
+        label: marker.label,
+        path: bytes_of(path),
+        serial: String::new(),
+    };
     match read_known(io, path) {
         Ok(Some(mut list)) => {
             // a store that is its own disk may have been moved

@@ -2,14 +2,17 @@
 
 use super::context::Context;
 use super::exit::Exit;
+use super::smart::{self, Drive, SmartArgs};
 use super::table::{Side, Table};
 use super::{args, json, render};
 use crate::error::Result;
+use crate::format::DiskId;
 use crate::ops::disks::{self, DiskInfo, DiskState, Health};
 use crate::ops::shelf::{self, Named};
 use crate::store::Store;
 use clap::Subcommand;
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 use std::ffi::OsStr;
 
 mod add;
@@ -49,14 +52,18 @@ pub(super) fn named(store: &Store, argument: &OsStr) -> Result<Named> {
 ///
 /// A disk that is missing is named with its label and the place where it was last seen; what can still be read is read.
 /// `usable` is what new data may take: free space less the reserve that repairs need. `onefold status` tells how much data still
-/// fits, parity taken off. Only reads.
+/// fits, parity taken off. Drives that say that they fail (SMART, through smartctl, where it is there and may ask) are named; none is
+/// woken for it. Only reads.
 ///
 /// Exit status: 0 every disk is healthy and every pack as redundant as the store is set to; 1 failed; 2 wrong usage; 3 a disk
 /// is missing, suspect or stale, or packs may lose fewer disks than they should; 4 so much is missing that data cannot be read;
 /// 10 there is no store.
 #[derive(clap::Args, Debug)]
 #[command(after_long_help = LIST_EXAMPLES)]
-struct ListArgs {}
+struct ListArgs {
+    #[command(flatten)]
+    smart: SmartArgs,
+}
 
 const EXAMPLES: &str = "\
 Examples:
@@ -72,7 +79,7 @@ Examples:
 impl DiskArgs {
     pub(super) fn run(self, context: &Context) -> Result<Exit> {
         match self.command {
-            DiskCommand::List(_) => list(context),
+            DiskCommand::List(args) => list(context, &args),
             DiskCommand::Add(args) => args.run(context),
             DiskCommand::Replace(args) => args.run(context),
             DiskCommand::Drain(args) => args.run(context),
@@ -84,11 +91,13 @@ impl DiskArgs {
     }
 }
 
-fn list(context: &Context) -> Result<Exit> {
+fn list(context: &Context, args: &ListArgs) -> Result<Exit> {
     let store = context.open()?;
     let list = disks::list(&store)?;
+    let drives = args.smart.look(&store);
+    smart::warn(context, &store, &drives);
     if context.json {
-        list.iter().try_for_each(|d| context.out.stream_document(&document(d)))?;
+        list.iter().try_for_each(|d| context.out.stream_document(&document(d, &drives)))?;
     } else {
         table(&list).lines().iter().try_for_each(|line| context.out.line(line))?;
     }
@@ -125,6 +134,7 @@ pub(super) fn table(list: &[DiskInfo]) -> Table {
         ("free", Side::Right),
         ("of", Side::Right),
         ("path", Side::Left),
+        ("serial", Side::Left),
     ]);
     for d in list {
         let missing = matches!(d.state, DiskState::Missing);
@@ -140,17 +150,20 @@ pub(super) fn table(list: &[DiskInfo]) -> Table {
             room(d.free_bytes),
             room(d.total_bytes),
             if missing { format!("last seen at {path}") } else { path },
+            render::printable(&d.serial),
         ]);
     }
     t
 }
 
-pub(super) fn document(d: &DiskInfo) -> Value {
+pub(super) fn document(d: &DiskInfo, drives: &BTreeMap<DiskId, Drive>) -> Value {
     let mut doc = json!({
         "message_type": "disk",
         "id": d.id.to_string(),
         "label": d.label,
         "state": word(&d.state),
+        "serial": d.serial,
+        "drive": drives.get(&d.id).map(Drive::document),
         "packs": d.packs,
         "pack_bytes": d.pack_bytes,
         "total_bytes": d.total_bytes,

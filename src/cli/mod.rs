@@ -55,6 +55,7 @@ mod risk;
 mod salvage;
 mod scrub;
 mod similar;
+mod smart;
 mod snapshots;
 mod stats;
 mod status;

@@ -2,6 +2,7 @@
 
 use super::context::Context;
 use super::exit::Exit;
+use super::smart::{self, SmartArgs};
 use super::{args, json, render, table};
 use crate::error::{Error, Result};
 use crate::ops::scrub::{self, ScrubOptions, ScrubReport};
@@ -17,6 +18,9 @@ use std::time::{Duration, Instant};
 ///
 /// A scrub that is stopped, by a signal or --max-duration, goes on where it was when it is started again. It reads beside
 /// backups, and takes the store for writing only for the moment of a repair or a note. Without parity it can only tell.
+///
+/// Disks whose drives say that they fail (SMART, through smartctl, where it is there and may ask) are named, and read whatever
+/// --older-than says.
 ///
 /// Exit status: 0 everything proved; 1 failed; 2 wrong usage; 3 damage was found and repaired, or disks are missing; 4
 /// damage that cannot be repaired: the files are named; 10 there is no store; 11 what was found could not be noted, since
@@ -35,6 +39,9 @@ pub struct ScrubArgs {
     /// Leave out packs that were proven within so long (30d)
     #[arg(long, value_name = "SPAN", value_parser = args::span)]
     older_than: Option<Duration>,
+
+    #[command(flatten)]
+    smart: SmartArgs,
 }
 
 const EXAMPLES: &str = "\
@@ -46,8 +53,15 @@ Examples:
 impl ScrubArgs {
     pub(super) fn run(self, context: &Context) -> Result<Exit> {
         let begun = Instant::now();
-        let options = ScrubOptions { rate: self.rate, max_duration: self.max_duration, older_than: self.older_than };
         let store = context.open()?;
+        let drives = self.smart.look(&store);
+        smart::warn(context, &store, &drives);
+        let options = ScrubOptions {
+            rate: self.rate,
+            max_duration: self.max_duration,
+            older_than: self.older_than,
+            worried: drives.iter().filter(|(_, d)| !d.worries().is_empty()).map(|(id, _)| *id).collect(),
+        };
         let (pass, _) = scrub::pass_of(&store);
         let mut report = scrub::run(&store, &options, &context.control, &mut |found, at| {
             match context.open_to_write("scrub") {

@@ -2,22 +2,29 @@
 
 use super::context::Context;
 use super::exit::Exit;
+use super::smart::{self, Drive, SmartArgs};
 use super::{disk, json, render, table};
 use crate::error::Result;
+use crate::format::DiskId;
 use crate::ops::disks::{self, Health, StatusReport};
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// Tell on one screen how the store is and what to do next
 ///
 /// Shows the newest snapshot, the redundancy, every disk, what is stored and what still fits, known damage, who is writing,
-/// and what to do next. Only reads, and no more than a few small files: it is cheap enough for cron.
+/// and what to do next. Only reads, and no more than a few small files: it is cheap enough for cron. Drives are asked for their
+/// health (SMART) where smartctl is there and may ask; none is woken for it.
 ///
 /// Exit status: 0 nothing needs attention; 1 failed; 2 wrong usage; 3 something needs attention, everything can still be
 /// read; 4 data is lost or cannot be reached; 10 there is no store.
 #[derive(clap::Args, Debug)]
 #[command(after_long_help = EXAMPLES)]
-pub struct StatusArgs {}
+pub struct StatusArgs {
+    #[command(flatten)]
+    smart: SmartArgs,
+}
 
 const EXAMPLES: &str = "\
 Examples:
@@ -27,9 +34,15 @@ Examples:
 impl StatusArgs {
     pub(super) fn run(self, context: &Context) -> Result<Exit> {
         let store = context.open()?;
-        let report = disks::status(&store)?;
+        let mut report = disks::status(&store)?;
+        let drives = self.smart.look(&store);
+        let worries = smart::worries(&store, &drives);
+        if !worries.is_empty() {
+            report.health = report.health.max(Health::Attention);
+            report.next.extend(worries);
+        }
         if context.json {
-            context.out.document(&document(&report))?;
+            context.out.document(&document(&report, &drives))?;
         } else {
             text(context, &report, store.path())?;
         }
@@ -109,7 +122,7 @@ fn text(context: &Context, r: &StatusReport, store: &std::path::Path) -> Result<
     Ok(())
 }
 
-fn document(r: &StatusReport) -> Value {
+fn document(r: &StatusReport, drives: &BTreeMap<DiskId, Drive>) -> Value {
     json!({
         "message_type": "status_report",
         "memory_floor": r.memory_floor_bytes,
@@ -128,6 +141,6 @@ fn document(r: &StatusReport) -> Value {
         "damaged_packs": r.damage,
         "running": r.running,
         "next": r.next,
-        "disks": r.disks.iter().map(disk::document).collect::<Vec<_>>(),
+        "disks": r.disks.iter().map(|d| disk::document(d, drives)).collect::<Vec<_>>(),
     })
 }

@@ -29,6 +29,8 @@ pub struct KnownDisk {
     pub label: String,
     /// Raw bytes of the path.
     pub path: Vec<u8>,
+    /// Serial number of the drive that it was seen on last; empty where that is not known.
+    pub serial: String,
 }
 
 /// The list of disks that a store knows.
@@ -143,7 +145,9 @@ impl DiskList {
     pub fn encode(&self) -> Vec<u8> {
         let mut lines = format!("onefold-disks 1\nstore {}\n", self.store);
         for d in &self.disks {
-            lines.push_str(&format!("disk {} {} {}\n", d.disk, escape(d.label.as_bytes()), escape(&d.path)));
+            let serial = if d.serial.is_empty() { String::new() } else { format!(" {}", escape(d.serial.as_bytes())) };
+            let (label, path) = (escape(d.label.as_bytes()), escape(&d.path));
+            lines.push_str(&format!("disk {} {label} {path}{serial}\n", d.disk));
         }
         seal(lines)
     }
@@ -170,9 +174,14 @@ impl DiskList {
         }
         let mut disks = Vec::with_capacity(lines.len());
         for line in lines.iter().skip(2) {
-            let ["disk", disk, label, path] = line.as_slice() else { return Err(damaged()) };
-            let label = unescape(label).and_then(|b| String::from_utf8(b).ok()).ok_or_else(damaged)?;
-            disks.push(KnownDisk { disk: disk.parse()?, label, path: unescape(path).ok_or_else(damaged)? });
+            let (disk, label, path, serial) = match line.as_slice() {
+                ["disk", disk, label, path] => (disk, label, path, ""),
+                ["disk", disk, label, path, serial] if !serial.is_empty() => (disk, label, path, *serial),
+                _ => return Err(damaged()),
+            };
+            let text = |t: &str| unescape(t).and_then(|b| String::from_utf8(b).ok()).ok_or_else(damaged);
+            let (label, serial, path) = (text(label)?, text(serial)?, unescape(path).ok_or_else(damaged)?);
+            disks.push(KnownDisk { disk: disk.parse()?, label, path, serial });
         }
         Ok(DiskList { store: store.parse()?, disks })
     }
@@ -188,6 +197,7 @@ mod tests {
             disk: DiskId([n; 16]),
             label: format!("shelf {n} é"),
             path: path.to_vec(),
+            serial: if n == 2 { "WD-WX 1".into() } else { String::new() },
         };
         DiskList { store: StoreId([1; 16]), disks: vec![disk(2, b"/mnt/a b"), disk(3, b"/mnt/\xff\n%")] }
     }

@@ -398,6 +398,10 @@ impl Fs for FaultyFs {
         self.faults.meet_and_run(Op::List, &[path], || self.inner.stat(path))
     }
 
+    fn serial(&self, path: &Path) -> Option<String> {
+        self.inner.serial(path)
+    }
+
     fn space(&self, path: &Path) -> io::Result<Space> {
         self.faults.meet_and_run(Op::List, &[path], || self.inner.space(path))
     }

@@ -13,6 +13,7 @@
 //! 2. After a failed write or sync the file's bytes are unknown. Callers never retry on it.
 //! 3. Nothing here interprets bytes, and nothing here retries.
 
+pub mod device;
 pub mod faulty;
 pub mod memory;
 pub mod real;
@@ -111,6 +112,10 @@ pub trait Fs: Send + Sync {
     /// What the name stands for, and its length; `None` where there is none.
     fn stat(&self, path: &Path) -> io::Result<Option<(Kind, u64)>>;
     fn space(&self, path: &Path) -> io::Result<Space>;
+    /// The serial number of the drive below a folder, where that is known.
+    fn serial(&self, _path: &Path) -> Option<String> {
+        None
+    }
     /// Takes an exclusive lock on an existing file, without waiting. `Ok(None)`: another holds it.
     /// The file's bytes may be written by [`Fs::write_lock_note`] to tell who.
     fn try_lock(&self, path: &Path) -> io::Result<Option<Box<dyn Lock>>>;

@@ -235,6 +235,10 @@ impl Fs for RealFs {
         }
     }
 
+    fn serial(&self, path: &Path) -> Option<String> {
+        super::device::below(path).map(|d| d.serial).filter(|s| !s.is_empty())
+    }
+
     fn space(&self, path: &Path) -> io::Result<Space> {
         let of = retry_on_intr(|| rustix::fs::statvfs(path))?;
         let unit = if of.f_frsize == 0 { of.f_bsize } else { of.f_frsize };

@@ -189,7 +189,7 @@ fn find_parent(store: &Store, host: &str, roots: &[Vec<u8>]) -> Option<(Snapshot
 fn degraded(store: &Store) -> Vec<String> {
     let mut why = Vec::new();
     for disk in store.pool().disks().filter(|d| d.is_suspect()) {
-        why.push(format!("disk {} failed during this run", disk.label));
+        why.push(format!("disk {} failed during this run", disk.name()));
     }
     let is_set = store.with_state(|s| s.parity() > 0 || s.copies() > 1);
     let r = store.redundancy(|_, _| {});

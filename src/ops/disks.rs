@@ -45,6 +45,8 @@ pub struct DiskInfo {
     /// Where it is, or was last; empty where that is not known.
     pub path: PathBuf,
     pub state: DiskState,
+    /// Serial number of its drive; empty where that is not known.
+    pub serial: String,
     /// Live packs on it, and their bytes.
     pub packs: u64,
     pub pack_bytes: u64,
@@ -122,7 +124,12 @@ fn survey(store: &Store) -> (Vec<DiskInfo>, BTreeMap<u64, u64>) {
         here.push(look_at(store, disk, stored.get(&disk.id).copied().unwrap_or_default(), &mut rooms));
     }
     let mut away: Vec<DiskInfo> = Vec::new();
-    let unlisted = known.iter().map(|(id, d)| KnownDisk { disk: *id, label: d.label.clone(), path: Vec::new() });
+    let unlisted = known.iter().map(|(id, d)| KnownDisk {
+        disk: *id,
+        label: d.label.clone(),
+        path: Vec::new(),
+        serial: String::new(),
+    });
     for d in store.missing_disks().iter().cloned().chain(unlisted) {
         let is_told = here.iter().chain(&away).any(|i| i.id == d.disk);
         if is_told || is_retired(&d.disk) {
@@ -134,6 +141,7 @@ fn survey(store: &Store) -> (Vec<DiskInfo>, BTreeMap<u64, u64>) {
             label: d.label,
             path: path_of(&d.path),
             state: DiskState::Missing,
+            serial: d.serial,
             packs,
             pack_bytes,
             total_bytes: 0,
@@ -154,6 +162,7 @@ fn look_at(store: &Store, disk: &Disk, (packs, pack_bytes): (u64, u64), rooms: &
         label: disk.label.clone(),
         path: disk.path.clone(),
         state: DiskState::Healthy,
+        serial: disk.serial.clone(),
         packs,
         pack_bytes,
         total_bytes: 0,

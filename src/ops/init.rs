@@ -264,8 +264,10 @@ pub fn run(io: &Io, options: &InitOptions) -> Result<InitReport> {
     if !embedded {
         furnish_home(io, &options.store, &superblock, &slot)?;
     }
-    let known: Vec<KnownDisk> =
-        disks.iter().map(|d| KnownDisk { disk: d.id, label: d.label.clone(), path: bytes_of(&d.path) }).collect();
+    let known: Vec<KnownDisk> = disks
+        .iter()
+        .map(|d| KnownDisk { disk: d.id, label: d.label.clone(), path: bytes_of(&d.path), serial: String::new() })
+        .collect();
     let (pool, _) = Pool::join(io, id, &known)?;
     LogWriter::begin(io, &options.store, &pool, events)?;
     write_known(io, &options.store, &pool.known())?;

@@ -40,6 +40,7 @@ pub mod scrub;
 mod share;
 pub mod shelf;
 pub mod similar;
+pub mod smart;
 pub mod snapshots;
 pub mod stats;
 pub mod tag;

@@ -159,7 +159,12 @@ fn markers(io: &Io, paths: &[PathBuf]) -> Result<(StoreId, Vec<KnownDisk>)> {
         match given.iter().find(|g| g.disk == marker.disk) {
             Some(g) if g.path == bytes_of(path) => {}
             Some(_) => return Err(foreign("another folder that was named carries the same disk id")),
-            None => given.push(KnownDisk { disk: marker.disk, label: marker.label, path: bytes_of(path) }),
+            None => given.push(KnownDisk {
+                disk: marker.disk,
+                label: marker.label,
+                path: bytes_of(path),
+                serial: String::new(),
+            }),
         }
     }
     let store = store.ok_or(Error::NoDisks { known: 0 })?;
@@ -217,7 +222,7 @@ fn candidates(io: &Io, home: &Path, given: &[KnownDisk], listed: Option<&DiskLis
     if let Some(marker) = read_marker(io, home).ok().flatten()
         && known.iter().all(|k| k.disk != marker.disk)
     {
-        known.push(KnownDisk { disk: marker.disk, label: marker.label, path: bytes_of(home) });
+        known.push(KnownDisk { disk: marker.disk, label: marker.label, path: bytes_of(home), serial: String::new() });
     }
     Ok(known)
 }
@@ -289,7 +294,12 @@ impl Found {
         list.disks.retain(|d| !is_retired(&d.disk));
         for (disk, label, retired) in &self.logged {
             if !retired && list.disks.iter().all(|d| d.disk != *disk) {
-                list.disks.push(KnownDisk { disk: *disk, label: label.clone(), path: Vec::new() });
+                list.disks.push(KnownDisk {
+                    disk: *disk,
+                    label: label.clone(),
+                    path: Vec::new(),
+                    serial: String::new(),
+                });
             }
         }
         list.disks.sort_by_key(|d| d.disk);

@@ -110,7 +110,7 @@ pub(super) fn place(store: &Store, standing: &Standing, to: &Disk, control: &Con
         .and_then(|temporary| name(store, standing, &temporary, to).map_err(NotPlaced::Target));
     if let Err(NotPlaced::Target(e)) = &written {
         let what = to.failed(e);
-        control.notice(Notice::Note(format!("disk {} {what}: {e}", to.label)));
+        control.notice(Notice::Note(format!("disk {} {what}: {e}", to.name())));
     }
     written
 }
@@ -149,7 +149,7 @@ fn copy(store: &Store, standing: &Standing, into: &Path, control: &Control) -> P
         for unit in 0..units {
             control.proceed().map_err(NotPlaced::Source)?;
             let at = unit * UNIT_BYTES;
-            let got = ahead.next().map_err(NotPlaced::Source)?;
+            let got = ahead.take().map_err(NotPlaced::Source)?;
             let part = got.get(..UNIT_BYTES.min(bytes - at) as usize).unwrap_or(&got); // at most a unit
             file.write_all_at(&[IoSlice::new(part)], at).map_err(target("write to"))?;
             unsynced += part.len() as u64;

@@ -54,7 +54,7 @@ fn stand_in(io: &Io, home: &Path, disks: &[PathBuf]) -> Result<()> {
                 why: "the disks named before it belong to another store",
             });
         }
-        known.push(KnownDisk { disk: marker.disk, label: marker.label, path: bytes_of(path) });
+        known.push(KnownDisk { disk: marker.disk, label: marker.label, path: bytes_of(path), serial: String::new() });
     }
     let store = store.ok_or(Error::NoDisks { known: 0 })?;
     let slot = Path::new(KEYS_DIR).join(KEY_SLOT_FILE);

@@ -29,7 +29,7 @@ const BACK_OFF: Duration = Duration::from_secs(30);
 pub(super) const BY: &str = "scrub";
 
 /// How to scrub.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ScrubOptions {
     /// Bytes a second that are read from each disk at most.
     pub rate: Option<u64>,
@@ -37,6 +37,8 @@ pub struct ScrubOptions {
     pub max_duration: Option<Duration>,
     /// Only packs that were not proven for so long.
     pub older_than: Option<Duration>,
+    /// Disks whose drives give a reason to worry: they are begun first, and `older_than` leaves nothing of them out.
+    pub worried: BTreeSet<DiskId>,
 }
 
 /// Damage in a pack: where it begins, and how many bytes; 0 bytes: all of it.
@@ -138,7 +140,7 @@ pub fn run(store: &Store, options: &ScrubOptions, control: &Control, settle: Set
     let scrub = Scrub {
         store,
         control,
-        options: *options,
+        options: options.clone(),
         begun: Instant::now(),
         found: Mutex::default(),
         packs: AtomicU64::new(0),
@@ -151,7 +153,10 @@ pub fn run(store: &Store, options: &ScrubOptions, control: &Control, settle: Set
     let outcome = threads::scope(|scope| -> Result<()> {
         let scrub = &scrub;
         let mut handles = Vec::new();
-        for list in by_disk.values() {
+        let worried = |disk: &DiskId| options.worried.contains(disk);
+        let mut disks: Vec<_> = by_disk.iter().collect();
+        disks.sort_by_key(|(disk, _)| !worried(disk)); // stable: those come first
+        for (_, list) in disks {
             let tell = tell.clone();
             let handle = scope.spawn_named("onefold-scrub", move || scrub.disk(list, &tell));
             handles.push(handle.map_err(Error::io("start a thread for", store.path()))?);
@@ -205,7 +210,7 @@ fn todo(store: &Store, options: &ScrubOptions, report: &mut ScrubReport) -> BTre
             let last = state.scrubbed.get(&pack).map_or(i64::MIN, |(at, _)| *at);
             let is_known_bad = state.damage.contains_key(&pack);
             let proven = match options.older_than {
-                Some(age) => last > oldest(age),
+                Some(age) => last > oldest(age) && !options.worried.contains(&disk),
                 None => under_way && last >= pass,
             };
             if store.pool().disk(&disk).is_none() {

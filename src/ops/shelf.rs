@@ -14,6 +14,7 @@ pub mod add;
 #[cfg(test)]
 mod copies_tests;
 pub mod empty;
+pub mod even;
 pub mod locate;
 pub mod moves;
 pub mod plan;

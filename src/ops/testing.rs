@@ -61,7 +61,12 @@ fn make(io: &Io, keys: &Keys, store: StoreId, home: &Path, disks: &[(DiskId, Pat
         io.fs.create_dir_all(path).unwrap();
         let label = format!("bay {i}");
         furnish(io, path, &Marker { store, disk: *disk, label: label.clone() }, &superblock, &slot).unwrap();
-        known.push(KnownDisk { disk: *disk, label: label.clone(), path: crate::pool::bytes_of(path) });
+        known.push(KnownDisk {
+            disk: *disk,
+            label: label.clone(),
+            path: crate::pool::bytes_of(path),
+            serial: String::new(),
+        });
         events.push(Event::DiskJoined { disk: *disk, label, serial: String::new(), domain: String::new() });
     }
     let (pool, _) = Pool::join(io, store, &known).unwrap();

@@ -29,6 +29,8 @@ pub struct Disk {
     pub id: DiskId,
     pub label: String,
     pub path: PathBuf,
+    /// Serial number of its drive; empty where that is not known.
+    pub serial: String,
     suspect: AtomicBool,
     /// It failed an earlier run, says the log, and nobody looked at it since.
     noted: AtomicBool,
@@ -48,16 +50,32 @@ pub struct Room {
     pub filesystem: u64,
 }
 
+/// A label with the serial number of the drive, where that is known.
+pub fn named(label: &str, serial: &str) -> String {
+    if serial.is_empty() { label.to_owned() } else { format!("{label} (serial {serial})") }
+}
+
 impl Disk {
     pub fn new(id: DiskId, label: String, path: PathBuf) -> Self {
         Disk {
             id,
             label,
             path,
+            serial: String::new(),
             suspect: AtomicBool::new(false),
             noted: AtomicBool::new(false),
             full: AtomicBool::new(false),
         }
+    }
+
+    /// The same with its drive's serial number.
+    pub fn with_serial(self, serial: String) -> Self {
+        Disk { serial, ..self }
+    }
+
+    /// What to call it where someone has to find it: its label, and its serial number where that is known.
+    pub fn name(&self) -> String {
+        named(&self.label, &self.serial)
     }
 
     /// Marks the disk: a write or sync on it failed.

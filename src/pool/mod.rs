@@ -121,7 +121,9 @@ impl Pool {
                             why,
                         });
                     }
-                    found.insert(marker.disk, Disk::new(marker.disk, marker.label, path));
+                    let noted = known.iter().find(|k| k.disk == marker.disk).map(|k| k.serial.clone());
+                    let serial = io.fs.serial(&path).or(noted).unwrap_or_default();
+                    found.insert(marker.disk, Disk::new(marker.disk, marker.label, path).with_serial(serial));
                 }
                 Ok(Some(marker)) => notices.push(format!(
                     "{} holds disk {} of another store ({})",
@@ -190,7 +192,8 @@ impl Pool {
                     notices.push(format!("disk {} cannot be used: {e}", disk.label));
                     self.disks.remove(&disk.id);
                     let path = bytes_of(&disk.path);
-                    self.missing.push(KnownDisk { disk: disk.id, label: disk.label.clone(), path });
+                    let (label, serial) = (disk.label.clone(), disk.serial.clone());
+                    self.missing.push(KnownDisk { disk: disk.id, label, path, serial });
                 }
                 Err(e) => return Err(Error::io("lock", path)(e)),
                 Ok(None) => {
@@ -206,8 +209,12 @@ impl Pool {
 
     /// The list to keep in `STORE/disks`: where each disk is now, or was last.
     pub fn known(&self) -> DiskList {
-        let here =
-            self.disks.values().map(|d| KnownDisk { disk: d.id, label: d.label.clone(), path: bytes_of(&d.path) });
+        let here = self.disks.values().map(|d| KnownDisk {
+            disk: d.id,
+            label: d.label.clone(),
+            path: bytes_of(&d.path),
+            serial: d.serial.clone(),
+        });
         let mut disks: Vec<_> = here.chain(self.missing.iter().cloned()).collect();
         disks.sort_by_key(|d| d.disk);
         DiskList { store: self.store, disks }
@@ -241,11 +248,11 @@ impl Pool {
     /// A line per disk on why it takes no data, for the error that says so.
     pub fn why_full(&self, pack_bytes: u64) -> String {
         let here = self.disks.values().map(|d| match d.room(&self.io, pack_bytes) {
-            _ if !d.takes_data() => format!("{} failed", d.label),
+            _ if !d.takes_data() => format!("{} failed", d.name()),
             Ok(room) => format!("{} has {} bytes free of which {} are in reserve", d.label, room.free, room.reserve),
             Err(e) => format!("{}: {e}", d.label),
         });
-        let gone = self.missing.iter().map(|d| format!("{} is missing", d.label));
+        let gone = self.missing.iter().map(|d| format!("{} is missing", disk::named(&d.label, &d.serial)));
         here.chain(gone).collect::<Vec<_>>().join("; ")
     }
 
@@ -270,7 +277,7 @@ impl PackStore for Pool {
         if !self.holds(pack) {
             let known = self.missing.iter().find(|d| d.disk == pack.disk);
             return Err(Error::DiskMissing {
-                label: known.map_or_else(|| "without a label".into(), |d| d.label.clone()),
+                label: known.map_or_else(|| "without a label".into(), |d| disk::named(&d.label, &d.serial)),
                 id: pack.disk.to_string(),
                 last_path: known.map(|d| path_of(&d.path)).unwrap_or_default(),
             });
@@ -341,7 +348,7 @@ mod tests {
         let marker = Marker { store: STORE, disk: DiskId([disk; 16]), label: format!("d{disk}") };
         fs.create_dir_all(Path::new(path)).unwrap();
         fs.write(Path::new(path).join(MARKER_FILE), &marker.encode()).unwrap();
-        KnownDisk { disk: marker.disk, label: marker.label, path: path.as_bytes().to_vec() }
+        KnownDisk { disk: marker.disk, label: marker.label, path: path.as_bytes().to_vec(), serial: String::new() }
     }
 
     #[test]

@@ -69,6 +69,14 @@ impl Pool {
         shape.parity == 0 || self.domain_limit(shape.width, shape.parity) <= shape.parity
     }
 
+    /// Whether a member of a group with so much parity may lie on this disk when the others lie on those.
+    pub fn may_lie_beside(&self, disk: &DiskId, others: &[DiskId], parity: usize) -> bool {
+        let domain = self.domain(disk);
+        let in_domain = others.iter().filter(|d| self.domain(d) == domain).count();
+        let limit = self.domain_limit((others.len() + 1).saturating_sub(parity).max(1), parity);
+        !others.contains(disk) && in_domain < limit
+    }
+
     /// Puts packs, each with its disk and length, into groups of at most `width`: the longest together, since parity
     /// is as long as the longest member. Returns their places in `packs`.
     pub fn plan_groups(&self, packs: &[(DiskId, u64)], width: usize, parity: usize) -> Vec<Vec<usize>> {
@@ -174,7 +182,7 @@ mod tests {
             let marker = Marker { store: StoreId([1; 16]), disk: id(n), label: format!("d{n}") };
             fs.create_dir_all(Path::new(&path)).unwrap();
             fs.write(Path::new(&path).join(MARKER_FILE), &marker.encode()).unwrap();
-            known.push(KnownDisk { disk: id(n), label: marker.label, path: path.into_bytes() });
+            known.push(KnownDisk { disk: id(n), label: marker.label, path: path.into_bytes(), serial: String::new() });
         }
         let (mut pool, _) = Pool::join(&io, StoreId([1; 16]), &known).unwrap();
         pool.set_domains(domains.iter().enumerate().map(|(n, d)| (id(n as u8), (*d).to_owned())));

@@ -460,7 +460,7 @@ impl Story {
         let outcome = opened.and_then(|opened| {
             let planned = rebalance::plan(&opened.store);
             if !planned.is_empty() {
-                rebalance::run(&opened.store, &planned, &Control::default())?;
+                rebalance::run(&opened.store, &planned, None, &Control::default())?;
             }
             Ok(opened.store.redundancy(|_, _| {}))
         });

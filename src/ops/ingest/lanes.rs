@@ -228,7 +228,7 @@ impl Ingest<'_> {
                 Err(e) => {
                     self.closed(&disk.id);
                     let what = disk.failed(&e);
-                    self.notice(Notice::Note(format!("disk {} {what}: {e}", disk.label)));
+                    self.notice(Notice::Note(format!("disk {} {what}: {e}", disk.name())));
                 }
             }
         }

@@ -101,7 +101,10 @@ fn a_disk_that_only_the_log_knows_is_missing_without_a_place() {
     let (mut shelf, _) = filled(2);
     remove_home(&shelf, &["lock"]);
     let report = recover(&mut shelf, &[1]).unwrap();
-    assert_eq!(report.missing, [KnownDisk { disk: disk_id(0), label: "bay 0".into(), path: Vec::new() }]);
+    assert_eq!(
+        report.missing,
+        [KnownDisk { disk: disk_id(0), label: "bay 0".into(), path: Vec::new(), serial: String::new() }]
+    );
     assert_eq!((report.disks.len(), report.snapshots), (1, 1));
     assert!(report.problems.is_empty(), "{:?}", report.problems);
 }

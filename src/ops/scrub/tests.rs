@@ -43,7 +43,7 @@ fn damage_is_told_with_the_last_call_although_time_ran_out() {
     let options = ScrubOptions {
         rate: Some(4 << 20), // each disk's first pack takes longer than the time there is
         max_duration: Some(Duration::from_millis(50)),
-        older_than: None,
+        ..ScrubOptions::default()
     };
     let mut calls = Vec::new();
     let mut locked_out = |found: &mut Found, at: Moment| {
@@ -205,4 +205,20 @@ fn damage_that_cannot_be_mended_loses_the_records_that_it_hits_and_no_others() {
     shelf.forget_index();
     let report = check::run(&shelf.read(), &check::CheckOptions::default(), &Control::default());
     assert_eq!(report.unwrap().files_lost, 1);
+}
+
+#[test]
+fn a_disk_that_worries_is_read_whatever_was_proven_lately() {
+    let shelf = filled(4, 1);
+    let first = scrub_with(&shelf, &shelf.read(), &ScrubOptions::default());
+    assert!(first.complete && first.left_out == 0);
+    let month = ScrubOptions { older_than: Some(Duration::from_secs(30 * 86_400)), ..ScrubOptions::default() };
+    assert_eq!(scrub_with(&shelf, &shelf.read(), &month).packs, 0);
+    let disk = shelf.read().pool().disks().next().unwrap().id;
+    let there = shelf.read().with_state(|s| {
+        let parity = s.groups().flat_map(|g| s.members(g)).filter(|m| m.parity && m.disk == disk).count();
+        parity + s.packs().filter(|p| p.sealed.disk == disk).count()
+    });
+    let worried = ScrubOptions { worried: [disk].into(), ..month };
+    assert_eq!(scrub_with(&shelf, &shelf.read(), &worried).packs, there as u64);
 }

@@ -117,7 +117,7 @@ pub fn run(store: &Store, options: &AddOptions) -> Result<Added> {
 fn list(store: &Store, disk: DiskId, label: &str, path: &Path) -> Result<()> {
     let mut known = store.pool().known();
     known.disks.retain(|d| d.disk != disk);
-    known.disks.push(KnownDisk { disk, label: label.to_owned(), path: bytes_of(path) });
+    known.disks.push(KnownDisk { disk, label: label.to_owned(), path: bytes_of(path), serial: String::new() });
     known.disks.sort_by_key(|d| d.disk);
     write_known(store.io(), store.path(), &known)
 }

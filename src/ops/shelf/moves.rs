@@ -13,6 +13,7 @@ use crate::pool::disk::Disk;
 use crate::store::Store;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError};
+use std::time::{Duration, Instant};
 
 /// Moves that are logged at once.
 const AT_ONCE: usize = 8;
@@ -35,10 +36,24 @@ pub struct Moved {
     pub failed: Vec<(PackId, String)>,
 }
 
+/// Where packs go.
+#[derive(Clone, Copy)]
+pub(super) enum To<'a> {
+    /// All to this disk.
+    Disk(Option<DiskId>),
+    /// Each to the best disk but this one.
+    Others(DiskId),
+    /// Each to its own; `None` where it may not lie there any more.
+    Chosen(&'a (dyn Fn(&Move) -> Option<Arc<Disk>> + Sync)),
+}
+
 struct Moving<'a> {
     store: &'a Store,
     control: &'a Control,
-    plan: &'a Plan,
+    to: To<'a>,
+    /// Bytes a second at most.
+    rate: Option<u64>,
+    begun: Instant,
     todo: Mutex<std::vec::IntoIter<Move>>,
     /// Moves that a worker takes and logs at once: the last ones are to be shared too.
     at_once: usize,
@@ -84,18 +99,42 @@ pub fn run(store: &Store, plan: &Plan, control: &Control) -> Result<Moved> {
         let why = group(&m.pack).and_then(|id| anew.failed.iter().find(|(failed, _)| *failed == id));
         moved.failed.push((m.pack, why.map_or_else(String::new, |(_, why)| why.clone())));
     }
+    let to = match plan.purpose {
+        Purpose::Replace { by } => To::Disk(by),
+        Purpose::Drain => To::Others(plan.from.id),
+    };
+    let carried = carry(store, rest, to, None, control)?;
+    moved.packs += carried.packs;
+    moved.bytes += carried.bytes;
+    moved.failed.extend(carried.failed);
+    Ok(moved)
+}
+
+/// Moves packs, by a few workers, `rate` bytes a second at most.
+///
+/// # Errors
+/// As [`run`].
+pub(super) fn carry(
+    store: &Store,
+    moves: Vec<Move>,
+    to: To<'_>,
+    rate: Option<u64>,
+    control: &Control,
+) -> Result<Moved> {
     let by_memory = (store.memory_bytes() / 2 / WORKER_BYTES).max(1) as usize; // a small number
-    let by_disks = match plan.purpose {
-        Purpose::Replace { .. } => WORKERS_ONE_DISK,
-        Purpose::Drain => store.pool().disks().count().max(WORKERS_ONE_DISK),
+    let by_disks = match to {
+        To::Disk(_) => WORKERS_ONE_DISK,
+        To::Others(_) | To::Chosen(_) => store.pool().disks().count().max(WORKERS_ONE_DISK),
     };
     let workers = by_disks.min(WORKERS_MAX).min(by_memory);
     let moving = Moving {
         store,
         control,
-        plan,
-        at_once: AT_ONCE.min(rest.len() / workers).max(1),
-        todo: Mutex::new(rest.into_iter()),
+        to,
+        rate: rate.filter(|r| *r > 0),
+        begun: Instant::now(),
+        at_once: AT_ONCE.min(moves.len() / workers).max(1),
+        todo: Mutex::new(moves.into_iter()),
         packs: AtomicU64::new(0),
         bytes: AtomicU64::new(0),
         failed: Mutex::default(),
@@ -109,11 +148,13 @@ pub fn run(store: &Store, plan: &Plan, control: &Control) -> Result<Moved> {
         }
         outcome
     })?;
-    moved.packs += moving.packs.into_inner();
-    moved.bytes += moving.bytes.into_inner();
-    moved.failed.extend(moving.failed.into_inner().unwrap_or_else(PoisonError::into_inner));
     store.forget_files();
-    Ok(moved)
+    Ok(Moved {
+        packs: moving.packs.into_inner(),
+        bytes: moving.bytes.into_inner(),
+        failed: moving.failed.into_inner().unwrap_or_else(PoisonError::into_inner),
+        ..Moved::default()
+    })
 }
 
 impl Moving<'_> {
@@ -129,7 +170,7 @@ impl Moving<'_> {
             let mut done: Vec<(GroupMember, DiskId)> = Vec::new();
             let mut stopped = None;
             for m in &batch {
-                match self.control.proceed().and_then(|()| self.one(m)) {
+                match self.pace().and_then(|()| self.one(m)) {
                     Ok(Some(moved)) => done.push(moved),
                     Ok(None) => {}
                     Err(e @ Error::Interrupted) => {
@@ -149,13 +190,24 @@ impl Moving<'_> {
         }
     }
 
+    /// Waits until what was moved is no more than the rate allows.
+    fn pace(&self) -> Result<()> {
+        self.control.proceed()?;
+        let Some(rate) = self.rate else { return Ok(()) };
+        let due = Duration::from_secs_f64(self.bytes.load(Ordering::Relaxed) as f64 / rate as f64);
+        while let Some(early) = due.checked_sub(self.begun.elapsed()).filter(|d| !d.is_zero()) {
+            self.control.proceed()?;
+            std::thread::sleep(early.min(Duration::from_millis(100)));
+        }
+        Ok(())
+    }
+
     fn one(&self, m: &Move) -> Result<Option<(GroupMember, DiskId)>> {
         let Ok(standing) = repair::standing(self.store, &m.pack) else { return Ok(None) }; // dropped since
-        let disk: Option<Arc<Disk>> = match &self.plan.purpose {
-            Purpose::Replace { by } => {
-                by.and_then(|by| self.store.pool().disk(&by)).filter(|d| d.takes_data()).cloned()
-            }
-            Purpose::Drain => repair::disk_for(self.store, &standing, &[self.plan.from.id]),
+        let disk: Option<Arc<Disk>> = match &self.to {
+            To::Disk(by) => by.and_then(|by| self.store.pool().disk(&by)).filter(|d| d.takes_data()).cloned(),
+            To::Others(from) => repair::disk_for(self.store, &standing, &[*from]),
+            To::Chosen(target) => target(m),
         };
         let Some(disk) = disk else {
             let disks = self.store.pool().why_full(m.bytes);
@@ -164,7 +216,7 @@ impl Moving<'_> {
         match repair::place(self.store, &standing, &disk, self.control) {
             Ok(()) => Ok(Some((standing.member, disk.id))),
             // It takes no more data: another is chosen.
-            Err(NotPlaced::Target(_)) if self.plan.purpose == Purpose::Drain => self.one(m),
+            Err(NotPlaced::Target(_)) if matches!(self.to, To::Others(_)) => self.one(m),
             Err(e) => Err(e.into_error()),
         }
     }

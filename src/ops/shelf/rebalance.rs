@@ -1,5 +1,8 @@
-//! rebalance: packs without the parity that the store is set to get it, and small groups are joined.
+//! rebalance: packs without the parity that the store is set to get it, small groups are joined, and disks that are much emptier
+//! or fuller than the shelf are evened out.
 
+use super::even::{self, Even};
+use super::moves::Moved;
 use super::regroup;
 use crate::catalog::state::GroupMember;
 use crate::error::Result;
@@ -25,11 +28,13 @@ pub struct RebalancePlan {
     pub retired_bytes: u64,
     /// Bytes of parity that are written, about.
     pub parity_bytes: u64,
+    /// Packs that move so that disks are equally full. Where groups are made anew this is planned once more after that.
+    pub moves: Vec<Even>,
 }
 
 impl RebalancePlan {
     pub fn is_empty(&self) -> bool {
-        self.alone.is_empty() && self.groups.is_empty()
+        self.alone.is_empty() && self.groups.is_empty() && self.moves.is_empty()
     }
 }
 
@@ -129,15 +134,27 @@ pub fn plan(store: &Store) -> RebalancePlan {
             plan.groups.extend(groups);
         }
     });
+    plan.moves = even::plan(store);
     plan
 }
 
-/// Carries the plan out. `store` is open for writing.
+/// What was done.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Rebalanced {
+    pub made: regroup::Regrouped,
+    pub moved: Moved,
+}
+
+/// Carries the plan out; what moves does so at `rate` bytes a second at most. `store` is open for writing.
 ///
 /// # Errors
-/// As [`regroup::of`].
-pub fn run(store: &Store, plan: &RebalancePlan, control: &Control) -> Result<regroup::Regrouped> {
-    control.progress.set_phase("making parity");
+/// As [`regroup::of`] and [`even::run`].
+pub fn run(store: &Store, plan: &RebalancePlan, rate: Option<u64>, control: &Control) -> Result<Rebalanced> {
     repair::clear_temporaries(store);
-    regroup::of(store, &plan.groups, &plan.alone, &[], control)
+    control.progress.set_phase("making parity");
+    let made = regroup::of(store, &plan.groups, &plan.alone, &[], control)?;
+    let is_as_planned = plan.groups.is_empty() && plan.alone.is_empty();
+    let moves = if is_as_planned { plan.moves.clone() } else { even::plan(store) };
+    let moved = even::run(store, &moves, rate, control)?;
+    Ok(Rebalanced { made, moved })
 }

@@ -303,7 +303,7 @@ fn made(
                 Err(Failed::Target(i, e)) => {
                     if let Some(disk) = disks.get(i) {
                         disk.failed(&e);
-                        control.notice(Notice::Note(format!("disk {} takes no more data: {e}", disk.label)));
+                        control.notice(Notice::Note(format!("disk {} takes no more data: {e}", disk.name())));
                     }
                 }
                 // Its old group stands yet: what has rotted is mended from that first.

@@ -52,7 +52,7 @@ impl Bench {
         for (i, folder) in (1u8..).zip(&folders) {
             let (id, label) = (DiskId([i; 16]), format!("disk {i}"));
             disk::furnish(&io, folder, &Marker { store, disk: id, label: label.clone() }, &superblock, &slot).unwrap();
-            known.push(KnownDisk { disk: id, label: label.clone(), path: bytes_of(folder) });
+            known.push(KnownDisk { disk: id, label: label.clone(), path: bytes_of(folder), serial: String::new() });
             events.push(Event::DiskJoined { disk: id, label, serial: String::new(), domain: String::new() });
         }
         fs.create_dir_all(&home.join(KEYS_DIR)).unwrap();

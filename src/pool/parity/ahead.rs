@@ -50,7 +50,7 @@ impl Columns<'_> {
     ///
     /// # Errors
     /// Whose could not be had, and why.
-    pub fn next(&mut self) -> std::result::Result<Vec<Vec<u8>>, (usize, Error)> {
+    pub fn take(&mut self) -> std::result::Result<Vec<Vec<u8>>, (usize, Error)> {
         let unit = self.next;
         self.next += 1;
         let one = |slot: usize| {
@@ -69,7 +69,7 @@ impl Ahead<'_> {
     ///
     /// # Errors
     /// [`Error::Damaged`] where too little of the group can be had.
-    pub fn next(&mut self) -> Result<Arc<Vec<u8>>> {
+    pub fn take(&mut self) -> Result<Arc<Vec<u8>>> {
         let unit = self.next;
         self.next += 1;
         match self.made.as_ref().map(Receiver::recv) {
@@ -272,7 +272,7 @@ mod tests {
             let reader = GroupReader::new(&io, group.clone(), here).unwrap();
             for (slot, whole) in whole.iter().enumerate().take(3) {
                 let got = reader.ahead(slot, units, Wanted::Proven, |ahead| {
-                    (0..units).map(|_| ahead.next().ok().map(|u| u.to_vec())).collect::<Vec<_>>()
+                    (0..units).map(|_| ahead.take().ok().map(|u| u.to_vec())).collect::<Vec<_>>()
                 });
                 let one_by_one: Vec<_> =
                     (0..units).map(|u| reader.unit(slot, u).ok().map(|u| u.bytes.to_vec())).collect();
@@ -286,7 +286,7 @@ mod tests {
             for slot in 3..5 {
                 let one_by_one: Vec<_> = (0..units).map(|u| reader.recomputed(slot, u).ok()).collect();
                 let got = reader.ahead(slot, units, Wanted::Recomputed, |ahead| {
-                    (0..units).map(|_| ahead.next().ok().map(|u| u.to_vec())).collect::<Vec<_>>()
+                    (0..units).map(|_| ahead.take().ok().map(|u| u.to_vec())).collect::<Vec<_>>()
                 });
                 assert!(got == one_by_one, "parity {slot} with {away:?} away");
             }
@@ -297,14 +297,14 @@ mod tests {
     fn who_takes_a_part_only_or_what_cannot_be_had_waits_for_nothing() {
         let (_, io, group, mut places) = group();
         let reader = GroupReader::new(&io, group.clone(), places.clone()).unwrap();
-        let first = reader.ahead(0, reader.units(), Wanted::Proven, |ahead| ahead.next().is_ok());
-        assert!(first && reader.columns_ahead(3, reader.units(), |columns| columns.next().is_ok()));
+        let first = reader.ahead(0, reader.units(), Wanted::Proven, |ahead| ahead.take().is_ok());
+        assert!(first && reader.columns_ahead(3, reader.units(), |columns| columns.take().is_ok()));
         places[0] = None;
         places[1] = None;
         places[4] = None;
         let reader = GroupReader::new(&io, group, places).unwrap();
-        assert!(reader.ahead(0, reader.units(), Wanted::Proven, |ahead| ahead.next().is_err()));
-        let failed = reader.columns_ahead(3, reader.units(), |columns| columns.next().map_err(|(slot, _)| slot).err());
+        assert!(reader.ahead(0, reader.units(), Wanted::Proven, |ahead| ahead.take().is_err()));
+        let failed = reader.columns_ahead(3, reader.units(), |columns| columns.take().map_err(|(slot, _)| slot).err());
         assert_eq!(failed, Some(0));
     }
 }

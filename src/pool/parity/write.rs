@@ -178,7 +178,7 @@ pub fn make(
         let units = payload.div_ceil(UNIT_BYTES);
         source.columns_ahead(members.len(), units, |columns| {
             for _ in 0..units {
-                let columns = columns.next().map_err(|(slot, e)| Failed::Member(slot, e))?;
+                let columns = columns.take().map_err(|(slot, e)| Failed::Member(slot, e))?;
                 let shards: Vec<&[u8]> = columns.iter().map(|c| c.as_slice()).collect();
                 let made = coder.encode(&shards).map_err(|e| Failed::Member(0, e))?;
                 for (i, (w, shard)) in writing.iter_mut().zip(&made).enumerate() {
@@ -249,7 +249,7 @@ pub fn again(io: &Io, store: StoreId, source: &GroupReader, slot: usize, into: &
         w.table.extend_from_slice(&check128(&header));
         let units = payload.div_ceil(UNIT_BYTES);
         source.ahead(slot, units, Wanted::Recomputed, |ahead| {
-            (0..units).try_for_each(|unit| match ahead.next() {
+            (0..units).try_for_each(|unit| match ahead.take() {
                 Ok(column) => w.unit(&column),
                 // A disk that is emptied may hold what others cannot give now.
                 Err(e) => w.unit(&source.column(slot, unit).map_err(|_| e)?),

@@ -83,6 +83,7 @@ pub fn verbs() {
                 force: false,
                 dry_run: false,
                 coding: Default::default(),
+                max_fragments_per_gib: None,
                 host: Some("bench".into()),
                 program: "bench".into(),
                 user: "bench".into(),

@@ -198,6 +198,7 @@ fn options_of(path: PathBuf, force: bool, coding: Coding) -> BackupOptions {
         force,
         dry_run: false,
         coding,
+        max_fragments_per_gib: None,
         host: Some("bench".into()),
         program: "bench".into(),
         user: String::new(),

@@ -68,6 +68,7 @@ pub fn back_up(home: &Path, library: &Path) {
         force: false,
         dry_run: false,
         coding: Default::default(),
+        max_fragments_per_gib: None,
         host: Some("bench".into()),
         program: "bench".into(),
         user: "bench".into(),

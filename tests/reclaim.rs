@@ -2,7 +2,7 @@
 //! snapshot gives what it was given, each forgotten one that is still listed too, and what nothing needs is gone at the end.
 //!
 //! The store lies on the disk in memory, the sources are real folders. Each seed runs its own history of backups (near-duplicates and
-//! copies among them), forgets, undeletes, gcs with other thresholds and limits, power cuts within a gc at any of its durable
+//! copies among them), forgets, undeletes, gcs with other thresholds and limits, compacts of both kinds, power cuts within a gc or compact at any of its durable
 //! steps and between runs, indexes that are lost or old. `ONEFOLD_RECLAIM_SEEDS` (how many) and
 //! `ONEFOLD_RECLAIM_FIRST` (from which) make longer runs.
 
@@ -17,6 +17,7 @@ use onefold::io::memory::{ManualWorld, MemFs};
 use onefold::io::{Fs, Io};
 use onefold::ops::backup::{self, Source};
 use onefold::ops::check::{self, CheckOptions};
+use onefold::ops::compact::{self, CompactOptions, CompactReport};
 use onefold::ops::gc::{self, GcOptions, GcReport, Plan};
 use onefold::ops::init::{self, InitOptions};
 use onefold::ops::{Control, forget, snapshots, tag};
@@ -110,6 +111,12 @@ fn gc_on(shelf: &Shelf, io: &Io, options: &GcOptions) -> onefold::Result<(Summar
     let summary = Summary { dead: plan.chunks_dead, missing: plan.missing, empty: plan.is_empty() };
     let report = gc::run(&store, plan, options, "test", &Control::default())?;
     Ok((summary, report))
+}
+
+fn compact_on(shelf: &Shelf, io: &Io, options: &CompactOptions) -> onefold::Result<CompactReport> {
+    let store = shelf.open_on(io, Mode::Write { verb: "compact" })?;
+    let plan = compact::plan(&store, options, "test", &Control::default())?;
+    compact::run(&store, plan, options, "test", &Control::default())
 }
 
 /// Every file below `root` of a snapshot.
@@ -277,6 +284,30 @@ impl World {
         self.notice_what_is_gone();
     }
 
+    /// A compact of one kind or both, which the power may cut as well.
+    fn compact(&mut self, rng: &mut Rng) {
+        let options = CompactOptions {
+            max_fragments: (rng.next(4) > 0).then(|| 1 + rng.next(3)),
+            recompress: rng.next(3) == 0,
+            max_bytes: (rng.next(4) == 0).then(|| 1 + rng.next(2_000_000)),
+            max_duration_ns: None,
+        };
+        let seed = self.seed(rng);
+        if rng.next(2) == 0 {
+            compact_on(&self.shelf, &self.shelf.io(seed), &options).unwrap();
+            return;
+        }
+        let op = [Op::Sync, Op::SyncDir, Op::Rename, Op::Write, Op::Create][rng.next(5) as usize];
+        let cut = FaultPlan::new().with(op, When::Nth(1 + rng.next(20)), Action::PowerCut);
+        let faulty = Arc::new(FaultyFs::new(Arc::new(self.shelf.fs.clone()), cut));
+        let outcome = compact_on(&self.shelf, &self.shelf.io_on(faulty.clone(), seed), &options);
+        assert!(outcome.is_ok() || faulty.is_cut(), "{:?}", outcome.err());
+        if faulty.is_cut() {
+            let fs = &self.shelf.fs;
+            self.shelf.fs = if rng.next(2) == 0 { fs.crash_strict() } else { fs.crash(rng.0) };
+        }
+    }
+
     /// What was given up is gone for good; what is still listed is whole.
     fn notice_what_is_gone(&mut self) {
         let listed: Vec<SnapshotId> = snapshots::forgotten(&self.shelf.read()).iter().map(|s| s.id).collect();
@@ -319,7 +350,7 @@ fn history(seed: u64) {
     world.back_up(&mut rng);
     let mut old_index = world.shelf.index.snapshot();
     for step in 0..14 {
-        let what = match rng.next(16) {
+        let what = match rng.next(18) {
             0 => {
                 world.shelf.index = Arc::default();
                 "index lost"
@@ -356,6 +387,10 @@ fn history(seed: u64) {
             8..=11 => {
                 world.gc(&mut rng);
                 "gc"
+            }
+            16..=17 => {
+                world.compact(&mut rng);
+                "compact"
             }
             _ => {
                 world.edit(&mut rng);

@@ -235,6 +235,7 @@ pub fn options(source: Source, force: bool) -> BackupOptions {
         force,
         dry_run: false,
         coding: onefold::chunk::Coding::default(),
+        max_fragments_per_gib: None,
         host: Some("testhost".into()),
         program: "test".into(),
         user: "tester".into(),

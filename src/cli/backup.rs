@@ -76,6 +76,11 @@ pub struct BackupArgs {
     #[arg(long, value_name = "TIER", value_enum, default_value_t = CodecTier::Fast)]
     codec: CodecTier,
 
+    /// Store a duplicate again where a file would else lie in more than N places for each GiB of it, and 8 more; by default no
+    /// duplicate is stored again
+    #[arg(long, value_name = "N")]
+    max_fragments_per_gib: Option<u64>,
+
     /// Leave out a technique, to measure what it is worth; may be repeated
     #[arg(long, value_name = "TECHNIQUE", value_enum, value_delimiter = ',', hide = true)]
     without: Vec<LeftOut>,
@@ -168,6 +173,7 @@ impl BackupArgs {
                 .without
                 .into_iter()
                 .fold(self.codec.coding(), |coding, left_out| coding.without(left_out.into())),
+            max_fragments_per_gib: self.max_fragments_per_gib,
             host: self.host,
             program: concat!("onefold ", env!("CARGO_PKG_VERSION")).into(),
             user: source::user(),
@@ -245,6 +251,8 @@ pub(super) fn print(context: &Context, report: &BackupReport, dry_run: bool, too
             "data_added": c.data_added,
             "data_added_packed": c.data_added_packed,
             "data_added_redundancy": report.data_added_redundancy,
+            "chunks_stored_again": report.chunks_again,
+            "bytes_stored_again": report.bytes_again,
             "total_files_processed": c.files,
             "total_bytes_processed": c.bytes,
             "total_bytes_read": report.bytes_read,
@@ -298,6 +306,13 @@ pub(super) fn print(context: &Context, report: &BackupReport, dry_run: bool, too
             ),
         ),
     ];
+    if report.chunks_again > 0 {
+        let bytes = render::size(report.bytes_again);
+        said.push((
+            "for locality",
+            format!("{} stored again ({bytes})", render::counted(report.chunks_again, "chunk")),
+        ));
+    }
     if let Some((algorithms, bag)) = bag {
         let payload = format!("{} of payload, {}", render::counted(bag.files, "file"), render::size(bag.bytes));
         said.push(("valid bag", format!("{payload}, by {}", algorithms.join(" and "))));

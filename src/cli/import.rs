@@ -78,6 +78,7 @@ impl ImportArgs {
             force: true,
             dry_run: false,
             coding: self.codec.coding(),
+            max_fragments_per_gib: None,
             host: self.host,
             program: concat!("onefold ", env!("CARGO_PKG_VERSION")).into(),
             user: source::user(),

@@ -3,11 +3,11 @@
 use super::context::Context;
 use super::exit::Exit;
 use super::explain::codec_row;
-use super::table::{Side, Table};
+use super::table::{self, Side, Table};
 use super::{args, json, render, snapshots};
 use crate::error::Result;
 use crate::ops::names;
-use crate::ops::stats::{self, DiskStats, FormatStats, Freed, StatsReport, Wanted};
+use crate::ops::stats::{self, DiskStats, FormatStats, Freed, Locality, StatsReport, Wanted};
 use crate::store::Store;
 use serde_json::json;
 use std::ffi::OsString;
@@ -18,7 +18,8 @@ use std::ffi::OsString;
 /// much: equal files, holes, bytes that splitters compute, equal chunks, compression (deltas included). Then each disk,
 /// and each snapshot with the bytes that it alone holds: what a full gc would free if it were forgotten. --by-means
 /// splits compression by codec and tells how many chunks hang on one base; --by-format tells what files of each format
-/// cost: a chunk counts for the format that had it first. With --without or --without-pattern tells only what a full gc would
+/// cost: a chunk counts for the format that had it first. --fragmentation tells instead in how many places files lie: stretches of
+/// packs that a restore reads without a seek, as `compact` counts them; it looks every chunk up. With --without or --without-pattern tells only what a full gc would
 /// free if that were not there, to the byte, before anything is forgotten. Reads the folders of all snapshots and the tables of all
 /// packs, no file's contents, and needs room beside the store for about 150 bytes a chunk while it runs.
 ///
@@ -35,6 +36,10 @@ pub struct StatsArgs {
     #[arg(long)]
     by_means: bool,
 
+    /// Tell how scattered files lie: in how many places a restore has to look for one
+    #[arg(long, conflicts_with_all = ["by_format", "by_means", "without", "without_pattern"])]
+    fragmentation: bool,
+
     /// Tell what would be free without this: SNAPSHOT, or SNAPSHOT:PATH; repeated, without all of it together
     #[arg(long, value_name = "SNAPSHOT[:PATH]")]
     without: Vec<OsString>,
@@ -49,6 +54,7 @@ const EXAMPLES: &str = "\
 Examples:
   onefold stats
   onefold stats --by-format --by-means
+  onefold stats --fragmentation
   onefold stats --without 4f2a91c0 --without latest:/library/raw
   onefold stats --without-pattern '*.wav'
   onefold stats --json | jq 'select(.message_type == \"summary\")'";
@@ -58,6 +64,9 @@ impl StatsArgs {
         let store = context.open()?;
         if !self.without.is_empty() || !self.without_pattern.is_empty() {
             return self.freed(context, &store);
+        }
+        if self.fragmentation {
+            return fragmentation(context, &stats::locality(&store, &context.control)?);
         }
         let report = stats::run(&store, &context.control)?;
         if context.json {
@@ -142,6 +151,56 @@ pub(super) fn tell_freed(context: &Context, freed: &Freed) -> Result<()> {
     context.out.line(format!("{} would be free ({of}{entries})", render::size(freed.bytes)))
 }
 
+/// How scattered files lie.
+fn fragmentation(context: &Context, l: &Locality) -> Result<Exit> {
+    // Over all files; a sum that is no promise about any.
+    let per_gib = (u128::from(l.fragments) << 30) / u128::from(l.bytes.max(1));
+    if context.json {
+        let mut doc = json!({
+            "message_type": "fragmentation",
+            "files": l.files,
+            "logical_bytes": l.bytes,
+            "fragments": l.fragments,
+            "fragments_per_gib": u64::try_from(per_gib).unwrap_or(u64::MAX),
+            "fragments_median": l.median,
+            "fragments_p90": l.p90,
+            "fragments_p99": l.p99,
+            "fragments_max": l.most,
+            "long_files": l.long_files,
+            "long_fragments_per_gib_median": l.long_median_per_gib,
+            "long_fragments_per_gib_p90": l.long_p90_per_gib,
+            "long_fragments_per_gib_p99": l.long_p99_per_gib,
+            "unreadable": l.unreadable,
+        });
+        if let Some(path) = &l.worst {
+            json::put_path(&mut doc, "worst", path);
+        }
+        context.out.document(&doc)?;
+        return Ok(Exit::Done);
+    }
+    let places = |n: u64| render::counted(n, "place");
+    let mut said = vec![
+        ("files", format!("{}, {}", render::count(l.files), render::size(l.bytes))),
+        ("places", format!("{}, {per_gib} for each GiB", render::count(l.fragments))),
+        ("half of them lie in", format!("{} or fewer", places(l.median))),
+        ("nine of ten", format!("{} or fewer", places(l.p90))),
+        ("99 of 100", format!("{} or fewer", places(l.p99))),
+    ];
+    if let Some(worst) = &l.worst {
+        said.push(("the most", format!("{}: {}", places(l.most), render::name(worst))));
+    }
+    if l.long_files > 0 {
+        let long = [l.long_median_per_gib, l.long_p90_per_gib, l.long_p99_per_gib].map(render::count);
+        let of = format!("{}, of {}", long.join(", "), render::counted(l.long_files, "file"));
+        said.push(("for each GiB, from 64 MiB on", format!("{of} (half, 9 of 10, 99 of 100)")));
+    }
+    if l.unreadable > 0 {
+        said.push(("unreadable", format!("{}; see `onefold check`", render::counted(l.unreadable, "file or folder"))));
+    }
+    table::pairs(said).into_iter().try_for_each(|line| context.out.line(line))?;
+    Ok(Exit::Done)
+}
+
 /// Bytes of data that are left of the logical ones when all that was saved is taken away.
 fn data_bytes(r: &StatsReport) -> u64 {
     r.stored_bytes.saturating_sub(r.overhead_bytes)
@@ -173,6 +232,10 @@ fn balance(context: &Context, r: &StatsReport) -> Result<()> {
     row("data left to store", render::size(data_bytes(r)), render::counted(r.chunks, "chunk"));
     let metadata = format!("headers, footers, unused; folders and lists {}", render::size(r.metadata_bytes));
     row("  overhead", format!("+ {}", render::size(r.overhead_bytes)), metadata);
+    if r.superseded_bytes > 0 {
+        let note = "of that: older copies of chunks that were stored again; a full gc takes them".to_owned();
+        row("    stored again", render::size(r.superseded_bytes), note);
+    }
     let ratio = r.logical_bytes as f64 / r.stored_bytes.max(1) as f64; // for the eye
     let share = format!("{} of what is in the snapshots, {ratio:.1} : 1", of_all(r.stored_bytes));
     row("on the disks", render::size(r.stored_bytes), if r.logical_bytes == 0 { String::new() } else { share });
@@ -327,6 +390,7 @@ fn documents(context: &Context, r: &StatsReport) -> Result<()> {
         "saved_compression": r.saved_compression,
         "inline_bytes": r.inline_bytes,
         "base_only_bytes": r.base_only_bytes,
+        "superseded_bytes": r.superseded_bytes,
         "data_bytes": data_bytes(r),
         "overhead_bytes": r.overhead_bytes,
         "metadata_bytes": r.metadata_bytes,

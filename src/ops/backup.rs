@@ -5,9 +5,10 @@
 //! walk may run ahead by a bounded number of entries.
 
 use super::bag::{Bag, Verdict};
+use super::compact::tried;
 use super::ingest::{self, Counters, Purpose};
-use super::{Control, Notice};
-use crate::chunk::Coding;
+use super::{Control, Notice, gc};
+use crate::chunk::{Coding, Tier};
 use crate::error::{Error, Result};
 use crate::format::SnapshotId;
 use crate::format::event::Event;
@@ -56,6 +57,9 @@ pub struct BackupOptions {
     pub dry_run: bool,
     /// How new chunks are coded.
     pub coding: Coding,
+    /// A file may come to lie in so many places for each GiB of it, and [`FREE`](super::ingest::locality::FREE) more;
+    /// duplicates that lie elsewhere are stored again. `None`: no duplicate is.
+    pub max_fragments_per_gib: Option<u64>,
     /// Instead of the machine's own name.
     pub host: Option<String>,
     pub program: String,
@@ -78,6 +82,9 @@ pub struct BackupReport {
     pub degraded: Vec<String>,
     pub chunks_new: u64,
     pub chunks_seen: u64,
+    /// Chunks that were stored already and were stored again to keep files together, and their records' bytes.
+    pub chunks_again: u64,
+    pub bytes_again: u64,
     /// Bytes written beside `data_added_packed`: parity and extra copies.
     pub data_added_redundancy: u64,
     pub packs_sealed: u64,
@@ -117,15 +124,20 @@ pub fn run(store: &Store, mut options: BackupOptions, control: &Control) -> Resu
         coding: options.coding,
         moves: false,
         frees: false,
+        max_fragments_per_gib: options.max_fragments_per_gib,
     };
     let parent_id = purpose.parent;
     let dry_run = purpose.dry_run;
     let began_ns = store.io().world.now_ns();
+    // What other writers left may be coded otherwise.
+    let first_new = store.with_state(|s| s.writers.is_empty().then(|| s.next_serial()));
+    let mut superseded = gc::Superseded::new();
     let mut report = ingest::run(store, control, purpose, |ingest| {
         // Unchanged files of a bag are read too: they have to be proven.
         let reads_all = options.force || matches!(source, Source::Bag(_));
         let parent_snapshot = parent.as_ref().map(|(_, s)| s).filter(|_| !reads_all);
         let built = tree::build(ingest, &options, source, parent_snapshot, control)?;
+        superseded = ingest.take_superseded();
         let mut report = BackupReport {
             parent: parent_id,
             unreadable: built.unreadable,
@@ -156,6 +168,8 @@ pub fn run(store: &Store, mut options: BackupOptions, control: &Control) -> Resu
             snapshot.counts.data_added_packed = counters.bytes_written.load(Ordering::Relaxed);
             report.chunks_new = counters.chunks_new.load(Ordering::Relaxed);
             report.chunks_seen = counters.chunks_seen.load(Ordering::Relaxed);
+            report.chunks_again = counters.chunks_again.load(Ordering::Relaxed);
+            report.bytes_again = counters.bytes_again.load(Ordering::Relaxed);
             report.packs_sealed = counters.packs_sealed.load(Ordering::Relaxed);
             report.data_added_redundancy = counters.redundancy_written.load(Ordering::Relaxed);
             report.counts = snapshot.counts.clone();
@@ -169,6 +183,16 @@ pub fn run(store: &Store, mut options: BackupOptions, control: &Control) -> Resu
         Ok((report, finish))
     })?;
     if !dry_run {
+        let told = if superseded.is_empty() { Ok(()) } else { gc::supersede(store, &superseded, false) };
+        let settled = told.and_then(|()| match first_new {
+            Some(first) if options.coding == Coding::from(Tier::Dense) => {
+                tried::add(store, &tried::made_since(store, first))
+            }
+            _ => Ok(()),
+        });
+        if let Err(e) = settled {
+            control.notice(Notice::Note(format!("{e}; the snapshot is saved, and a full gc makes it good")));
+        }
         report.degraded = degraded(store);
     }
     Ok(report)

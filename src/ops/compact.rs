@@ -17,7 +17,6 @@
 use super::Control;
 use super::gc::{self, Limits, MOVING_VERBS, Superseded};
 use super::ingest::{self, Purpose};
-use crate::chunk::Coding;
 use crate::error::Result;
 use crate::store::{Mode, Store};
 use std::sync::atomic::Ordering;
@@ -125,8 +124,7 @@ impl CompactReport {
 
 fn purpose(program: &str) -> Purpose {
     // Space comes back with a gc alone, which needs the reserve: it is left for that.
-    let coding = Coding::default();
-    Purpose { parent: None, program: program.to_owned(), dry_run: false, coding, moves: true, frees: false }
+    Purpose { moves: true, ..Purpose::copying(program) }
 }
 
 /// Takes over what dead writers left, if the store is open for writing, and plans.
@@ -165,6 +163,7 @@ pub fn run(
     if plan.is_empty() {
         return Ok(report);
     }
+    gc::forget_untold(store)?;
     let limits = Limits::new(store, options.max_bytes, options.max_duration_ns);
     let bytes =
         plan.gather.as_ref().map_or(0, |g| g.move_bytes) + plan.recompress.as_ref().map_or(0, |r| r.stored_bytes);
@@ -208,5 +207,5 @@ fn counted(written: &mut u64, counters: &ingest::Counters) -> Vec<crate::format:
 /// Lets the next gc know which packs have dead records now.
 fn settle(store: &Store, superseded: &Superseded, report: &mut CompactReport) -> Result<()> {
     report.superseded_bytes += superseded.values().map(|(_, bytes)| bytes).sum::<u64>();
-    gc::supersede(store, superseded)
+    gc::supersede(store, superseded, true)
 }

@@ -337,6 +337,7 @@ fn one(
     let mut back_up = |source: Source| -> Result<()> {
         let options = BackupOptions {
             coding: Coding::default(),
+            max_fragments_per_gib: None,
             source,
             name: None,
             tags: Vec::new(),

@@ -16,12 +16,12 @@
 
 use super::ingest::{self, Purpose};
 use super::{Control, Notice};
-use crate::chunk::Coding;
 use crate::error::Result;
 use crate::format::event::Event;
 use crate::format::footer::PackKind;
 use crate::format::{ChunkId, WriterId};
 use crate::index::Place;
+use crate::pool::log::LogRead;
 use crate::store::{Mode, Store};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -172,8 +172,7 @@ impl Limits {
 }
 
 fn purpose(program: &str) -> Purpose {
-    let coding = Coding::default();
-    Purpose { parent: None, program: program.to_owned(), dry_run: false, coding, moves: true, frees: true }
+    Purpose { moves: true, frees: true, ..Purpose::copying(program) }
 }
 
 /// Takes over what dead writers left, if the store is open for writing, and plans. What a backup that was cut short has
@@ -265,12 +264,11 @@ pub fn audit(store: &Store, control: &Control) -> Result<Option<u64>> {
 pub(in crate::ops) type Superseded = BTreeMap<u32, (u32, u64)>;
 
 /// Tells the tallies that so much of these packs is superseded, so that the next gc looks at them. The counts themselves
-/// stand for what they stood for. Tallies choose and do not decide: what a crash or another run keeps from them costs space
-/// until the next full mark.
+/// stand for what they stood for. A compact that did not come to this makes the next gc a full mark.
 ///
 /// # Errors
 /// [`crate::Error::Index`].
-pub(in crate::ops) fn supersede(store: &Store, superseded: &Superseded) -> Result<()> {
+pub(in crate::ops) fn supersede(store: &Store, superseded: &Superseded, compacted: bool) -> Result<()> {
     let Some(mut state) = State::load(store)? else { return Ok(()) };
     for (serial, (records, bytes)) in superseded {
         if let Some(tally) = state.tallies.get_mut(serial) {
@@ -278,7 +276,24 @@ pub(in crate::ops) fn supersede(store: &Store, superseded: &Superseded) -> Resul
             tally.kept_bytes = tally.kept_bytes.saturating_sub(*bytes);
         }
     }
+    if compacted {
+        state.told = store.reflected().number;
+    }
     store.index().put_counts(&[], Some(&state.encode()))
+}
+
+/// Forgets the counts where an earlier compact did not tell what it superseded: the one that begins now must not speak for
+/// it. The next gc is a full mark then.
+///
+/// # Errors
+/// [`crate::Error::Index`], [`crate::Error::FromTheFuture`].
+pub(in crate::ops) fn forget_untold(store: &Store) -> Result<()> {
+    let Some(state) = State::load(store)? else { return Ok(()) };
+    let log = LogRead::read(store.io(), store.path(), store.pool())?;
+    if log.began_since(store.io(), state.told.max(state.reflected.number), "compact")? {
+        store.index().clear_counts(false)?;
+    }
+    Ok(())
 }
 
 /// Packs before this serial are known to the counts: a chunk in them that has no count was needed by nothing when the

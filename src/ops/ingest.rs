@@ -38,6 +38,7 @@ use std::sync::{Arc, PoisonError};
 pub(in crate::ops) mod adopt;
 mod groups;
 mod lanes;
+pub mod locality;
 pub(in crate::ops) mod resemble;
 
 /// Sealed packs are published when so many have gathered.
@@ -60,6 +61,9 @@ pub struct Counters {
     /// Bytes of the packs that were sealed.
     pub bytes_written: AtomicU64,
     pub packs_sealed: AtomicU64,
+    /// Chunks that were stored already and are stored again to keep a file together, and their records' bytes.
+    pub chunks_again: AtomicU64,
+    pub bytes_again: AtomicU64,
     /// Bytes of parity packs.
     pub redundancy_written: AtomicU64,
 }
@@ -148,6 +152,9 @@ pub struct Ingest<'s> {
     coding: Coding,
     moves: bool,
     frees: bool,
+    max_fragments_per_gib: Option<u64>,
+    /// Records that this run stores again.
+    superseded: Mutex<super::gc::Superseded>,
     parent: Option<SnapshotId>,
     verb: &'static str,
     program: String,
@@ -166,13 +173,23 @@ pub struct Purpose {
     pub moves: bool,
     /// It frees more than it takes, so it may use the disks' reserve.
     pub frees: bool,
+    /// Fragments that a file may come to have for each GiB; what would break that is stored again.
+    pub max_fragments_per_gib: Option<u64>,
 }
 
 impl Purpose {
     /// To take over snapshots of another store.
     pub fn copying(program: &str) -> Purpose {
         let coding = Coding::default();
-        Purpose { parent: None, program: program.to_owned(), dry_run: false, coding, moves: false, frees: false }
+        Purpose {
+            parent: None,
+            program: program.to_owned(),
+            dry_run: false,
+            coding,
+            moves: false,
+            frees: false,
+            max_fragments_per_gib: None,
+        }
     }
 }
 
@@ -235,6 +252,8 @@ where
         coding: purpose.coding,
         moves: purpose.moves,
         frees: purpose.frees,
+        max_fragments_per_gib: purpose.max_fragments_per_gib,
+        superseded: Mutex::default(),
         parent: purpose.parent,
         verb,
         program: purpose.program,

@@ -45,6 +45,7 @@ use std::path::PathBuf;
 
 mod colour;
 mod freed;
+mod locality;
 mod merge;
 #[cfg(test)]
 mod tests;
@@ -53,6 +54,7 @@ use colour::{Colours, FILE_RECORD_BYTES, NO_SPLITTER, REACHED_RECORD_BYTES};
 use merge::{Chunks, Tables};
 
 pub use freed::{Freed, Wanted, run as freed};
+pub use locality::{Locality, run as locality};
 pub use merge::Sums;
 
 /// One disk.
@@ -119,6 +121,9 @@ pub struct StatsReport {
     pub inline_bytes: u64,
     pub base_only_bytes: u64,
     pub overhead_bytes: u64,
+    /// Of that: older copies of chunks that are needed, with their rows. What compact and bounded backups wrote again for
+    /// locality, and what was stored again while a disk was away or damaged; a full gc takes them.
+    pub superseded_bytes: u64,
     /// Chunks that a live snapshot reaches, metadata included.
     pub chunks: u64,
     /// Whole records of live folders, lists, witnesses and attributes, with their rows.
@@ -172,6 +177,7 @@ pub fn run(store: &Store, control: &Control) -> Result<StatsReport> {
     }
     balance(&mut report, &files, &chunks);
     report.chunks = chunks.count;
+    report.superseded_bytes = chunks.superseded;
     report.metadata_bytes = chunks.metadata_bytes;
     report.inline_bytes = files.inline;
     report.base_only_bytes = chunks.base_only;

@@ -185,7 +185,18 @@ impl Shelf {
         self.try_back_up_with(Source::Bag(Box::new(bag)), control)
     }
 
+    /// Backs up bytes as the file `/name`, with a bound on its fragments.
+    pub fn stream_bounded(&self, name: &str, bytes: &[u8], per_gib: u64) -> BackupReport {
+        let input = Box::new(std::io::Cursor::new(bytes.to_vec()));
+        let source = Source::Stream { name: name.as_bytes().to_vec(), input };
+        self.back_up_by(source, Some(per_gib), &Control::default()).unwrap()
+    }
+
     fn try_back_up_with(&self, source: Source, control: &Control) -> crate::Result<BackupReport> {
+        self.back_up_by(source, None, control)
+    }
+
+    fn back_up_by(&self, source: Source, per_gib: Option<u64>, control: &Control) -> crate::Result<BackupReport> {
         let options = BackupOptions {
             source,
             name: None,
@@ -195,6 +206,7 @@ impl Shelf {
             force: false,
             dry_run: false,
             coding: Coding::default(),
+            max_fragments_per_gib: per_gib,
             host: Some("host".into()),
             program: "test".into(),
             user: "user".into(),

@@ -297,6 +297,22 @@ impl LogRead {
         Ok((previous == self.state.hash).then_some(sealed))
     }
 
+    /// Whether a writer of this verb began after the entry `number`, or may have: an entry cannot be read.
+    ///
+    /// # Errors
+    /// [`Error::FromTheFuture`].
+    pub fn began_since(&self, io: &Io, number: u64, verb: &str) -> Result<bool> {
+        for next in number.saturating_add(1)..=self.state.number {
+            let Some((entry, _, _)) = self.entry(io, next, &mut Vec::new(), |_| true)? else { return Ok(true) };
+            // A checkpoint says again who began before it.
+            let began = |e: &Event| matches!(e, Event::WriterBegan { verb: v, .. } if v == verb);
+            if entry.checkpoint != next && entry.events.iter().any(began) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
     /// The packs and the parity that were dropped since the earliest beginning of a gc, or of groups being made anew, that
     /// has not ended: their files may still be there. What cannot be read of the log's history is passed over.
     ///

@@ -55,6 +55,9 @@ pub enum Step {
     Gc,
     GcCut,
     GcUnderFaults,
+    Compact,
+    CompactCut,
+    CompactUnderFaults,
     Scrub,
     ScrubCut,
     ScrubUnderFaults,
@@ -127,6 +130,9 @@ const STEPS: &[Step] = &[
     GcCut,
     GcUnderFaults,
     GcUnderFaults,
+    Compact,
+    CompactCut,
+    CompactUnderFaults,
     Scrub,
     Scrub,
     ScrubCut,
@@ -270,6 +276,18 @@ impl Story {
                 self.tell(format!("  {plan:?}"));
                 self.forget(None);
                 self.gc(Some(plan));
+                if self.chance.one_in(2) {
+                    self.gc(None);
+                }
+            }
+            Compact => self.compact(None),
+            CompactCut | CompactUnderFaults => {
+                let plan = match step {
+                    CompactCut => faults::power_cut(&mut self.chance),
+                    _ => faults::passing(&mut self.chance, &self.shelf, true),
+                };
+                self.tell(format!("  {plan:?}"));
+                self.compact(Some(plan));
                 if self.chance.one_in(2) {
                     self.gc(None);
                 }

@@ -1,8 +1,9 @@
-//! Steps of upkeep: forget and gc, which take away what is no longer wanted and nothing else; scrub, which mends.
+//! Steps of upkeep: forget and gc, which take away what is no longer wanted and nothing else; compact; scrub, which mends.
 
 use super::story::{Story, allowed};
 use onefold::Error;
 use onefold::io::faulty::FaultPlan;
+use onefold::ops::compact::{self, CompactOptions};
 use onefold::ops::gc::{self, GcOptions, GcReport};
 use onefold::ops::scrub::{self, ScrubOptions};
 use onefold::ops::{Control, forget, snapshots};
@@ -88,6 +89,34 @@ impl Story {
                     _ => false,
                 };
                 assert!(may_be || !is_unhindered, "a gc that nothing hinders fails: {}", e.line());
+            }
+        }
+        self.look_at_all();
+    }
+
+    /// Writes chunks anew. Whatever stops it, nothing of what is live is less whole than before.
+    pub fn compact(&mut self, plan: Option<FaultPlan>) {
+        let is_unhindered = plan.is_none();
+        let options = CompactOptions {
+            max_fragments: (!self.chance.one_in(3)).then(|| 1 + self.chance.below(3)),
+            recompress: self.chance.one_in(3),
+            max_bytes: self.chance.one_in(5).then_some(100_000),
+            max_duration_ns: None,
+        };
+        let outcome = self.under(plan.unwrap_or_default(), "compact", |store| {
+            let control = Control::default();
+            let plan = compact::plan(store, &options, "simulation", &control)?;
+            compact::run(store, plan, &options, "simulation", &control)
+        });
+        match outcome {
+            Ok(report) => {
+                self.tally.add("compacts", 1);
+                self.tally.add("chunks written anew", report.chunks_moved + report.chunks_recoded);
+            }
+            Err(e) => {
+                self.tally.add("compacts that failed", 1);
+                let may_be = self.tight && matches!(e, Error::NoSpace { .. });
+                assert!(may_be || !is_unhindered, "a compact that nothing hinders fails: {}", e.line());
             }
         }
         self.look_at_all();

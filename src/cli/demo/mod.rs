@@ -221,6 +221,7 @@ fn show(context: &Context, store: &Path, library: &Path, target: &Path) -> Resul
             force: false,
             dry_run: false,
             coding: Coding::default(),
+            max_fragments_per_gib: None,
             host: None,
             program: concat!("onefold ", env!("CARGO_PKG_VERSION")).into(),
             user: source::user(),

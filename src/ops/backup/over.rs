@@ -31,6 +31,7 @@ impl BackupOptions {
             force: self.force,
             dry_run: self.dry_run,
             coding: self.coding,
+            max_fragments_per_gib: self.max_fragments_per_gib,
             host: self.host.clone(),
             program: self.program.clone(),
             user: self.user.clone(),

@@ -18,6 +18,7 @@ use crate::io::source::{Names, SourceFile};
 use crate::io::threads::{Either, Mutex, Receiver, RecvTimeoutError, Sender, TrySendError, bounded, recv_either};
 use crate::media::{self, Deflate, Hints, Mapped, Part, Run, Splitter};
 use crate::ops::Notice;
+use crate::ops::ingest::locality::Bound;
 use crate::ops::ingest::resemble::{Asked, Resembler};
 use crate::ops::ingest::{Ingest, Sink};
 use crate::pack::payload::{Payload, SharedWindow, WindowPool};
@@ -77,7 +78,11 @@ struct Job {
     samples: Samples,
     /// Mapped segments take of them; else they stand in the file as they are.
     mapped: bool,
+    bound: FileBound,
 }
+
+/// How scattered the file may come to lie, where that is bounded.
+type FileBound = Option<Arc<Mutex<Bound>>>;
 
 /// What comes next in a recipe.
 enum Pending {
@@ -305,6 +310,8 @@ struct Reader<'r, 'a, 's> {
     mapped_scanner: Scanner<'s>,
     resembler: Resembler<'a, 's>,
     sink: Sink<'a, 's>,
+    /// Of the file in work.
+    bound: FileBound,
 }
 
 impl<'r, 'a, 's> Reader<'r, 'a, 's> {
@@ -316,6 +323,7 @@ impl<'r, 'a, 's> Reader<'r, 'a, 's> {
             mapped_scanner: Scanner::new(shared.ingest.store().cutter()),
             resembler: Resembler::new(shared.ingest),
             sink: shared.ingest.sink(),
+            bound: None,
         }
     }
 
@@ -386,7 +394,13 @@ impl<'r, 'a, 's> Reader<'r, 'a, 's> {
         let mut references = Vec::new();
         for part in encoded.chunks(limits::CHUNK_BYTES / 16) {
             let whole = Cut { stream: 0, from: 0, to: part.len(), form: Form::Bytes };
-            let job_of = Job { bytes: part.to_vec(), chunks: vec![whole], samples: Samples::default(), mapped: false };
+            let job_of = Job {
+                bytes: part.to_vec(),
+                chunks: vec![whole],
+                samples: Samples::default(),
+                mapped: false,
+                bound: None,
+            };
             let stored = self.store(job_of, lane)?;
             references.extend(stored.into_iter().map(|(_, r)| r)); // at most four, ATTRIBUTE_BYTES is 4 MiB
         }
@@ -448,6 +462,7 @@ impl<'r, 'a, 's> Reader<'r, 'a, 's> {
         lane: usize,
         digest: &mut Several,
     ) -> Read<Reading> {
+        self.bound = self.shared.ingest.bound().map(Arc::new);
         let mut recipe = RecipeBuilder::new((media::OPAQUE.number, media::OPAQUE.version));
         let mut at = 0;
         loop {
@@ -492,6 +507,7 @@ impl<'r, 'a, 's> Reader<'r, 'a, 's> {
         size: Option<u64>,
         lane: usize,
     ) -> Read<Reading> {
+        self.bound = self.shared.ingest.bound().map(Arc::new);
         // The first window is read before the splitter is chosen: it shows the file's own first bytes.
         let mut first = self.window();
         let mut n = 0;
@@ -627,7 +643,12 @@ impl<'r, 'a, 's> Reader<'r, 'a, 's> {
             let behind = |stream: &u8| pieces.iter().any(|p| p.chunk().is_some_and(|c| c.stream == *stream));
             if !mapped && !streams.keys().any(behind) {
                 let chunks = pieces.iter().filter_map(Piece::chunk).collect();
-                self.hand_out(recipe, Job { bytes, chunks, samples, mapped: false }, lane, &mut waiting)?;
+                self.hand_out(
+                    recipe,
+                    Job { bytes, chunks, samples, mapped: false, bound: self.bound.clone() },
+                    lane,
+                    &mut waiting,
+                )?;
                 continue;
             }
             let mut nth = 0;
@@ -643,6 +664,7 @@ impl<'r, 'a, 's> Reader<'r, 'a, 's> {
                             chunks: vec![Cut { stream, from: 0, to: to - from, form }],
                             samples: Samples::one(samples.chunk(nth)),
                             mapped: false,
+                            bound: self.bound.clone(),
                         };
                         nth += 1;
                         self.hand_out(recipe, job, lane, &mut waiting)?;
@@ -744,7 +766,7 @@ impl<'r, 'a, 's> Reader<'r, 'a, 's> {
         let samples = self.mapped_scanner.advance(&gathered.bytes, chunks.iter().map(|c| c.from..c.to), done);
         let rest = gathered.bytes.split_off(done);
         let bytes = std::mem::replace(&mut gathered.bytes, rest);
-        self.hand_out(recipe, Job { bytes, chunks, samples, mapped: true }, lane, waiting)
+        self.hand_out(recipe, Job { bytes, chunks, samples, mapped: true, bound: self.bound.clone() }, lane, waiting)
     }
 
     /// Gives chunks to an idle reader, or stores them here.
@@ -823,14 +845,18 @@ impl<'r, 'a, 's> Reader<'r, 'a, 's> {
     /// Names a window's chunks, and stores the new ones. Where they are most of the window the records share it,
     /// so that raw chunks are not copied; else they are copied, and the window is free at once.
     fn store(&mut self, job: Job, lane: usize) -> Stored {
-        let Job { bytes, chunks, samples, .. } = job;
+        let Job { bytes, chunks, samples, bound, .. } = job;
         let ingest = self.shared.ingest;
         let keys = ingest.store().keys();
         // Only whole windows go back to the pool.
         let pool = if bytes.len() == WINDOW_BYTES { Arc::clone(&self.shared.windows) } else { Arc::default() };
         let window = SharedWindow::new(bytes, pool);
         let ids: Vec<ChunkId> = chunks.iter().map(|c| keys.chunk_id(ChunkKind::Data, &window[c.from..c.to])).collect();
-        let hits = ingest.claim_hits(&ids)?;
+        let mut hits = ingest.claim_hits(&ids)?;
+        if let Some(bound) = &bound {
+            let all = chunks.iter().map(|c| (c.to - c.from) as u64).sum();
+            ingest.store_again(bound, &ids, all, &mut hits);
+        }
         let new_bytes: usize = chunks.iter().zip(&hits).filter(|(_, hit)| hit.new).map(|(c, _)| c.to - c.from).sum();
         let share = new_bytes / 3 >= window.len() / 4;
         let parts: Vec<Asked<'_>> = chunks

@@ -338,3 +338,64 @@ fn a_power_cut_at_any_durable_step_leaves_every_file_and_the_next_run_ends_it() 
     }
     assert!(cuts > 20, "{cuts}");
 }
+
+#[test]
+fn a_bound_at_backup_stores_duplicates_again_and_stats_tell_what_that_takes() {
+    let shelf = Shelf::new(2);
+    let parts: Vec<Vec<u8>> = (0..24).map(|i| noise(i, 150_000)).collect();
+    parts.iter().for_each(|part| shelf.stream("f", part));
+    let whole = parts.concat();
+    let superseded = || crate::ops::stats::run(&shelf.read(), &Control::default()).unwrap().superseded_bytes;
+    shelf.stream("g", &whole);
+    gc(&shelf, true);
+    // gc merged the small packs: scatter them anew
+    let parts: Vec<Vec<u8>> = (100..124).map(|i| noise(i, 150_000)).collect();
+    parts.iter().for_each(|part| shelf.stream("f", part));
+    let whole = [whole, parts.concat()].concat();
+    assert_eq!(superseded(), 0);
+    let loose = shelf.stream_bounded("g", &whole, 1 << 20);
+    assert_eq!(loose.chunks_again, 0, "so much is allowed");
+    assert!(fragments_of(&shelf, "g") > 20);
+    let before = held(&shelf);
+    let report = shelf.stream_bounded("g", &whole, 0);
+    assert!(report.chunks_again > 0 && report.chunks_new >= report.chunks_again, "{report:?}");
+    // What was stored again does not fit into one of these small packs.
+    assert!(fragments_of(&shelf, "g") <= 16, "{}", fragments_of(&shelf, "g"));
+    let takes = superseded();
+    assert!(takes >= report.bytes_again && takes < report.bytes_again * 12 / 10, "{takes} for {report:?}");
+    let told = crate::ops::stats::locality(&shelf.read(), &Control::default()).unwrap();
+    assert!(told.files > 0 && told.most <= 16 && told.fragments >= told.files, "{told:?}");
+    let all = held(&shelf);
+    assert!(before.iter().all(|(id, files)| all.get(id) == Some(files)));
+    is_sound(&shelf);
+    // It lies well now, so nothing is stored again.
+    assert_eq!(shelf.stream_bounded("g", &whole, 0).chunks_again, 0);
+    let all = held(&shelf);
+    gc_at(&shelf, 100, false);
+    gc_at(&shelf, 100, true);
+    assert_eq!((superseded(), held(&shelf)), (0, all));
+    is_sound(&shelf);
+}
+
+#[test]
+fn what_is_coded_against_others_is_not_stored_again_by_a_bound() {
+    let shelf = Shelf::new(1);
+    let like = |seed: u64| {
+        let mut bytes = words(seed, 60_000);
+        bytes.iter_mut().step_by(5_000).for_each(|b| *b ^= 1);
+        bytes
+    };
+    let parts: Vec<Vec<u8>> = (0..15).map(|i| words(i, 60_000)).collect();
+    parts.iter().for_each(|part| shelf.stream("f", part));
+    let likes: Vec<Vec<u8>> = (0..15).map(like).collect();
+    likes.iter().for_each(|part| shelf.stream("f", part));
+    assert!(codecs(&shelf).contains_key(&Codec::DELTA));
+    gc_at(&shelf, 0, true);
+    shelf.stream_bounded("f", &[parts.concat(), likes.concat()].concat(), 0);
+    assert!(codecs(&shelf).contains_key(&Codec::DELTA));
+    let all = held(&shelf);
+    is_sound(&shelf);
+    gc_at(&shelf, 100, true);
+    assert_eq!(held(&shelf), all);
+    is_sound(&shelf);
+}

@@ -66,6 +66,9 @@ impl<'s> Change<'s> {
         if since.is_none() {
             return Err(Stop::Full("the counts are of another history than the log's"));
         }
+        if log.began_since(store.io(), state.told.max(state.reflected.number), "compact")? {
+            return Err(Stop::Full("a compact did not tell which copies it superseded"));
+        }
         let most = usize::try_from(store.memory_bytes() / 4 / ENTRY_BYTES).unwrap_or(usize::MAX);
         let chunks = Elsewhere::new(store, control);
         let (entries, new_bases) = (HashMap::new(), HashMap::new());

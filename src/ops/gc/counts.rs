@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! value of a chunk  := links:u32 base:32*      links that lead to it, and the bases that it is a link to while it lives
-//! state             := version:u8 number:u64 hash:32 next-serial:u32
+//! state             := version:u8 number:u64 hash:32 next-serial:u32 told:u64
 //!                      roots:u32 root* packs:u32 tally*
 //! root              := snapshot:32 tree:var witness:option(var)
 //! tally             := serial:u32 records:u32 kept-bytes:u64 bytes:u64
@@ -24,8 +24,8 @@ use crate::ops::Control;
 use crate::store::Store;
 use std::collections::BTreeMap;
 
-/// Counts of version 1 may lack links of records that nobody could read when they were kept.
-const VERSION: u8 = 2;
+/// Before version 3 nobody said which compacts the tallies know of. Counts of version 1 may lack links of records that nobody could read when they were kept.
+const VERSION: u8 = 3;
 /// Values that are written at once.
 const BATCH: usize = 8192;
 
@@ -78,6 +78,9 @@ pub(super) struct State {
     pub reflected: Reflected,
     /// Packs from this serial on are not tallied.
     pub next_serial: u32,
+    /// Compacts that began up to this entry have told which records they superseded; what a later one did, only a full
+    /// mark sees.
+    pub told: u64,
     pub roots: BTreeMap<SnapshotId, Roots>,
     pub tallies: BTreeMap<u32, Tally>,
 }
@@ -85,7 +88,7 @@ pub(super) struct State {
 impl Default for State {
     fn default() -> Self {
         let reflected = Reflected { number: 0, hash: EntryHash([0; 32]) };
-        State { reflected, next_serial: 0, roots: BTreeMap::new(), tallies: BTreeMap::new() }
+        State { reflected, next_serial: 0, told: 0, roots: BTreeMap::new(), tallies: BTreeMap::new() }
     }
 }
 
@@ -96,6 +99,7 @@ impl State {
         out.put_u64(self.reflected.number);
         out.put(&self.reflected.hash.0);
         out.put_u32(self.next_serial);
+        out.put_u64(self.told);
         out.put_u32(u32::try_from(self.roots.len()).unwrap_or(u32::MAX)); // decoding fails then, and a full mark follows
         for (id, roots) in &self.roots {
             out.put(&id.0);
@@ -128,7 +132,7 @@ impl State {
             return Ok(None);
         }
         let reflected = Reflected { number: r.u64()?, hash: EntryHash(r.array()?) };
-        let next_serial = r.u32()?;
+        let (next_serial, told) = (r.u32()?, r.u64()?);
         let mut roots = BTreeMap::new();
         for _ in 0..r.u32()? {
             let id = SnapshotId(r.array()?);
@@ -142,7 +146,7 @@ impl State {
             tallies.insert(serial, Tally { records: r.u32()?, kept_bytes: r.u64()?, bytes: r.u64()? });
         }
         r.end()?;
-        Ok(Some(State { reflected, next_serial, roots, tallies }))
+        Ok(Some(State { reflected, next_serial, told, roots, tallies }))
     }
 
     /// What stands in the index, if it can be read.
@@ -159,6 +163,7 @@ impl State {
     /// [`crate::Error::Index`].
     pub fn save(&mut self, store: &Store) -> Result<()> {
         self.reflected = store.reflected();
+        self.told = self.reflected.number;
         self.roots = roots(store);
         self.next_serial = store.with_state(|s| s.next_serial());
         store.index().put_counts(&[], Some(&self.encode()))
@@ -246,6 +251,7 @@ mod tests {
         fn a_state_comes_back_and_no_part_of_it_passes(
             number: u64,
             next_serial: u32,
+            told: u64,
             packs in proptest::collection::vec(any::<(u32, u32, u64, u64)>(), 0..4),
             ids in proptest::collection::vec(any::<[u8; 32]>(), 0..4),
         ) {
@@ -256,7 +262,7 @@ mod tests {
             });
             let tallies = packs.into_iter().map(|(s, records, kept_bytes, bytes)| (s, Tally { records, kept_bytes, bytes }));
             let reflected = Reflected { number, hash: EntryHash([9; 32]) };
-            let state = State { reflected, next_serial, roots: roots.collect(), tallies: tallies.collect() };
+            let state = State { reflected, next_serial, told, roots: roots.collect(), tallies: tallies.collect() };
             let bytes = state.encode();
             for n in 0..bytes.len() {
                 prop_assert_eq!(State::decode(&bytes[..n]), None);

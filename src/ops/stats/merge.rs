@@ -130,6 +130,8 @@ pub(super) struct Chunks {
     /// Payloads of chunks that are kept only as bases.
     pub base_only: u64,
     pub metadata_bytes: u64,
+    /// Records and rows of copies of needed chunks beside the newest.
+    pub superseded: u64,
     /// By colour.
     pub exclusive: Vec<u64>,
     /// Chunks that files have.
@@ -230,11 +232,15 @@ impl Tables {
                 control.proceed()?;
             }
             let way = group(&mut reached, &id)?;
-            let mut facts = None;
+            let (mut facts, mut older) = (None::<Facts>, 0u64);
             while let Some(row) = rows.take(&id.0)? {
-                facts = Some(Facts::decode(&behind_id(&row))); // the last: the newest pack's
+                let newer = Facts::decode(&behind_id(&row)); // the last: the newest pack's
+                older += facts.replace(newer).map_or(0, |f| u64::from(f.record_bytes));
             }
             let is_base = bases.is_one(&id)?;
+            if way.is_some() || is_base {
+                sums.superseded += older;
+            }
             let Some(facts) = facts else {
                 sums.missing += u64::from(way.is_some());
                 continue;

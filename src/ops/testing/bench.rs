@@ -94,6 +94,7 @@ impl Bench {
             force: false,
             dry_run: false,
             coding: Coding::default(),
+            max_fragments_per_gib: None,
             host: Some("host".into()),
             program: "test".into(),
             user: "user".into(),

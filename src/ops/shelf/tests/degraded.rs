@@ -103,6 +103,7 @@ fn a_backup_goes_on_when_a_disk_takes_packs_along_that_had_no_parity_yet() {
             force: false,
             dry_run: false,
             coding: Default::default(),
+            max_fragments_per_gib: None,
             host: Some("host".into()),
             program: "test".into(),
             user: "user".into(),

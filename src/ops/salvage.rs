@@ -10,13 +10,16 @@ use super::{Control, Notice, init};
 use crate::error::{Error, Result};
 use crate::format::text::{DiskList, KnownDisk};
 use crate::format::{StoreId, limits};
-use crate::io::Io;
+use crate::io::{Io, Kind};
 use crate::pool::disk::{KEY_SLOT_FILE, KEYS_DIR, SUPERBLOCK_FILE};
-use crate::pool::{bytes_of, read_marker, write_known};
+use crate::pool::{bytes_of, is_of_the_filesystem, read_marker, write_known};
 use crate::store::{self, IndexKind, Mode, OpenOptions, Store};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+
+/// Folders within each other in what stands in for `STORE`, at most.
+const FLOORS_MAX: usize = 3;
 
 /// What to take from where.
 #[derive(Clone, Debug, Default)]
@@ -76,18 +79,44 @@ fn stand_in(io: &Io, home: &Path, disks: &[PathBuf]) -> Result<()> {
 /// Takes what can be had.
 ///
 /// # Errors
-/// [`Error::DiskForeign`], [`Error::Argument`], [`Error::LogDamaged`], what a restore meets.
+/// [`Error::NotEmpty`] for a target that holds something; [`Error::DiskForeign`], [`Error::Argument`], [`Error::LogDamaged`],
+/// what a restore meets.
 pub fn run(io: &Io, options: &SalvageOptions, control: &Control) -> Result<Vec<Salvaged>> {
     control.progress.set_phase("reading the packs' tables");
     let mut random = [0; 8];
     io.world.random(&mut random);
-    io.fs.create_dir_all(&options.target).map_err(Error::io("create the folder", &options.target))?;
+    let target = &options.target;
+    let not_empty =
+        |why: &str| Err(Error::NotEmpty { path: target.clone(), what: "target of a salvage", why: why.to_owned() });
+    match io.fs.stat(target).map_err(Error::io("look at", target))? {
+        None => {}
+        Some((Kind::Dir, _)) => {
+            let held = io.fs.list(target).map_err(Error::io("list", target))?;
+            if held.iter().any(|e| !is_of_the_filesystem(&e.name)) {
+                return not_empty("it holds other files");
+            }
+        }
+        Some(_) => return not_empty("it is no folder"),
+    }
+    io.fs.create_dir_all(target).map_err(Error::io("create the folder", target))?;
     let home = options.target.join(format!(".onefold-{:016x}", u64::from_le_bytes(random)));
     let outcome = with_stand_in(io, &home, options, control);
-    if let Err(e) = std::fs::remove_dir_all(&home) {
+    if let Err(e) = remove(io, &home, FLOORS_MAX) {
         control.notice(Notice::Note(format!("{} could not be removed: {e}", home.display())));
     }
     outcome
+}
+
+/// Removes a folder with what is in it.
+fn remove(io: &Io, folder: &Path, floors: usize) -> std::io::Result<()> {
+    for entry in io.fs.list(folder)? {
+        let path = folder.join(&entry.name);
+        match entry.kind {
+            Kind::Dir if floors > 0 => remove(io, &path, floors - 1)?,
+            _ => io.fs.remove_file(&path)?,
+        }
+    }
+    io.fs.remove_dir(folder)
 }
 
 fn with_stand_in(io: &Io, home: &Path, options: &SalvageOptions, control: &Control) -> Result<Vec<Salvaged>> {
@@ -125,4 +154,46 @@ fn chosen(store: &Store, named: &[String]) -> Result<Vec<SnapshotInfo>> {
     all.reverse();
     all.retain(|s| seen.insert((s.snapshot.host.clone(), s.snapshot.roots.clone())));
     Ok(all)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::io::Fs;
+    use crate::ops::testing::{Shelf, disk_path, noise};
+
+    fn salvage(shelf: &Shelf, target: &Path) -> Result<Vec<Salvaged>> {
+        // The disks lie in memory, and what is restored in real files.
+        shelf.fs.create_dir_all(target).unwrap();
+        let options = SalvageOptions {
+            disks: vec![disk_path(0), disk_path(1)],
+            target: target.to_owned(),
+            snapshots: Vec::new(),
+            memory_bytes: 1 << 28,
+        };
+        run(&shelf.io, &options, &Control::default())
+    }
+
+    #[test]
+    fn what_the_disks_hold_comes_back_and_nothing_of_ours_is_left_in_the_target() {
+        let shelf = Shelf::with_parity(3, 1);
+        shelf.stream("f", &noise(1, 300_000));
+        shelf.take_away(2);
+        let dir = tempfile::tempdir().unwrap();
+        let salvaged = salvage(&shelf, dir.path()).unwrap();
+        assert_eq!(salvaged.len(), 1);
+        assert!(std::fs::read(salvaged[0].folder.join("f")).unwrap() == noise(1, 300_000));
+        assert_eq!(shelf.fs.paths().into_iter().filter(|p| p.starts_with(dir.path())).count(), 0);
+        assert_eq!(shelf.io.fs.list(dir.path()).unwrap().len(), 0, "folders that are left");
+    }
+
+    #[test]
+    fn a_target_that_holds_something_is_refused_and_left_as_it_is() {
+        let shelf = Shelf::new(2);
+        shelf.stream("f", b"bytes");
+        let dir = tempfile::tempdir().unwrap();
+        shelf.fs.write(dir.path().join("mine"), b"mine").unwrap();
+        assert!(matches!(salvage(&shelf, dir.path()), Err(Error::NotEmpty { .. })));
+        assert_eq!(shelf.fs.paths().into_iter().filter(|p| p.starts_with(dir.path())).count(), 1);
+    }
 }

@@ -457,15 +457,17 @@ impl Story {
     fn rebalanced(&mut self, plan: FaultPlan) -> onefold::Result<Redundancy> {
         let world = self.shelf.run(plan);
         let opened = self.shelf.open(&world.io, Mode::Write { verb: "rebalance" });
+        let mut groups = 0;
         let outcome = opened.and_then(|opened| {
             let planned = rebalance::plan(&opened.store);
             if !planned.is_empty() {
-                rebalance::run(&opened.store, &planned, None, &Control::default())?;
+                groups = rebalance::run(&opened.store, &planned, None, &Control::default())?.made.groups;
             }
             Ok(opened.store.redundancy(|_, _| {}))
         });
         self.ended(&world);
         self.tally.add("rebalances", 1);
+        self.tally.add("groups made anew", groups);
         outcome.inspect_err(allowed)
     }
 }

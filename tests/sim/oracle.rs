@@ -86,6 +86,8 @@ pub struct Oracle {
     /// The group of each pack of data.
     group_of: BTreeMap<PackId, usize>,
     pristine: Pristine,
+    /// There is a pack in a group that was never seen as it was sealed: who knows what comes out of it.
+    unseen: bool,
 }
 
 /// Reads as the store does, and notes what.
@@ -138,6 +140,7 @@ impl Oracle {
             groups: Vec::new(),
             group_of: BTreeMap::new(),
             pristine: Pristine::new(),
+            unseen: false,
         };
         oracle.look_at_groups(store);
         let sealed: Vec<_> = store.with_state(|s| s.packs().map(|p| p.sealed).collect());
@@ -157,6 +160,7 @@ impl Oracle {
         let is_live = |pack: &PackId| store.with_state(|s| s.pack_by_id(pack).is_some() || s.group_of(pack).is_some());
         pristine.retain(|pack, _| is_live(pack));
         oracle.pristine = pristine.clone();
+        oracle.unseen = sealed.iter().any(|p| !pristine.contains_key(&p.pack) && oracle.group_of.contains_key(&p.pack));
         for member in oracle.groups.iter_mut().flat_map(|g| &mut g.members) {
             let Some(bytes) = oracle.pristine.get(&member.pack) else { continue };
             let trailer = bytes.len().checked_sub(TRAILER_BYTES).map(|at| &bytes[at..]);
@@ -241,7 +245,10 @@ impl Oracle {
 
     /// Files that cannot be had any more, if these are the packs' bytes now.
     pub fn lost(&self, now: &BTreeMap<PathBuf, Vec<u8>>) -> Losses {
-        let certain = self.without(|copy| self.stands(copy, now) || self.may_be_rebuilt(copy, now));
+        let mut certain = self.without(|copy| self.stands(copy, now) || self.may_be_rebuilt(copy, now));
+        if self.unseen {
+            certain.clear();
+        }
         let possible = self.without(|copy| self.stands(copy, now) || self.is_rebuilt(copy, now));
         Losses { certain, possible }
     }

@@ -64,8 +64,20 @@ pub(super) fn dead_writers(ingest: &mut Ingest<'_>) -> Result<Vec<Leftover>> {
     let mut leftovers = Vec::new();
     let mut adopted = Vec::new();
     let disks: Vec<Arc<Disk>> = ingest.store.pool().disks().cloned().collect();
+    let mut have_all = true;
     for disk in disks {
-        for (pack, sealed, path) in unlogged(ingest, &disk, &writers)? {
+        let found = match unlogged(ingest, &disk, &writers) {
+            Ok(found) => found,
+            // A disk that dies is no reason to stop: what else stands there is taken over when it can be listed.
+            Err(e @ Error::Io { .. }) => {
+                let what = disk.failed(&e);
+                ingest.control.notice(Notice::Note(format!("disk {} {what}: {e}", disk.label)));
+                have_all = false;
+                continue;
+            }
+            Err(e) => return Err(e),
+        };
+        for (pack, sealed, path) in found {
             ingest.control.proceed()?;
             match if sealed { prove(ingest, &path, pack) } else { Ok(None) } {
                 Ok(Some(ends)) => adopted.push((disk.id, pack, ends)),
@@ -78,7 +90,9 @@ pub(super) fn dead_writers(ingest: &mut Ingest<'_>) -> Result<Vec<Leftover>> {
         }
     }
     remove_parity(ingest, &writers);
-    ingest.dead = writers;
+    if have_all {
+        ingest.dead = writers;
+    }
     if adopted.is_empty() {
         report(ingest, 0, leftovers.len());
         return Ok(leftovers);

@@ -72,6 +72,8 @@ pub(super) struct Tar<'i> {
     /// Bytes of the member's data that were not read yet, and what fills the last block.
     left: u64,
     padding: u64,
+    /// What holds for all members behind it that say nothing else.
+    global: Pax,
 }
 
 fn bad(what: &str) -> Error {
@@ -137,6 +139,23 @@ impl Pax {
     }
 }
 
+impl Pax {
+    /// Takes what another header says in its stead, of what can hold for many members. `git archive` has a comment alone.
+    fn replace(&mut self, by: Pax) {
+        let before = std::mem::replace(self, by);
+        self.default_to(&before);
+    }
+
+    /// Takes what another header says of what this one does not.
+    fn default_to(&mut self, other: &Pax) {
+        self.mtime = self.mtime.or(other.mtime);
+        self.uid = self.uid.or(other.uid);
+        self.gid = self.gid.or(other.gid);
+        self.user = self.user.take().or_else(|| other.user.clone());
+        self.group = self.group.take().or_else(|| other.group.clone());
+    }
+}
+
 impl PaxSparse {
     fn take(&mut self, key: &[u8], value: &[u8]) {
         let text = std::str::from_utf8(value).unwrap_or_default();
@@ -199,7 +218,7 @@ impl Extents {
 
 impl<'i> Tar<'i> {
     pub fn new(input: &'i mut dyn Read) -> Self {
-        Tar { input, left: 0, padding: 0 }
+        Tar { input, left: 0, padding: 0, global: Pax::default() }
     }
 
     /// The next member; `None` at the end marker. What was not read of the one before is passed over.
@@ -224,12 +243,18 @@ impl<'i> Tar<'i> {
                 return Err(bad("a header's checksum is wrong: the archive is damaged, or is none"));
             }
             let size = header.entry_size()?;
+            if header.entry_type() == EntryType::XGlobalHeader {
+                let records = self.long(size, &mut room)?;
+                self.global.replace(Pax::decode(&records)?);
+                continue;
+            }
             let kept = match header.entry_type() {
                 EntryType::GNULongName => &mut name,
                 EntryType::GNULongLink => &mut link,
                 EntryType::XHeader => &mut pax,
                 _ => {
-                    let pax = pax.map_or_else(|| Ok(Pax::default()), |bytes: Vec<u8>| Pax::decode(&bytes))?;
+                    let mut pax = pax.map_or_else(|| Ok(Pax::default()), |bytes: Vec<u8>| Pax::decode(&bytes))?;
+                    pax.default_to(&self.global);
                     return self.member(header, (name, link), pax, room).map(Some);
                 }
             };

@@ -165,6 +165,34 @@ fn raw(made: &mut Vec<u8>, kind: EntryType, bytes: u64, data: &[u8]) {
 }
 
 #[test]
+fn global_headers_are_no_members_and_hold_for_those_behind_them() {
+    let record = |key: &str, value: &str| {
+        let n = key.len() + value.len() + 3;
+        let n = n + (n + 2).to_string().len(); // of fewer than 98 bytes
+        format!("{n} {key}={value}\n")
+    };
+    let mut made = Vec::new();
+    let comment = record("comment", "78b51e2a0d0e4a0a8ad6c0a2c3f3d0f5e1c2b3a4"); // as `git archive` writes it
+    raw(&mut made, EntryType::XGlobalHeader, comment.len() as u64, comment.as_bytes());
+    raw(&mut made, EntryType::Regular, 1, b"1");
+    for records in [record("mtime", "77.5") + &record("uname", "curator"), record("mtime", "78")] {
+        raw(&mut made, EntryType::XGlobalHeader, records.len() as u64, records.as_bytes());
+    }
+    let mut tail = tar::Builder::new(Vec::new());
+    tail.append_pax_extensions([("uname", &b"guest"[..])]).unwrap();
+    file(&mut tail, "other", b"2");
+    made.extend(tail.into_inner().unwrap());
+    assert_eq!(try_import(&made).unwrap().counts.skipped_special, 0);
+    let (mut input, mut seen) = (&made[..], Vec::new());
+    let mut tar = Tar::new(&mut input);
+    while let Some(member) = tar.next().unwrap() {
+        seen.push((member.path, member.pax.mtime.map(|t| t.seconds), member.pax.user));
+    }
+    let wanted = [(b"m".to_vec(), None, None), (b"other".to_vec(), Some(78), Some("guest".to_owned()))];
+    assert_eq!(seen, wanted);
+}
+
+#[test]
 fn sparse_files_of_every_form_have_their_names_holes_and_bytes() {
     let (first, second) = (noise(1, 1024), noise(2, 700));
     let packed = [&first[..], &second[..]].concat();

@@ -54,6 +54,8 @@ struct Moving<'a> {
     /// Bytes a second at most.
     rate: Option<u64>,
     begun: Instant,
+    /// Bytes of all moves that were begun.
+    taken: AtomicU64,
     todo: Mutex<std::vec::IntoIter<Move>>,
     /// Moves that a worker takes and logs at once: the last ones are to be shared too.
     at_once: usize,
@@ -133,6 +135,7 @@ pub(super) fn carry(
         to,
         rate: rate.filter(|r| *r > 0),
         begun: Instant::now(),
+        taken: AtomicU64::new(0),
         at_once: AT_ONCE.min(moves.len() / workers).max(1),
         todo: Mutex::new(moves.into_iter()),
         packs: AtomicU64::new(0),
@@ -170,7 +173,7 @@ impl Moving<'_> {
             let mut done: Vec<(GroupMember, DiskId)> = Vec::new();
             let mut stopped = None;
             for m in &batch {
-                match self.pace().and_then(|()| self.one(m)) {
+                match self.pace(m.bytes).and_then(|()| self.one(m)) {
                     Ok(Some(moved)) => done.push(moved),
                     Ok(None) => {}
                     Err(e @ Error::Interrupted) => {
@@ -190,11 +193,12 @@ impl Moving<'_> {
         }
     }
 
-    /// Waits until what was moved is no more than the rate allows.
-    fn pace(&self) -> Result<()> {
+    /// Waits until what was begun before is no more than the rate allows, and takes these bytes.
+    fn pace(&self, bytes: u64) -> Result<()> {
         self.control.proceed()?;
+        let before = self.taken.fetch_add(bytes, Ordering::Relaxed);
         let Some(rate) = self.rate else { return Ok(()) };
-        let due = Duration::from_secs_f64(self.bytes.load(Ordering::Relaxed) as f64 / rate as f64);
+        let due = Duration::from_secs_f64(before as f64 / rate as f64);
         while let Some(early) = due.checked_sub(self.begun.elapsed()).filter(|d| !d.is_zero()) {
             self.control.proceed()?;
             std::thread::sleep(early.min(Duration::from_millis(100)));

@@ -85,7 +85,11 @@ fn what_was_stopped_goes_on() {
     let store = shelf.write();
     let planned = plan(&store);
     let (some, _) = planned.split_at(planned.len() / 3);
-    run(&store, some, None, &Control::default()).unwrap();
+    let before_last: u64 = some.iter().rev().skip(1).map(|e| e.bytes).sum();
+    let (begun, rate) = (std::time::Instant::now(), 4 << 20);
+    run(&store, some, Some(rate), &Control::default()).unwrap();
+    // Any of them may be begun last; the longest is about a MiB.
+    assert!(begun.elapsed().as_secs_f64() > before_last.saturating_sub(2 << 20) as f64 / rate as f64, "it is paced");
     drop(store);
     sound(&shelf);
     let store = shelf.write();

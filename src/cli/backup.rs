@@ -76,7 +76,8 @@ pub struct BackupArgs {
     #[arg(long, value_name = "TIER", value_enum, default_value_t = CodecTier::Fast)]
     codec: CodecTier,
 
-    /// Store a duplicate again where a file would else lie in more than N places for each GiB of it, and 8 more; by default no
+    /// Store a duplicate again where a file would else lie in more than N places for each GiB of it, and 8 more (and one for each
+    /// pack that it fills); by default no
     /// duplicate is stored again
     #[arg(long, value_name = "N")]
     max_fragments_per_gib: Option<u64>,

@@ -139,6 +139,15 @@ fn plan_text(context: &Context, p: &Plan) -> Result<()> {
         said.push(("remove", format!("{}, {}", n(p.dead.len() as u64, "pack"), render::size(p.dead_bytes()))));
         said.push(("rewrite", format!("{}, {} to move", n(p.rewritten(), "pack"), render::size(p.moved_bytes()))));
         said.push(("free", render::size(p.freed_bytes())));
+        if !p.dissolving.is_empty() {
+            let d = &p.dissolving;
+            let (written, freed) = (render::size(d.written_bytes), render::size(d.freed_bytes));
+            let what = n(d.bases, "base");
+            said.push((
+                "dissolve",
+                format!("{what} that only deltas hold: {written} to write, {freed} for the next gc to free"),
+            ));
+        }
     }
     said.push(("left as waste", render::size(p.dead_bytes_left)));
     if p.dead_bytes_in_groups > 0 {
@@ -182,6 +191,9 @@ fn plan_document(p: &Plan) -> Value {
         "packs_to_rewrite": p.rewritten(),
         "bytes_to_move": p.moved_bytes(),
         "bytes_to_free": p.freed_bytes(),
+        "bases_to_dissolve": p.dissolving.bases,
+        "bytes_dissolved_to_write": p.dissolving.written_bytes,
+        "bytes_dissolved_to_free": p.dissolving.freed_bytes,
         "bytes_left_dead": p.dead_bytes_left,
         "bytes_held_by_groups": p.dead_bytes_in_groups,
         "packs_unproven": p.stuck,
@@ -202,6 +214,7 @@ fn summary(context: &Context, r: &GcReport, dry_run: bool) -> Result<Exit> {
             "bytes_moved": r.moved_bytes,
             "bytes_written": r.written_bytes,
             "chunks_moved": r.chunks_moved,
+            "chunks_undone": r.chunks_undone,
             "stopped_at_limit": r.stopped_at_limit,
         }))?;
     } else if *r != GcReport::default() {
@@ -214,6 +227,12 @@ fn summary(context: &Context, r: &GcReport, dry_run: bool) -> Result<Exit> {
             n(r.packs_rewritten, "pack"),
             render::size(r.moved_bytes),
         ))?;
+        if r.chunks_undone > 0 {
+            let chunks = n(r.chunks_undone, "delta");
+            context
+                .out
+                .line(format!("{chunks} stored plain, since only they held their bases; the next gc frees those"))?;
+        }
         if r.stopped_at_limit {
             context.out.line("a limit ended it before the plan's end; the next gc goes on")?;
         }

@@ -57,7 +57,8 @@ pub struct BackupOptions {
     pub dry_run: bool,
     /// How new chunks are coded.
     pub coding: Coding,
-    /// A file may come to lie in so many places for each GiB of it, and [`FREE`](super::ingest::locality::FREE) more;
+    /// A file may come to lie in so many places for each GiB of it, one for each pack that it fills, and
+    /// [`FREE`](super::ingest::locality::FREE) more;
     /// duplicates that lie elsewhere are stored again. `None`: no duplicate is.
     pub max_fragments_per_gib: Option<u64>,
     /// Instead of the machine's own name.
@@ -125,6 +126,7 @@ pub fn run(store: &Store, mut options: BackupOptions, control: &Control) -> Resu
         moves: false,
         frees: false,
         max_fragments_per_gib: options.max_fragments_per_gib,
+        verb: None,
     };
     let parent_id = purpose.parent;
     let dry_run = purpose.dry_run;

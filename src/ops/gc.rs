@@ -31,6 +31,7 @@ mod change;
 #[cfg(all(test, feature = "rocksdb"))]
 mod cost;
 mod counts;
+mod dissolve;
 mod elsewhere;
 mod exact;
 mod groups;
@@ -112,6 +113,8 @@ pub struct GcReport {
     pub written_bytes: u64,
     pub moved_bytes: u64,
     pub chunks_moved: u64,
+    /// Deltas that were stored plain, so that the next gc frees them and their bases.
+    pub chunks_undone: u64,
     /// Packs that could not be read whole, and stay.
     pub packs_damaged: u64,
     /// `max_bytes`, `max_duration` or another process that waits ended it before the plan's end.
@@ -214,7 +217,8 @@ pub fn run(store: &Store, mut plan: Plan, options: &GcOptions, program: &str, co
     // Before the packs are gone from the log.
     let tried = super::compact::tried::load(store);
     let (mut moved_from, mut new_from) = (BTreeSet::new(), 0);
-    let report = ingest::run(store, control, purpose(program), |ingest| {
+    let mut kept = None;
+    let mut report = ingest::run(store, control, purpose(program), |ingest| {
         let mut report = GcReport { snapshots_dropped: plan.given_up.len() as u64, ..Default::default() };
         let dropped = plan.given_up.iter().map(|s| Event::SnapshotDropped { id: s.id }).collect();
         ingest.begin_with(dropped)?;
@@ -236,6 +240,7 @@ pub fn run(store: &Store, mut plan: Plan, options: &GcOptions, program: &str, co
         report.gave_way = limits.gave_way();
         moved_from = plan.sources.iter().filter(|s| s.sealed.kind == PackKind::Data).map(|s| s.sealed.serial).collect();
         new_from = first_new;
+        kept = state;
         // Packs whose groups are not complete yet are still there.
         report.packs_dropped = plan.dead.iter().filter(|p| gone.packs.contains(&p.pack)).count() as u64;
         report.packs_rewritten = gone.packs.len() as u64 - report.packs_dropped; // some of them
@@ -248,7 +253,40 @@ pub fn run(store: &Store, mut plan: Plan, options: &GcOptions, program: &str, co
     if let Err(e) = super::compact::tried::carry(store, &tried, &moved_from, new_from) {
         control.notice(Notice::Note(format!("{e}; the next recompression will try what was moved once more")));
     }
+    if !plan.dissolving.is_empty() && !report.stopped_at_limit {
+        dissolve_bases(store, control, &plan.dissolving, program, &limits, (&mut report, kept))?;
+    }
     Ok(report)
+}
+
+/// Stores plain what hangs on bases that go. The writer is a compact, by what it does: counts of a moment before it, in an
+/// index that was put back, are known by that to be old, and so are those of a run that is cut off here.
+fn dissolve_bases(
+    store: &Store,
+    control: &Control,
+    plan: &dissolve::Dissolving,
+    program: &str,
+    limits: &Limits,
+    (report, state): (&mut GcReport, Option<State>),
+) -> Result<()> {
+    let first_new = store.with_state(|s| s.next_serial());
+    let purpose = Purpose { verb: Some("compact"), frees: false, ..purpose(program) };
+    let mut moved = report.moved_bytes;
+    let (anew, superseded, written) = ingest::run(store, control, purpose, |ingest| {
+        let (anew, superseded) = dissolve::run(ingest, plan, limits, &mut moved)?;
+        Ok(((anew, superseded, 0u64), |value: &mut (Vec<ChunkId>, Superseded, u64), counters: &ingest::Counters| {
+            value.2 = counters.bytes_written.load(Ordering::Relaxed);
+            Vec::new()
+        }))
+    })?;
+    report.moved_bytes = moved;
+    report.written_bytes += written;
+    report.chunks_undone = anew.len() as u64;
+    if let Some(mut state) = state {
+        dissolve::relink(store, &mut state, &anew, &superseded)?;
+        retally(store, &mut state, first_new)?;
+    }
+    Ok(())
 }
 
 /// How many chunks have another count than a full mark gives them; `None` where there are no counts that could be

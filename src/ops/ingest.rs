@@ -175,6 +175,8 @@ pub struct Purpose {
     pub frees: bool,
     /// Fragments that a file may come to have for each GiB; what would break that is stored again.
     pub max_fragments_per_gib: Option<u64>,
+    /// What the log calls the writer, where that is not the verb that the store was opened for.
+    pub verb: Option<&'static str>,
 }
 
 impl Purpose {
@@ -189,6 +191,7 @@ impl Purpose {
             moves: false,
             frees: false,
             max_fragments_per_gib: None,
+            verb: None,
         }
     }
 }
@@ -255,7 +258,7 @@ where
         max_fragments_per_gib: purpose.max_fragments_per_gib,
         superseded: Mutex::default(),
         parent: purpose.parent,
-        verb,
+        verb: purpose.verb.unwrap_or(verb),
         program: purpose.program,
         reuse_needs_proof,
         counters: Counters::default(),

@@ -17,6 +17,7 @@
 //! 3. What a kept row names as base is reached.
 
 use super::counts::{Count, Tally};
+use super::dissolve::{Base, Bases, DELTAS};
 use super::mark::Reached;
 use crate::error::Result;
 use crate::format::ChunkId;
@@ -34,6 +35,8 @@ const ROW_BYTES: usize = 45;
 const EDGE_BYTES: usize = 72;
 /// `newness:u32 row:u32 id:32`: a chunk with several copies, by the pack of the one that stays.
 const SHOWN_BYTES: usize = 40;
+/// `base:32 id:32 bytes:u32`: a kept record that hangs on a base; more bytes than a record has where several are kept.
+const HANG_BYTES: usize = 68;
 const ID_BYTES: usize = ChunkId::BYTES;
 /// What a row takes in its pack beside its record, at least: its offset in the table; the header is repeated.
 const ROW_OFFSET_BYTES: u64 = 4;
@@ -113,6 +116,8 @@ pub(super) struct Census {
     pub missing: u64,
     /// Chunks of which a copy does not stay: the index may have that one.
     pub shown: Option<Sorter<SHOWN_BYTES>>,
+    /// Bases that nothing but a few records needs.
+    pub bases: Bases,
     /// All was looked at: a pack that is not here has no readable table.
     pub whole: bool,
     /// Packs whose tables cannot be had: what their records are coded against is not known.
@@ -165,6 +170,7 @@ pub(super) struct Tables {
     bases: Sorter<ID_BYTES>,
     base_rows: Sorter<ROW_BYTES>,
     needed: Sorter<ID_BYTES>,
+    hangs: Sorter<HANG_BYTES>,
     shown: Sorter<SHOWN_BYTES>,
     founding: Founding,
     packs: BTreeMap<u32, Kept>,
@@ -172,7 +178,7 @@ pub(super) struct Tables {
 }
 
 impl Tables {
-    /// Reads the tables of all packs; eight sorters take `memory` bytes each.
+    /// Reads the tables of all packs; nine sorters take `memory` bytes each.
     ///
     /// # Errors
     /// [`crate::Error::Interrupted`], [`crate::Error::Io`] of the sort.
@@ -185,6 +191,7 @@ impl Tables {
             bases: Sorter::new(io, folder, memory, unique)?,
             base_rows: Sorter::new(io, folder, memory, Order::All)?,
             needed: Sorter::new(io, folder, memory, Order::All)?,
+            hangs: Sorter::new(io, folder, memory, Order::All)?,
             shown: Sorter::new(io, folder, memory, Order::All)?,
             founding: Founding {
                 links: Sorter::new(io, folder, memory, Order::All)?,
@@ -240,8 +247,11 @@ impl Tables {
     /// As [`Tables::read`].
     pub fn choose(self, control: &Control, reached: Reached, found: bool) -> Result<(Census, Option<Founding>)> {
         control.progress.set_phase("sorting chunks");
-        let Tables { rows, edges, bases, mut base_rows, mut needed, shown, packs, mut founding, unreadable } = self;
-        let mut census = Census { packs, reached: 0, missing: 0, shown: Some(shown), whole: true, unreadable };
+        let Tables { rows, edges, bases, mut base_rows, mut needed, mut hangs, shown, packs, mut founding, unreadable } =
+            self;
+        let shown = Some(shown);
+        let bases_held = Bases::default();
+        let mut census = Census { packs, reached: 0, missing: 0, shown, bases: bases_held, whole: true, unreadable };
         let (mut reached, mut rows) = (Ahead::new(reached)?, Ahead::new(rows)?);
         let (mut edges, mut bases) = (Ahead::new(edges)?, Ahead::new(bases)?);
         let mut n = 0u64;
@@ -279,15 +289,24 @@ impl Tables {
                 let of: [u8; 8] = copied(&edge[32..40]);
                 coded.entry(of).or_insert_with(BTreeSet::new).insert(id_of(&edge[40..]));
             }
+            let bytes = match copies.as_slice() {
+                [one, rest @ ..] if rest.first().is_none_or(|c| c.rank != one.rank) => one.bytes,
+                _ => u32::MAX,
+            };
             for base in census.keep(&id, &copies, &coded, true)? {
                 needed.push(&base)?;
+                let mut hang = [0; HANG_BYTES];
+                hang[..32].copy_from_slice(&base);
+                hang[32..64].copy_from_slice(&id);
+                hang[64..].copy_from_slice(&bytes.to_be_bytes());
+                hangs.push(&hang)?;
                 if found {
                     founding.base(&id, &base)?;
                 }
             }
         }
         drop((reached, rows, edges, bases));
-        let (mut needed, mut base_rows) = (Ahead::new(needed)?, Ahead::new(base_rows)?);
+        let (mut needed, mut base_rows, mut hangs) = (Ahead::new(needed)?, Ahead::new(base_rows)?, Ahead::new(hangs)?);
         while let Some(id) = needed.id() {
             let mut links = 0u32;
             while needed.take(&id)?.is_some() {
@@ -301,6 +320,16 @@ impl Tables {
                 copies.push(Copy::decode(&row));
             }
             let counted = copies.pop_if(|c| c.rank == COUNTED).is_some();
+            if let (false, Some(own)) = (counted, copies.first().filter(|c| c.rank == PLAIN)) {
+                let mut deltas = Vec::new();
+                while let Some(hang) = hangs.take(&id)? {
+                    deltas.truncate(DELTAS); // one more than are looked at is enough to know
+                    deltas.push((ChunkId(id_of(&hang[32..])), u32::from_be_bytes(copied(&hang[64..]))));
+                }
+                if deltas.len() <= DELTAS && deltas.iter().all(|(_, bytes)| *bytes < u32::MAX) {
+                    census.bases.push(Base { bytes: u64::from(own.bytes), deltas });
+                }
+            }
             census.keep(&id, &copies, &BTreeMap::new(), !counted)?;
             // A base without a plain copy: whoever is coded against it cannot be read, unless it is elsewhere.
             census.missing += u64::from(copies.first().is_some_and(|c| c.rank == CODED));

@@ -2,6 +2,7 @@
 
 use super::change::{Change, Stop};
 use super::counts::{Count, State, Tally};
+use super::dissolve::{self, Bases, Dissolving};
 use super::elsewhere::Elsewhere;
 use super::exact::Judge;
 use super::groups::Members;
@@ -81,6 +82,8 @@ pub struct Plan {
     pub dead_bytes_in_groups: u64,
     /// Packs that stay since something in them cannot be proven or read.
     pub stuck: u64,
+    /// Bases that only deltas hold and that go, of a full plan.
+    pub dissolving: Dissolving,
     pub(super) shown: Option<Sorter<40>>,
     /// The same by serial, row and id, of an incremental plan.
     pub(super) shown_rows: Vec<(u32, u32, ChunkId)>,
@@ -108,6 +111,7 @@ impl Plan {
 
     /// Bytes that are free afterwards.
     pub fn freed_bytes(&self) -> u64 {
+        // What is dissolved is freed by the next one.
         let rewritten: u64 = self.sources.iter().map(|s| s.sealed.bytes.saturating_sub(s.kept.kept_bytes)).sum();
         self.dead_bytes() + rewritten
     }
@@ -119,7 +123,7 @@ impl Plan {
     }
 
     pub fn is_empty(&self) -> bool {
-        self.dead.is_empty() && self.sources.is_empty()
+        self.dead.is_empty() && self.sources.is_empty() && self.dissolving.is_empty()
     }
 }
 
@@ -192,9 +196,13 @@ pub(super) fn make(
             plan
         }
         Err(why) => {
-            let Found { census, pending } = by_mark(store, &gone, control)?;
+            let Found { mut census, pending } = by_mark(store, &gone, control)?;
+            let bases = std::mem::take(&mut census.bases);
+            // Where something is missing it may be a better copy; and without counts nobody could be told.
+            let sure = census.missing == 0 && census.unreadable == 0 && matches!(pending, Pending::Founding(..));
+            let dissolving = if sure { dissolve::plan(store, control, bases)? } else { Dissolving::default() };
             let mut plan = sort_out(census, packs, &stays, &members, options, pack_bytes);
-            (plan.full_because, plan.pending) = (Some(why), pending);
+            (plan.full_because, plan.pending, plan.dissolving) = (Some(why), pending, dissolving);
             plan
         }
     };
@@ -232,8 +240,15 @@ fn incremental(
 ) -> Result<Plan> {
     let mut judge = Judge::new(store, change);
     let mut shown = Vec::new();
-    let mut census =
-        Census { packs: BTreeMap::new(), reached: 0, missing: 0, shown: None, whole: false, unreadable: 0 };
+    let mut census = Census {
+        packs: BTreeMap::new(),
+        reached: 0,
+        missing: 0,
+        shown: None,
+        bases: Bases::default(),
+        whole: false,
+        unreadable: 0,
+    };
     for sealed in packs {
         let kept = match change.state.tallies.get(&sealed.serial) {
             Some(tally) => Some(Kept::of_tally(sealed.records, tally)),
@@ -285,7 +300,7 @@ fn by_mark(store: &Store, gone: &BTreeSet<SnapshotId>, control: &Control) -> Res
     control.progress.set_phase("walking snapshots");
     let mut roots = snapshots::list(store, &[]);
     roots.extend(snapshots::forgotten(store).into_iter().filter(|s| !gone.contains(&s.id)));
-    // Nine sorters beside the set of nodes, which has a quarter; the index has its own.
+    // Ten sorters beside the set of nodes, which has a quarter; the index has its own.
     let memory = usize::try_from(store.memory_bytes() / 24).unwrap_or(usize::MAX);
     let reached = Sorter::new(store.io(), store.path(), memory, Order::All)?;
     let mut mark = Mark::new(Elsewhere::new(store, control), control, reached, store.memory_bytes());
@@ -362,7 +377,7 @@ fn sort_out(
     options: &GcOptions,
     pack_bytes: u64,
 ) -> Plan {
-    let Census { packs: mut kept, reached, missing, shown, whole, unreadable } = census;
+    let Census { packs: mut kept, reached, missing, shown, whole, unreadable, .. } = census;
     let mut plan = Plan {
         given_up: Vec::new(),
         in_grace: 0,
@@ -379,6 +394,7 @@ fn sort_out(
         dead_bytes_left: 0,
         dead_bytes_in_groups: 0,
         stuck: 0,
+        dissolving: Dissolving::default(),
         shown,
         shown_rows: Vec::new(),
         pending: Pending::Nothing,

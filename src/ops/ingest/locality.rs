@@ -1,6 +1,6 @@
 //! A bound on fragments at backup: duplicates that would scatter a file are stored again.
 //!
-//! Each file has an allowance: [`FREE`] fragments, and so many for each GiB read of it. A window's duplicates lie in
+//! Each file has an allowance: [`FREE`] fragments, one for each pack that it fills, and so many for each GiB read of it. A window's duplicates lie in
 //! stretches ([`fragments`]); those that go on where an earlier window's ended are free, of the others the longest are
 //! taken first, and once the allowance is used up what is left is stored again beside the file's new chunks. This is
 //! capping (Lillibridge, Eshghi, Bhagwat, FAST 2013) with an allowance that is saved up from window to window; capping
@@ -33,20 +33,23 @@ const RECENT: usize = 64;
 /// A file's allowance.
 pub struct Bound {
     per_gib: u64,
+    /// Even a file that was written alone lies in as many places as it fills packs.
+    pack_bytes: u64,
     bytes: u64,
     fragments: u64,
     recent: VecDeque<(u32, u64)>,
 }
 
 impl Bound {
-    pub fn new(per_gib: u64) -> Bound {
+    pub fn new(per_gib: u64, pack_bytes: u64) -> Bound {
         // What is new, and what is stored again, lies in one place.
-        Bound { per_gib, bytes: 0, fragments: 1, recent: VecDeque::new() }
+        Bound { per_gib, pack_bytes: pack_bytes.max(1), bytes: 0, fragments: 1, recent: VecDeque::new() }
     }
 
     fn allowed(&self) -> u64 {
         let by_size = u128::from(self.bytes) * u128::from(self.per_gib) >> 30;
-        FREE.saturating_add(u64::try_from(by_size).unwrap_or(u64::MAX))
+        let filled = FREE + self.bytes / self.pack_bytes; // no file fills 2^63 packs
+        filled.saturating_add(u64::try_from(by_size).unwrap_or(u64::MAX))
     }
 
     /// Of a window of so many bytes, which chunks are to be stored again. Those that do not `move` stay where they are, and
@@ -85,7 +88,8 @@ impl Bound {
 impl Ingest<'_> {
     /// The allowance of one more file, where there is a bound.
     pub fn bound(&self) -> Option<Mutex<Bound>> {
-        self.max_fragments_per_gib.map(|n| Mutex::new(Bound::new(n)))
+        let pack_bytes = self.store.superblock().pack_bytes;
+        self.max_fragments_per_gib.map(|n| Mutex::new(Bound::new(n, pack_bytes)))
     }
 
     /// Claims those duplicates of a window that would scatter a file beyond its allowance. `bytes` are the window's.
@@ -130,7 +134,7 @@ mod tests {
 
     #[test]
     fn the_longest_are_taken_until_the_allowance_is_used_up() {
-        let mut bound = Bound::new(0);
+        let mut bound = Bound::new(0, 1 << 40);
         let places: Vec<_> = (0..10).map(|i| at(i, 0, 1000 + i)).collect();
         let again = bound.beyond(1 << 20, &places, &|_| true);
         assert_eq!(again, vec![2, 1, 0], "one place is that of new chunks, seven are the longest");
@@ -141,7 +145,7 @@ mod tests {
 
     #[test]
     fn an_allowance_grows_with_the_file() {
-        let mut bound = Bound::new(1024);
+        let mut bound = Bound::new(1024, 1 << 40);
         let scattered = |n: u32| (0..8).map(|i| at(8 * n + i, 0, 100)).collect::<Vec<_>>();
         let again: usize = (0..256).map(|n| bound.beyond(4 << 20, &scattered(n), &|_| true).len()).sum();
         let taken = 8 * 256 - again as u64;
@@ -150,7 +154,7 @@ mod tests {
 
     #[test]
     fn what_cannot_be_stored_again_counts() {
-        let mut bound = Bound::new(0);
+        let mut bound = Bound::new(0, 1 << 40);
         let places: Vec<_> = (0..12).map(|i| at(i, 0, 1000)).collect();
         assert_eq!(bound.beyond(1 << 20, &places, &|_| false), Vec::<u32>::new());
         assert_eq!(bound.fragments, 13);

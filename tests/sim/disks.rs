@@ -209,10 +209,8 @@ impl Story {
     fn join(&mut self, plan: FaultPlan, options: &AddOptions) -> onefold::Result<DiskId> {
         let world = self.shelf.run(plan);
         let shelf = &self.shelf;
-        let writer = || shelf.open(&world.io, Mode::Write { verb: "disk add" });
-        let outcome = add::note_place(&world.io, &shelf.home, &options.path)
-            .and_then(|known| known.map_or_else(|| writer().and_then(|o| add::run(&o.store, options)), Ok))
-            .and_then(|added| writer().map(|_| added.id));
+        let mut writer = || Ok(shelf.open(&world.io, Mode::Write { verb: "disk add" })?.store);
+        let outcome = add::join(&mut writer, &world.io, &shelf.home, options).map(|added| added.id);
         self.ended(&world);
         outcome.inspect_err(allowed)
     }

@@ -57,6 +57,10 @@ impl AddArgs {
             domain: self.domain.unwrap_or_default(),
             reuse: self.reuse,
         };
+        if self.reuse {
+            // Whether it is a disk of the store is for the log to say: opening puts the list in `STORE` right, if that is older.
+            let _ = context.open_to_write("disk add");
+        }
         if self.reuse && add::note_place(&context.io, &context.store_path()?, &path)?.is_none() {
             let store = context.open_to_write("disk add")?;
             if let Some(held) = add::removes(&store, &options)? {
@@ -74,15 +78,7 @@ impl AddArgs {
 
 /// Adds a disk, and opens the store once more, so that the log stands on it.
 pub(super) fn join(context: &Context, options: &AddOptions) -> Result<Added> {
-    let home = context.store_path()?;
-    let added = match add::note_place(&context.io, &home, &options.path)? {
-        Some(known) => known,
-        None => {
-            let store = context.open_to_write("disk add")?;
-            add::run(&store, options)?
-        }
-    };
-    drop(context.open_to_write("disk add")?);
+    let added = add::join(&mut || context.open_to_write("disk add"), &context.io, &context.store_path()?, options)?;
     added.warnings.iter().for_each(|w| context.warn(w.clone()));
     Ok(added)
 }

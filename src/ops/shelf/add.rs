@@ -62,6 +62,28 @@ pub fn note_place(io: &Io, home: &Path, path: &Path) -> Result<Option<Added>> {
     Ok(Some(Added { id: marker.disk, label, known: true, warnings: Vec::new() }))
 }
 
+/// Adds a disk, as the command does: notes the place of one that is known, or makes the folder one; then opens the store
+/// once more, so that the log stands on it. `open` opens the store for writing.
+///
+/// # Errors
+/// As [`note_place`] and [`run`], and what `open` returns.
+pub fn join(open: &mut dyn FnMut() -> Result<Store>, io: &Io, home: &Path, options: &AddOptions) -> Result<Added> {
+    let added = match note_place(io, home, &options.path)? {
+        Some(known) => known,
+        None => run(&open()?, options)?,
+    };
+    let store = open()?;
+    let is_retired = store.with_state(|s| s.disks.get(&added.id).is_none_or(|d| d.retired));
+    if !is_retired {
+        return Ok(added);
+    }
+    // The list in `STORE` still had what the log has not any more: a retirement was cut short. Opening put the list right.
+    let added = run(&store, options)?;
+    drop(store);
+    open()?;
+    Ok(added)
+}
+
 /// Makes a folder a disk of the store. The store must be opened anew to use it. `store` is open for writing.
 ///
 /// # Errors

@@ -1,6 +1,7 @@
 //! What the simulation of whole stores found of shelves that lack a disk.
 
 use super::*;
+use crate::error::Error;
 use crate::ops::backup::{self, BackupOptions, Source};
 use crate::pool::disk::PARITY_DIR;
 use crate::pool::{read_known, write_known};
@@ -69,6 +70,29 @@ fn a_disk_of_the_store_that_its_list_does_not_have_is_told_its_place() {
     assert!(added.known && added.id == disk_id(1) && added.label == "bay 1", "{added:?}");
     assert_eq!(shelf.read().pool().disks().count(), 3);
     assert!(add::run(&shelf.write(), &options).is_err(), "its place is known now");
+    whole(&shelf);
+}
+
+#[test]
+fn a_disk_that_was_retired_while_the_list_still_has_it_is_emptied_and_joins() {
+    let shelf = filled(3, 1, 1);
+    let home = Path::new(crate::ops::testing::HOME);
+    let old = read_known(&shelf.io, home).unwrap().unwrap();
+    moved(&shelf, 1, Purpose::Drain);
+    let store = shelf.write();
+    retire(&store, &find(&store, &disk_id(1).to_string(), Path::new("")).unwrap(), false).unwrap();
+    drop(store);
+    // as a cut between the log and the list leaves it
+    write_known(&shelf.io, home, &old).unwrap();
+    let mut open = || Ok(shelf.write());
+    let options = AddOptions { path: disk_path(1), ..Default::default() };
+    let refused = add::join(&mut open, &shelf.io, home, &options);
+    assert!(matches!(refused, Err(Error::DiskForeign { .. })), "it was retired: {refused:?}");
+    write_known(&shelf.io, home, &old).unwrap();
+    let options = AddOptions { reuse: true, ..options };
+    let added = add::join(&mut open, &shelf.io, home, &options).unwrap();
+    assert!(!added.known && added.id != disk_id(1), "{added:?}");
+    assert!(shelf.read().pool().disk(&added.id).is_some());
     whole(&shelf);
 }
 

@@ -14,6 +14,7 @@ use super::plan::Move;
 use crate::error::Result;
 use crate::format::{DiskId, PackId};
 use crate::ops::Control;
+use crate::pool::Shape;
 use crate::pool::disk::Disk;
 use crate::store::{Store, tolerance};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -170,7 +171,8 @@ fn may_lie(store: &Store, placed: &HashMap<PackId, DiskId>, pack: &PackId, to: &
         let others = state.members(group).into_iter().filter(|m| m.pack != *pack);
         // Both where they lie and where they are planned to: moves are not made in the order of the plan.
         let others: Vec<DiskId> = others.flat_map(|m| [Some(m.disk), placed.get(&m.pack).copied()]).flatten().collect();
-        store.pool().may_lie_beside(to, &others, group.parity_disks.len())
+        let shape = Shape { parity: group.parity_disks.len(), width: group.data() };
+        store.pool().may_lie_beside(to, &others, shape)
     })
 }
 

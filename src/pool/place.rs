@@ -69,11 +69,11 @@ impl Pool {
         shape.parity == 0 || self.domain_limit(shape.width, shape.parity) <= shape.parity
     }
 
-    /// Whether a member of a group with so much parity may lie on this disk when the others lie on those.
-    pub fn may_lie_beside(&self, disk: &DiskId, others: &[DiskId], parity: usize) -> bool {
+    /// Whether a member of a group of this shape may lie on this disk when the others lie, or may lie, on those.
+    pub fn may_lie_beside(&self, disk: &DiskId, others: &[DiskId], shape: Shape) -> bool {
         let domain = self.domain(disk);
         let in_domain = others.iter().filter(|d| self.domain(d) == domain).count();
-        let limit = self.domain_limit((others.len() + 1).saturating_sub(parity).max(1), parity);
+        let limit = self.domain_limit(shape.width, shape.parity);
         !others.contains(disk) && in_domain < limit
     }
 

@@ -14,6 +14,7 @@ use super::plan::Move;
 use crate::error::Result;
 use crate::format::{DiskId, PackId};
 use crate::ops::Control;
+use crate::pool::Shape;
 use crate::pool::disk::Disk;
 use crate::store::{Store, tolerance};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -160,7 +161,7 @@ fn next(
     None
 }
 
-/// Whether a pack may lie on this disk beside the others of its group, where those are planned to lie.
+/// Whether a pack may lie on this disk beside the others of its group, whichever of those have moved as planned.
 fn may_lie(store: &Store, placed: &HashMap<PackId, DiskId>, pack: &PackId, to: &DiskId) -> bool {
     store.with_state(|state| {
         if state.damage.contains_key(pack) {
@@ -168,8 +169,10 @@ fn may_lie(store: &Store, placed: &HashMap<PackId, DiskId>, pack: &PackId, to: &
         }
         let Some(group) = state.group_of(pack) else { return true };
         let others = state.members(group).into_iter().filter(|m| m.pack != *pack);
-        let others: Vec<DiskId> = others.map(|m| placed.get(&m.pack).copied().unwrap_or(m.disk)).collect();
-        store.pool().may_lie_beside(to, &others, group.parity_disks.len())
+        // Both where they lie and where they are planned to: moves are not made in the order of the plan.
+        let others: Vec<DiskId> = others.flat_map(|m| [Some(m.disk), placed.get(&m.pack).copied()]).flatten().collect();
+        let shape = Shape { parity: group.parity_disks.len(), width: group.data() };
+        store.pool().may_lie_beside(to, &others, shape)
     })
 }
 

@@ -47,7 +47,7 @@ impl Bound {
     }
 
     fn allowed(&self) -> u64 {
-        let by_size = u128::from(self.bytes) * u128::from(self.per_gib) >> 30;
+        let by_size = (u128::from(self.bytes) * u128::from(self.per_gib)) >> 30;
         let filled = FREE + self.bytes / self.pack_bytes; // no file fills 2^63 packs
         filled.saturating_add(u64::try_from(by_size).unwrap_or(u64::MAX))
     }

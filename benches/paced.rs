@@ -166,6 +166,9 @@ fn heads(root: &Path, rates: impl Fn(usize) -> u64) -> Vec<Arc<Head>> {
     (0..=DISKS).map(|i| Arc::new(head(i))).collect()
 }
 
+/// What it is called, whether onto a new disk, and the bytes a second of each disk, by its number; 0: no bound.
+type Way<'a> = (&'a str, bool, &'a dyn Fn(usize) -> u64);
+
 /// One of ten disks is gone. It is rebuilt onto a new one, or onto the others.
 pub fn rebuild() {
     let shm = Path::new("/dev/shm");
@@ -177,7 +180,7 @@ pub fn rebuild() {
         fs::write(library.join(format!("{i:02}.bin")), noise(100 + i, 32 * MIB)).unwrap();
     }
     let unequal = |i: usize| [60, 80, 100, 120][i % 4] * 1_000_000;
-    let ways: [(&str, bool, &dyn Fn(usize) -> u64); 4] = [
+    let ways: [Way<'_>; 4] = [
         ("ten disks of 100 MB/s, onto a new one", true, &|_| 100_000_000),
         ("ten disks of 100 MB/s, onto the others", false, &|_| 100_000_000),
         ("ten disks of 60 to 120 MB/s, onto the others", false, &unequal),

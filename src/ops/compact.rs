@@ -1,6 +1,6 @@
 //! compact: chunks written anew, so that files lie together and take less room.
 //!
-//! Two kinds, each with a plan of its own: [`gather`] moves what lies in too many places, [`recompress`] codes anew what
+//! Two kinds, each with a plan of its own: `gather` moves what lies in too many places, `recompress` codes anew what
 //! the fast tier coded. Both write new copies of chunks through an ingest and take nothing away: an old copy is
 //! *superseded*, since the index has the new one and a gc keeps the newest of equals, and its space comes back with the next
 //! gc. `docs/design/0005-compact.md` has the reasons.

@@ -6,7 +6,7 @@
 //!
 //! # Invariants
 //!
-//! 1. A shelf that is even, up to [`OFF_PER_MILLE`], is left alone; no disk is filled beyond what the shelf is on average.
+//! 1. A shelf that is even, up to `OFF_PER_MILLE`, is left alone; no disk is filled beyond what the shelf is on average.
 //! 2. Between two disks of one filesystem nothing moves: it would change nothing.
 
 use super::moves::{self, Moved, To};

@@ -375,3 +375,24 @@ fn who_meets_a_writer_waits_as_it_was_told_and_longer_for_one_that_gives_way() {
     assert_eq!(out.status.code(), Some(0), "{}", String::from_utf8_lossy(&out.stderr));
     assert!(!store::is_asked_for(&io, &home), "it asks no longer");
 }
+
+#[test]
+fn a_gc_that_finds_nothing_keeps_what_it_counted() {
+    if !cfg!(feature = "rocksdb") {
+        return; // the counts are kept in the index
+    }
+    let p = Program::new();
+    p.init();
+    fs::write(p.path("file"), noise(6, 3_000_000)).unwrap();
+    p.expect(0, &["backup", "file"]);
+    let is_full = || {
+        let out = p.expect(0, &["gc", "--yes", "--json"]);
+        let plan: serde_json::Value = serde_json::from_str(out.lines().next().unwrap()).unwrap();
+        assert_eq!(plan["bytes_to_free"], 0, "{plan}");
+        plan["full"].as_bool().unwrap()
+    };
+    assert!(is_full() && !is_full(), "the second follows what changed");
+    fs::write(p.path("file"), noise(7, 3_000_000)).unwrap();
+    p.expect(0, &["backup", "file"]);
+    assert!(!is_full());
+}

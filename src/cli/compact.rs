@@ -86,18 +86,16 @@ impl CompactArgs {
             context.warn("nothing was changed".into());
             return Ok(Exit::Done);
         }
-        let begun = Instant::now();
-        let mut report = compact::run(&store, plan, &options, program, &context.control)?;
-        let mut store = Some(store);
-        while report.gave_way {
-            drop(store.take());
-            context.control.progress.set_phase("waiting for another process that writes");
-            let next = context.open_after_others("compact")?;
+        let (begun, mut first, mut report) = (Instant::now(), Some(plan), CompactReport::default());
+        context.in_turns("compact", store, &mut |store| {
             let left = options.after(&report, begun.elapsed());
-            let plan = compact::plan(&next, &left, program, &context.control)?;
-            report.add(&compact::run(&next, plan, &left, program, &context.control)?);
-            store = Some(next);
-        }
+            let plan = match first.take() {
+                Some(plan) => plan,
+                None => compact::plan(store, &left, program, &context.control)?,
+            };
+            report.add(&compact::run(store, plan, &left, program, &context.control)?);
+            Ok(report.gave_way)
+        })?;
         summary(context, &report, false)
     }
 }

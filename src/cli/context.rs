@@ -105,11 +105,25 @@ impl Context {
         self.open_as(Mode::Write { verb })
     }
 
-    /// Opens the store again after it was left to others that waited for it.
+    /// Calls `turn` until it returns that it did not give way. In between the store is left to others that wait for it.
     ///
     /// # Errors
-    /// [`Store::open`]'s.
-    pub fn open_after_others(&self, verb: &'static str) -> Result<Store> {
+    /// What `turn` returns, [`Error::Interrupted`], and [`Store::open`]'s.
+    pub fn in_turns(
+        &self,
+        verb: &'static str,
+        mut store: Store,
+        turn: &mut dyn FnMut(&Store) -> Result<bool>,
+    ) -> Result<()> {
+        while turn(&store)? {
+            drop(store);
+            self.control.progress.set_phase("waiting for another process that writes");
+            store = self.open_after_others(verb)?;
+        }
+        Ok(())
+    }
+
+    fn open_after_others(&self, verb: &'static str) -> Result<Store> {
         let path = self.store_path()?;
         loop {
             self.control.proceed()?;

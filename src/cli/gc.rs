@@ -88,6 +88,9 @@ impl GcArgs {
             plan_text(context, &plan)?;
         }
         if self.dry_run || plan.is_empty() {
+            if !self.dry_run {
+                gc::run(&store, plan, &options, program, &context.control)?; // what was counted is kept for the next one
+            }
             return summary(context, &GcReport::default(), self.dry_run);
         }
         let question = format!("free {}?", render::size(plan.freed_bytes()));
@@ -95,18 +98,16 @@ impl GcArgs {
             context.warn("nothing was changed".into());
             return Ok(Exit::Done);
         }
-        let begun = Instant::now();
-        let mut report = gc::run(&store, plan, &options, program, &context.control)?;
-        let mut store = Some(store);
-        while report.gave_way {
-            drop(store.take());
-            context.control.progress.set_phase("waiting for another process that writes");
-            let next = context.open_after_others("gc")?;
+        let (begun, mut first, mut report) = (Instant::now(), Some(plan), GcReport::default());
+        context.in_turns("gc", store, &mut |store| {
             let left = options.after(&report, begun.elapsed());
-            let plan = gc::plan(&next, &left, program, &context.control)?;
-            report.add(&gc::run(&next, plan, &left, program, &context.control)?);
-            store = Some(next);
-        }
+            let plan = match first.take() {
+                Some(plan) => plan,
+                None => gc::plan(store, &left, program, &context.control)?,
+            };
+            report.add(&gc::run(store, plan, &left, program, &context.control)?);
+            Ok(report.gave_way)
+        })?;
         summary(context, &report, false)
     }
 }

@@ -246,7 +246,8 @@ impl LogRead {
                 }
             }
             if !missing.is_empty() {
-                if let Some(disk) = &copy.disk {
+                // One on which nothing stands yet has just joined.
+                if let Some(disk) = copy.disk.as_ref().filter(|_| !copy.numbers.is_empty()) {
                     self.notices.push(format!(
                         "disk {} is stale: it misses {} of the log's entries",
                         disk.label,

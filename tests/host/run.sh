@@ -25,6 +25,8 @@ trap cleanup EXIT
 trap 'exit 130' INT TERM
 
 of() { "$BIN" --store "$STORE" --quiet --memory 128M "$@"; }
+# For the background: the job is the program itself, so that a kill kills it and not a shell around it.
+job() { exec "$BIN" --store "$STORE" --quiet --memory 128M "$@"; }
 say() { printf '%s\n' "$*"; }
 bad() { say "FAILED: $*"; FAILED=1; }
 rnd() { echo $(( (RANDOM * 32768 + RANDOM) % $1 )); }
@@ -51,7 +53,7 @@ N=0 ACKED=()
 begin_backup() {
     N=$((N + 1))
     sums > "$WORK/s$N.sums"
-    of backup --name "s$N" "$LIB" > "$WORK/out" 2> "$WORK/err" &
+    job backup --name "s$N" "$LIB" > "$WORK/out" 2> "$WORK/err" &
     JOB=$!
 }
 end_backup() { # 0 and 3 are acknowledged
@@ -195,6 +197,9 @@ eio() {
         of gc --yes --grace 0s > "$WORK/out" 2> "$WORK/err"
         status=$?
         [ $status -le 4 ] || bad "$PART: gc under EIO ends with $status"
+        of compact --max-fragments 1 --recompress --yes > "$WORK/out" 2> "$WORK/err"
+        status=$?
+        [ $status -le 4 ] || bad "$PART: compact under EIO ends with $status"
         rm -rf "$WORK/target"
         of restore "$(some):$LIB" --target "$WORK/target" > "$WORK/out" 2> "$WORK/err"
         status=$?
@@ -212,7 +217,7 @@ eio() {
     begin_backup
     end_backup || [ $? -eq 3 ] || bad "$PART: a backup after all faults: $(cat "$WORK/err")"
     prove_all
-    say "$PART: $rounds rounds of EIO during backup, check, scrub, gc and restore; $failed backups failed, the disk was named suspect after $named; ${#ACKED[@]} snapshots acknowledged, all proven"
+    say "$PART: $rounds rounds of EIO during backup, check, scrub, gc, compact and restore; $failed backups failed, the disk was named suspect after $named; ${#ACKED[@]} snapshots acknowledged, all proven"
     umount "$m/d1"
     losetup -d "$dev"
 }
@@ -226,11 +231,12 @@ kills() {
     local kills=0 hit=0 end=$((SECONDS + SECONDS_EACH))
     while [ $SECONDS -lt $end ] && [ $FAILED -eq 0 ]; do
         edit
-        case $(rnd 8) in
-            5) of scrub > /dev/null 2>&1 & JOB=$!; nap 0.3; kill -9 $JOB 2> /dev/null && hit=$((hit + 1)); wait $JOB 2> /dev/null ;;
-            6 | 7) forget_one; of gc --yes --grace 0s --threshold 90 > /dev/null 2>&1 & JOB=$!; nap 0.3; kill -9 $JOB 2> /dev/null && hit=$((hit + 1)); wait $JOB 2> /dev/null ;;
-            0) of recover --disk "$m/d0/one" --disk "$m/d1/two" > /dev/null 2>&1 & JOB=$!; nap 0.15; kill -9 $JOB 2> /dev/null && hit=$((hit + 1)); wait $JOB 2> /dev/null ;;
-            1) of check --read-data > /dev/null 2>&1 & JOB=$!; nap 0.3; kill -9 $JOB 2> /dev/null && hit=$((hit + 1)); wait $JOB 2> /dev/null ;;
+        case $(rnd 10) in
+            8 | 9) job compact --max-fragments 1 --recompress --yes > /dev/null 2>&1 & JOB=$!; nap 0.4; kill -9 $JOB 2> /dev/null && hit=$((hit + 1)); wait $JOB 2> /dev/null ;;
+            5) job scrub > /dev/null 2>&1 & JOB=$!; nap 0.3; kill -9 $JOB 2> /dev/null && hit=$((hit + 1)); wait $JOB 2> /dev/null ;;
+            6 | 7) forget_one; job gc --yes --grace 0s --threshold 90 > /dev/null 2>&1 & JOB=$!; nap 0.3; kill -9 $JOB 2> /dev/null && hit=$((hit + 1)); wait $JOB 2> /dev/null ;;
+            0) job recover --disk "$m/d0/one" --disk "$m/d1/two" > /dev/null 2>&1 & JOB=$!; nap 0.15; kill -9 $JOB 2> /dev/null && hit=$((hit + 1)); wait $JOB 2> /dev/null ;;
+            1) job check --read-data > /dev/null 2>&1 & JOB=$!; nap 0.3; kill -9 $JOB 2> /dev/null && hit=$((hit + 1)); wait $JOB 2> /dev/null ;;
             *) begin_backup; nap 0.4; kill -9 $JOB 2> /dev/null && hit=$((hit + 1)); end_backup ;;
         esac
         kills=$((kills + 1))

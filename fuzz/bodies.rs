@@ -85,7 +85,10 @@ pub fn words(bytes: &[u8]) {
             let (pattern, path) = text.split_once('\n').unwrap_or((&text, "/some/where/a.flac"));
             let found = find::fits(pattern, kind & 8 == 8, path.as_bytes());
             let left_out = backup::is_excluded(&[pattern.to_owned()], Path::new(OsStr::from_bytes(path.as_bytes())));
-            assert!(pattern.is_empty() || found.is_ok() == left_out.is_ok(), "one takes the pattern, one does not");
+            assert!(
+                pattern.is_empty() || found.is_ok() == left_out.is_ok(),
+                "one takes the pattern, one does not: {pattern:?} {path:?} {found:?} {left_out:?}"
+            );
         }
     }
 }

@@ -87,7 +87,7 @@ impl Excludes {
         let mut set = GlobSetBuilder::new();
         for pattern in patterns {
             let anchored = if pattern.starts_with('/') { pattern.clone() } else { format!("**/{pattern}") };
-            let glob = GlobBuilder::new(anchored.trim_end_matches('/')).literal_separator(true).build();
+            let glob = GlobBuilder::new(without_last_slashes(&anchored)).literal_separator(true).build();
             let bad = |e: globset::Error| Error::Argument {
                 what: format!("the pattern {pattern:?}"),
                 why: e.kind().to_string(),
@@ -100,6 +100,15 @@ impl Excludes {
     fn matches(&self, path: &Path) -> bool {
         self.0.is_match(path)
     }
+}
+
+/// A pattern for a folder may end with slashes, plain or escaped.
+fn without_last_slashes(mut pattern: &str) -> &str {
+    while let Some(rest) = pattern.strip_suffix('/') {
+        let escapes = rest.len() - rest.trim_end_matches('\\').len();
+        pattern = if escapes % 2 == 1 { rest.strip_suffix('\\').unwrap_or(rest) } else { rest };
+    }
+    pattern
 }
 
 /// Sources by the names on the way to them.
@@ -503,5 +512,21 @@ pub(super) fn reason(e: &std::io::Error) -> String {
             Some(5) => "input/output error".into(),
             _ => e.to_string(),
         },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_slashes_of_a_pattern_go_and_leave_no_escape_behind() {
+        for (pattern, excluded) in
+            [("b", true), ("b/", true), ("b//", true), (r"b\/", true), (r"b\//", true), (r"b\\/", false), ("a", false)]
+        {
+            let found = is_excluded(&[pattern.to_owned()], Path::new("/a/b"));
+            assert_eq!(found.unwrap_or_else(|e| panic!("{pattern}: {}", e.line())), excluded, "{pattern}");
+        }
+        assert!(is_excluded(&[r"b\".to_owned()], Path::new("/a/b")).is_err(), "an escape of nothing");
     }
 }

@@ -142,6 +142,12 @@ pub fn lock_note(verb: &str, now_ns: i64) -> String {
     format!("pid {} on {host}, {verb}, since {now_ns}\n", crate::io::source::process_id())
 }
 
+/// The verb of a [`lock_note`]; `None` where a note is none.
+pub fn verb_of_note(note: &str) -> Option<&str> {
+    let (before, _) = note.rsplit_once(", since ")?;
+    before.rsplit_once(", ").map(|(_, verb)| verb)
+}
+
 /// Says that somebody waits for the writer's lock of a store folder, as long as what comes back is held: a holder that moves
 /// data for its own sake gives way then. `None` where another one has said so already, or where it cannot be said.
 pub fn ask_for_lock(io: &Io, path: &Path) -> Option<Box<dyn Lock>> {
@@ -823,4 +829,18 @@ pub fn is_taken(io: &Io, folder: &Path) -> Result<bool> {
         }
     }
     Ok(false)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lock_note_tells_its_verb() {
+        for verb in ["gc", "compact", "disk replace"] {
+            assert_eq!(verb_of_note(lock_note(verb, 5).trim()), Some(verb));
+        }
+        assert_eq!(verb_of_note("pid 7 on a, gc, b, backup, since 5"), Some("backup"), "a host may be named so");
+        assert_eq!(verb_of_note("it did not say who it is"), None);
+    }
 }

@@ -87,7 +87,8 @@ impl CompactArgs {
             return Ok(Exit::Done);
         }
         let (begun, mut first, mut report) = (Instant::now(), Some(plan), CompactReport::default());
-        context.in_turns("compact", store, &mut |store| {
+        let until = self.max_duration.and_then(|ns| begun.checked_add(Duration::from_nanos(ns.unsigned_abs())));
+        context.in_turns("compact", store, until, &mut |store| {
             let left = options.after(&report, begun.elapsed());
             let plan = match first.take() {
                 Some(plan) => plan,

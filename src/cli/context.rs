@@ -7,6 +7,7 @@ use super::progress::Screen;
 use super::report;
 use crate::error::{Error, Result};
 use crate::io::Io;
+use crate::ops::gc::MOVING_VERBS;
 use crate::ops::{Control, Notice};
 use crate::store::{self, Mode, OpenOptions, Store};
 use std::ffi::OsString;
@@ -20,10 +21,9 @@ use std::time::{Duration, Instant};
 const LOCK_PATIENCE: Duration = Duration::from_millis(300);
 /// How long it is waited for where its holder gives way: it ends what it has begun first, a pack or a few.
 const LOCK_PATIENCE_FOR_MOVES: Duration = Duration::from_secs(300);
-/// Verbs that give way.
-const GIVES_WAY: [&str; 2] = ["gc", "compact"];
-/// How often it is looked.
+/// How often it is looked, within [`LOCK_PATIENCE`] and behind it.
 const LOOK: Duration = Duration::from_millis(10);
+const LOOK_LATER: Duration = Duration::from_millis(100);
 
 /// One run of the program.
 pub struct Context {
@@ -105,36 +105,42 @@ impl Context {
         self.open_as(Mode::Write { verb })
     }
 
-    /// Calls `turn` until it returns that it did not give way. In between the store is left to others that wait for it.
+    /// Calls `turn` until it returns that it did not give way, or `until` is over. In between the store is left to others that
+    /// wait for it.
     ///
     /// # Errors
     /// What `turn` returns, [`Error::Interrupted`], and [`Store::open`]'s.
     pub fn in_turns(
         &self,
         verb: &'static str,
-        mut store: Store,
+        store: Store,
+        until: Option<Instant>,
         turn: &mut dyn FnMut(&Store) -> Result<bool>,
     ) -> Result<()> {
-        while turn(&store)? {
-            drop(store);
-            self.control.progress.set_phase("waiting for another process that writes");
-            store = self.open_after_others(verb)?;
+        let mut next = Some(store);
+        while let Some(store) = next.take() {
+            if turn(&store)? {
+                drop(store);
+                self.control.progress.set_phase("waiting for another process that writes");
+                next = self.open_after_others(verb, until)?;
+            }
         }
         Ok(())
     }
 
-    fn open_after_others(&self, verb: &'static str) -> Result<Store> {
+    fn open_after_others(&self, verb: &'static str, until: Option<Instant>) -> Result<Option<Store>> {
         let path = self.store_path()?;
-        loop {
+        while until.is_none_or(|until| Instant::now() < until) {
             self.control.proceed()?;
             if !store::is_asked_for(&self.io, &path) {
                 match self.open_once(&path, Mode::Write { verb }) {
                     Err(Error::Locked { .. }) => {}
-                    other => return other,
+                    other => return other.map(Some),
                 }
             }
-            std::thread::sleep(10 * LOOK);
+            std::thread::sleep(LOOK_LATER);
         }
+        Ok(None)
     }
 
     fn open_as(&self, mode: Mode) -> Result<Store> {
@@ -147,14 +153,13 @@ impl Context {
                 other => return other,
             };
             let Error::Locked { holder, .. } = &e else { return Err(e) };
-            let by_itself = match GIVES_WAY.iter().any(|verb| holder.contains(&format!(", {verb}, "))) {
-                true => LOCK_PATIENCE_FOR_MOVES,
-                false => LOCK_PATIENCE,
-            };
-            if begun.elapsed() >= by_itself.max(self.retry_lock) {
+            let gives_way = store::verb_of_note(holder).is_some_and(|verb| MOVING_VERBS.contains(&verb));
+            let by_itself = if gives_way { LOCK_PATIENCE_FOR_MOVES } else { LOCK_PATIENCE };
+            let waited = begun.elapsed();
+            if waited >= by_itself.max(self.retry_lock) {
                 return Err(e);
             }
-            if begun.elapsed() >= LOCK_PATIENCE && !told {
+            if waited >= LOCK_PATIENCE && !told {
                 told = true;
                 let note = format!("waiting for another process that writes to the store: {holder}");
                 self.control.notice(Notice::Note(note));
@@ -163,7 +168,7 @@ impl Context {
                 asked = store::ask_for_lock(&self.io, &path);
             }
             self.control.proceed()?;
-            std::thread::sleep(LOOK);
+            std::thread::sleep(if waited < LOCK_PATIENCE { LOOK } else { LOOK_LATER });
         }
     }
 

@@ -8,7 +8,7 @@ use super::{args, ask, render};
 use crate::error::Result;
 use crate::ops::gc::{self, GcOptions, GcReport, Plan};
 use serde_json::{Value, json};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// Give back the space of what no snapshot needs
 ///
@@ -99,7 +99,8 @@ impl GcArgs {
             return Ok(Exit::Done);
         }
         let (begun, mut first, mut report) = (Instant::now(), Some(plan), GcReport::default());
-        context.in_turns("gc", store, &mut |store| {
+        let until = self.max_duration.and_then(|ns| begun.checked_add(Duration::from_nanos(ns.unsigned_abs())));
+        context.in_turns("gc", store, until, &mut |store| {
             let left = options.after(&report, begun.elapsed());
             let plan = match first.take() {
                 Some(plan) => plan,

@@ -52,8 +52,9 @@ pub use plan::Plan;
 pub const GRACE_JUMP_NS: i64 = 7 * 86_400 * 1_000_000_000;
 /// How long forgotten snapshots are kept where nothing else is said: 7 days.
 pub const GRACE_NS: i64 = GRACE_JUMP_NS;
-/// Verbs whose packs are copies of others: a run of theirs that was cut short left nothing that is wanted by itself.
-pub(in crate::ops) const MOVING_VERBS: [&str; 2] = ["gc", "compact"];
+/// Verbs whose packs are copies of others: a run of theirs that was cut short left nothing that is wanted by itself, and one
+/// that is at work gives way to who waits.
+pub const MOVING_VERBS: [&str; 2] = ["gc", "compact"];
 
 /// What to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -133,6 +134,7 @@ impl GcReport {
         self.written_bytes += turn.written_bytes;
         self.moved_bytes += turn.moved_bytes;
         self.chunks_moved += turn.chunks_moved;
+        self.chunks_undone += turn.chunks_undone;
         self.packs_damaged = turn.packs_damaged; // each turn meets the same ones
         self.stopped_at_limit = turn.stopped_at_limit;
         self.gave_way = turn.gave_way;

@@ -189,21 +189,7 @@ fn options(path: PathBuf, force: bool) -> BackupOptions {
 }
 
 fn options_of(path: PathBuf, force: bool, coding: Coding) -> BackupOptions {
-    BackupOptions {
-        source: Source::Paths(vec![path]),
-        name: None,
-        tags: vec![],
-        excludes: vec![],
-        one_file_system: false,
-        force,
-        dry_run: false,
-        coding,
-        max_fragments_per_gib: None,
-        host: Some("bench".into()),
-        program: "bench".into(),
-        user: String::new(),
-        filters_as_typed: vec![],
-    }
+    BackupOptions { force, coding, ..BackupOptions::of(Source::Paths(vec![path]), "bench") }
 }
 
 /// What the same cores do with reading, cutting and naming alone: one file a thread. The cut is the `fastcdc` crate's, or

@@ -59,21 +59,7 @@ pub fn open(home: &Path, mode: Mode) -> Store {
 }
 
 pub fn back_up(home: &Path, library: &Path) {
-    let options = BackupOptions {
-        source: Source::Paths(vec![library.to_owned()]),
-        name: None,
-        tags: Vec::new(),
-        excludes: Vec::new(),
-        one_file_system: false,
-        force: false,
-        dry_run: false,
-        coding: Default::default(),
-        max_fragments_per_gib: None,
-        host: Some("bench".into()),
-        program: "bench".into(),
-        user: "bench".into(),
-        filters_as_typed: Vec::new(),
-    };
+    let options = BackupOptions::of(Source::Paths(vec![library.to_owned()]), "bench");
     backup::run(&open(home, Mode::Write { verb: "backup" }), options, &Control::default()).unwrap();
 }
 

@@ -226,21 +226,7 @@ impl Shelf {
 }
 
 pub fn options(source: Source, force: bool) -> BackupOptions {
-    BackupOptions {
-        source,
-        name: None,
-        tags: vec![],
-        excludes: vec![],
-        one_file_system: false,
-        force,
-        dry_run: false,
-        coding: onefold::chunk::Coding::default(),
-        max_fragments_per_gib: None,
-        host: Some("testhost".into()),
-        program: "test".into(),
-        user: "tester".into(),
-        filters_as_typed: vec![],
-    }
+    BackupOptions { force, host: Some("testhost".into()), user: "tester".into(), ..BackupOptions::of(source, "test") }
 }
 
 /// Numbers from a seed that is not 0.

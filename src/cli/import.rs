@@ -69,19 +69,13 @@ impl ImportArgs {
             None => Source::Archive { input: Box::new(source::Piped::new(std::io::stdin(), context.control.clone())) },
         };
         let options = BackupOptions {
-            source,
-            filters_as_typed: Vec::new(),
             name: self.name,
             tags: self.tags,
-            excludes: Vec::new(),
-            one_file_system: false,
             force: true,
-            dry_run: false,
             coding: self.codec.coding(),
-            max_fragments_per_gib: None,
             host: self.host,
-            program: concat!("onefold ", env!("CARGO_PKG_VERSION")).into(),
             user: source::user(),
+            ..BackupOptions::of(source, concat!("onefold ", env!("CARGO_PKG_VERSION")))
         };
         let report = backup::run(&store, options, &context.control)?;
         print(context, &report, false, begun.elapsed())?;

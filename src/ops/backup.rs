@@ -69,6 +69,27 @@ pub struct BackupOptions {
     pub filters_as_typed: Vec<String>,
 }
 
+impl BackupOptions {
+    /// All that is not said otherwise: no name, nothing left out, the fast tier, this machine's name, no user.
+    pub fn of(source: Source, program: &str) -> BackupOptions {
+        BackupOptions {
+            source,
+            name: None,
+            tags: Vec::new(),
+            excludes: Vec::new(),
+            one_file_system: false,
+            force: false,
+            dry_run: false,
+            coding: Coding::default(),
+            max_fragments_per_gib: None,
+            host: None,
+            program: program.to_owned(),
+            user: String::new(),
+            filters_as_typed: Vec::new(),
+        }
+    }
+}
+
 /// What a backup did.
 #[derive(Debug, Default)]
 pub struct BackupReport {

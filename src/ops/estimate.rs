@@ -19,7 +19,6 @@
 use super::backup::{self, BackupOptions, Source};
 use super::init::{self, InitOptions};
 use super::{Control, Notice};
-use crate::chunk::Coding;
 use crate::error::{Error, Result};
 use crate::format::check::blake3;
 use crate::io::Io;
@@ -336,19 +335,10 @@ fn one(
     let mut batch = Batch::default();
     let mut back_up = |source: Source| -> Result<()> {
         let options = BackupOptions {
-            coding: Coding::default(),
-            max_fragments_per_gib: None,
-            source,
-            name: None,
-            tags: Vec::new(),
-            excludes: Vec::new(),
-            one_file_system: false,
             force: true,
             dry_run,
             host: Some("estimate".into()),
-            program: options.program.clone(),
-            user: String::new(),
-            filters_as_typed: Vec::new(),
+            ..BackupOptions::of(source, &options.program)
         };
         let report = backup::run(store, options, control)?;
         batch.bytes = batch.bytes.saturating_add(report.counts.bytes);

@@ -5,7 +5,6 @@ pub mod bench;
 use super::Control;
 use super::backup::{self, BackupOptions, BackupReport, Source};
 use super::snapshots::{self, SnapshotInfo};
-use crate::chunk::Coding;
 use crate::chunk::Cutter;
 use crate::format::event::Event;
 use crate::format::superblock::{ChunkerParameters, Superblock};
@@ -198,19 +197,10 @@ impl Shelf {
 
     fn back_up_by(&self, source: Source, per_gib: Option<u64>, control: &Control) -> crate::Result<BackupReport> {
         let options = BackupOptions {
-            source,
-            name: None,
-            tags: Vec::new(),
-            excludes: Vec::new(),
-            one_file_system: false,
-            force: false,
-            dry_run: false,
-            coding: Coding::default(),
             max_fragments_per_gib: per_gib,
             host: Some("host".into()),
-            program: "test".into(),
             user: "user".into(),
-            filters_as_typed: Vec::new(),
+            ..BackupOptions::of(source, "test")
         };
         backup::run(&self.write(), options, control)
     }

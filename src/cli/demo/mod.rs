@@ -17,7 +17,6 @@ use super::args;
 use super::context::Context;
 use super::exit::Exit;
 use super::{json, render, source, table};
-use crate::chunk::Coding;
 use crate::error::{Error, Result};
 use crate::format::id::hex;
 use crate::ops::backup::{self, BackupOptions, BackupReport, Source};
@@ -213,19 +212,9 @@ fn show(context: &Context, store: &Path, library: &Path, target: &Path) -> Resul
     let backup = {
         let store = open(context, store, Mode::Write { verb: "demo" })?;
         let options = BackupOptions {
-            source: Source::Paths(vec![library.to_owned()]),
-            name: None,
             tags: vec!["demo".into()],
-            excludes: vec![],
-            one_file_system: false,
-            force: false,
-            dry_run: false,
-            coding: Coding::default(),
-            max_fragments_per_gib: None,
-            host: None,
-            program: concat!("onefold ", env!("CARGO_PKG_VERSION")).into(),
             user: source::user(),
-            filters_as_typed: vec![],
+            ..BackupOptions::of(Source::Paths(vec![library.to_owned()]), concat!("onefold ", env!("CARGO_PKG_VERSION")))
         };
         backup::run(&store, options, &context.control)?
     };

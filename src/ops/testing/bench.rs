@@ -2,7 +2,6 @@
 
 use super::Control;
 use super::backup::{self, BackupOptions, BackupReport, Source};
-use crate::chunk::Coding;
 use crate::chunk::Cutter;
 use crate::format::event::Event;
 use crate::format::superblock::{ChunkerParameters, Superblock};
@@ -85,21 +84,7 @@ impl Bench {
     }
 
     pub fn backup_of(&self, source: Source) -> BackupReport {
-        let options = BackupOptions {
-            source,
-            name: None,
-            tags: Vec::new(),
-            excludes: Vec::new(),
-            one_file_system: false,
-            force: false,
-            dry_run: false,
-            coding: Coding::default(),
-            max_fragments_per_gib: None,
-            host: Some("host".into()),
-            program: "test".into(),
-            user: "user".into(),
-            filters_as_typed: Vec::new(),
-        };
+        let options = BackupOptions::of(source, "test");
         backup::run(&self.write(), options, &Control::default()).unwrap()
     }
 

@@ -118,21 +118,7 @@ fn a_backup_goes_on_when_a_disk_takes_packs_along_that_had_no_parity_yet() {
             opened += 1;
             Ok(faulty.open(Mode::Write { verb: "backup" })?.store)
         };
-        let options = BackupOptions {
-            source: Source::Paths(vec![library.path().to_owned()]),
-            name: None,
-            tags: Vec::new(),
-            excludes: Vec::new(),
-            one_file_system: false,
-            force: false,
-            dry_run: false,
-            coding: Default::default(),
-            max_fragments_per_gib: None,
-            host: Some("host".into()),
-            program: "test".into(),
-            user: "user".into(),
-            filters_as_typed: Vec::new(),
-        };
+        let options = BackupOptions::of(Source::Paths(vec![library.path().to_owned()]), "test");
         let report = backup::over::run(&mut open, options, &Control::default()).unwrap();
         assert!(report.snapshot.is_some() && opened <= 2);
         met += usize::from(opened == 2);

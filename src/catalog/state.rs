@@ -377,6 +377,11 @@ impl LogState {
         self.packs.get(self.serials.get(pack)?)
     }
 
+    /// Whether a disk was taken out of the store for good.
+    pub fn is_retired(&self, disk: &DiskId) -> bool {
+        self.disks.get(disk).is_some_and(|d| d.retired)
+    }
+
     /// Packs in order of serial, from `first` on.
     pub fn packs_from(&self, first: u32) -> impl Iterator<Item = &PackState> {
         self.packs.range(first..).map(|(_, p)| p)

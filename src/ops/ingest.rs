@@ -232,7 +232,7 @@ where
         lanes.push(lane);
         ends.push((kind, end));
     }
-    let reuse_needs_proof = !store.missing_disks().is_empty() || store.with_state(|s| !s.damage.is_empty());
+    let reuse_needs_proof = store.may_lack_copies();
     let mut ingest = Ingest {
         store,
         control,

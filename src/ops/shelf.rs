@@ -86,8 +86,8 @@ pub fn find(store: &Store, named: &str, path: &Path) -> Result<Named> {
     Err(Error::Argument { what: format!("the disk {named:?}"), why })
 }
 
-/// Takes a disk out of the store for good: nothing of it counts any more. Packs that are lost with it are dropped, as far as no
-/// group counts on them; others are when what is left of their group gets another one.
+/// Takes a disk out of the store for good: nothing of it counts any more. Packs that are lost with it stay in the log, so that
+/// everybody knows of them, until a gc finds that nothing needs them.
 ///
 /// # Errors
 /// [`Error::Argument`] while packs lie on it, unless it is `lost`; whatever keeps the log from being written.
@@ -104,13 +104,7 @@ pub fn retire(store: &Store, disk: &Named, lost: bool) -> Result<()> {
         let why = "it is the last one that is here".to_owned();
         return Err(Error::Argument { what: format!("the disk {:?}", disk.label), why });
     }
-    let gone = plan::standing_on(store, &disk.id).into_iter().filter(|m| !m.parity);
-    store.append(|state| {
-        let alone = gone.filter(|m| state.group_of(&m.pack).is_none());
-        let mut events: Vec<Event> = alone.map(|m| Event::PackDropped { pack: m.pack }).collect();
-        events.push(Event::DiskRetired { disk: disk.id });
-        events
-    })?;
+    store.append(|_| vec![Event::DiskRetired { disk: disk.id }])?;
     let mut known = store.pool().known();
     known.disks.retain(|d| d.disk != disk.id);
     write_known(store.io(), store.path(), &known)

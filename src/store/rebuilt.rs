@@ -59,6 +59,13 @@ impl Store {
         usable.count() >= group.data()
     }
 
+    /// Whether there may be chunks that one has and that cannot be had: a disk is away, damage is known, or packs were lost
+    /// with a disk that was given up. The log knows those until nothing needs them.
+    pub fn may_lack_copies(&self) -> bool {
+        let lost = |s: &LogState| s.packs().any(|p| s.is_retired(&p.sealed.disk) && !self.pool.holds(&p.sealed));
+        !self.missing_disks().is_empty() || self.with_state(|s| !s.damage.is_empty() || lost(s))
+    }
+
     /// Whether a pack can be read, or rebuilt, as far as log and disks tell.
     pub fn reaches(&self, sealed: &SealedPack) -> bool {
         self.pool.holds(sealed) || self.with_state(|s| self.reaches_in(s, sealed))

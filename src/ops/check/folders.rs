@@ -120,8 +120,9 @@ fn missing_disks(store: &Store, problems: &mut Problems) {
     for (id, label, retired, packs) in missing {
         if retired {
             problems.repairable(format!(
-                "{packs} packs were lost with disk {label} ({id}), which was taken out, and broke their groups; \
-                 `onefold rebalance` gives what is left of these parity again"
+                "{packs} packs were lost with disk {label} ({id}), which was taken out; back up the sources again, or forget what \
+                 cannot be had any more: then `onefold gc` lets go of them, and `onefold rebalance` gives the rest of their \
+                 groups parity"
             ));
             continue;
         }

@@ -12,7 +12,7 @@ use super::{GRACE_JUMP_NS, GcOptions};
 use crate::error::{Error, Result};
 use crate::format::event::SealedPack;
 use crate::format::footer::PackKind;
-use crate::format::{ChunkId, SnapshotId, WriterId};
+use crate::format::{ChunkId, DiskId, SnapshotId, WriterId};
 use crate::index::{Order, Sorter};
 use crate::ops::snapshots::{self, SnapshotInfo};
 use crate::ops::{Control, Notice};
@@ -180,9 +180,12 @@ pub(super) fn make(
     let gone: BTreeSet<SnapshotId> = given_up.iter().map(|s| s.id).collect();
     let packs: Vec<SealedPack> = store.with_state(|s| s.packs().map(|p| p.sealed).collect());
     let members = store.with_state(Members::of);
-    let stays = |pack: &SealedPack| {
-        unfinished.contains(&pack.pack.writer()) || adopted.contains(&pack.serial) || !store.pool().holds(pack)
-    };
+    // What lies on a disk that is away comes back with it, but not from one that was given up.
+    let given_up_on: BTreeSet<DiskId> =
+        store.with_state(|s| s.disks.iter().filter(|(_, d)| d.retired).map(|(id, _)| *id).collect());
+    let is_away = |pack: &SealedPack| !store.pool().holds(pack) && !given_up_on.contains(&pack.disk);
+    let stays =
+        |pack: &SealedPack| unfinished.contains(&pack.pack.writer()) || adopted.contains(&pack.serial) || is_away(pack);
     let pack_bytes = store.superblock().pack_bytes;
     let roots = store.with_state(|s| (s.live_snapshots().len() + s.forgotten_snapshots().len()) as u64);
     let mut plan = match by_change(store, options, &gone, control)? {
@@ -220,6 +223,11 @@ fn by_change<'s>(
 ) -> Result<std::result::Result<Change<'s>, &'static str>> {
     if options.full {
         return Ok(Err("it was asked for"));
+    }
+    // The counts name one copy of each chunk, and what it hangs on. Where that one cannot be had another may serve, which
+    // hangs on other chunks.
+    if store.may_lack_copies() {
+        return Ok(Err("copies that the counts rely on may be out of reach"));
     }
     control.progress.set_phase("following what changed");
     match Change::follow(store, control, gone) {

@@ -153,10 +153,11 @@ pub fn of(
     Ok(done)
 }
 
-/// Whether a pack is lost for good: its disk was taken out of the store, and nothing gives it.
+/// Whether a pack is lost for good: its disk was taken out of the store, and nothing gives it, nor would if all disks came
+/// back that are only away.
 pub(super) fn is_gone(store: &Store, state: &LogState, m: &GroupMember) -> bool {
-    let is_retired = state.disks.get(&m.disk).is_some_and(|d| d.retired);
-    is_retired && store.pool().disk(&m.disk).is_none() && !store.can_rebuild(state, &m.pack, 0, m.bytes)
+    let may_come = |disk: &DiskId| store.pool().disk(disk).is_some() || !state.is_retired(disk);
+    !may_come(&m.disk) && !store.would_rebuild(state, &m.pack, (0, m.bytes), &may_come)
 }
 
 /// The packs of data of a group that new groups can be made of.
@@ -350,11 +351,6 @@ fn batch(
         let groups = old.iter().filter_map(|id| s.group(id));
         groups.flat_map(|g| s.members(g)).filter(|m| m.parity).collect()
     });
-    // What is lost of them for good was counted on by its group alone.
-    let lost: Vec<PackId> = store.with_state(|s| {
-        let members = old.iter().filter_map(|id| s.group(id)).flat_map(|g| s.members(g));
-        members.filter(|m| !m.parity && is_gone(store, s, m)).map(|m| m.pack).collect()
-    });
     let retired: BTreeSet<[u8; 16]> = old.iter().copied().collect();
     let logged = store.append(|state| {
         let moved = || seats.iter().filter(|s| s.from != s.to);
@@ -362,7 +358,6 @@ fn batch(
             moved().map(|s| Event::PackMoved { pack: s.member.pack, from: s.from, to: s.to }).collect();
         events.extend(groups);
         events.extend(retired.into_iter().map(|group| Event::GroupRetired { group }));
-        events.extend(lost.into_iter().map(|pack| Event::PackDropped { pack }));
         let healed = moved().filter(|s| repair::units_heal(state, &s.member.pack));
         events.extend(healed.map(|s| Event::DamageHealed { pack: s.member.pack }));
         events

@@ -458,7 +458,8 @@ fn what_is_left_of_a_broken_group_gets_parity_again_once_its_disks_are_given_up(
         shelf.take_away(disk);
     }
     let packs = |store: &Store| store.redundancy(|_, _| {});
-    assert!(packs(&shelf.read()).lost > 0);
+    let lost = packs(&shelf.read()).lost;
+    assert!(lost > 0);
     assert!(rebalance::plan(&shelf.read()).groups.is_empty(), "they may come back");
     for disk in [0, 1] {
         let store = shelf.write();
@@ -469,8 +470,8 @@ fn what_is_left_of_a_broken_group_gets_parity_again_once_its_disks_are_given_up(
     let made = rebalance::run(&store, &rebalance::plan(&store), None, &Control::default()).unwrap().made;
     assert!(made.groups > 0 && made.failed.is_empty());
     let after = packs(&store);
-    // What was lost with the disks left the log when they were given up.
-    assert_eq!((after.degraded, after.at_risk, after.lost), (0, 0, 0));
+    // What was lost is known until nothing needs it.
+    assert_eq!((after.degraded, after.at_risk, after.lost), (0, 0, lost));
 }
 
 mod degraded;

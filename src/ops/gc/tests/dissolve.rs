@@ -63,6 +63,49 @@ fn a_base_that_only_deltas_hold_goes_where_that_takes_less() {
 }
 
 #[test]
+fn what_hangs_on_a_base_keeps_it_when_its_plain_copy_is_found_damaged() {
+    let (shelf, b) = hanging();
+    let first_new = shelf.read().with_state(|s| s.next_serial());
+    let (_, report) = gc(&shelf, &FULL).unwrap();
+    assert!(report.chunks_undone > 0, "{report:?}");
+    let store = shelf.write();
+    let new: Vec<_> = store.with_state(|s| s.packs_from(first_new).map(|p| p.sealed).collect());
+    let is_plain = |p: &&crate::format::event::SealedPack| {
+        p.kind == PackKind::Data && store.ends(p).unwrap().footer.rows.iter().all(|r| r.header.bases.is_empty())
+    };
+    let plain: Vec<_> = new.iter().filter(is_plain).copied().collect();
+    let found = |p: &crate::format::event::SealedPack| Event::DamageFound {
+        pack: p.pack,
+        offset: 0,
+        bytes: p.bytes,
+        by: "check".into(),
+    };
+    // only what was undone: the last packs of the run
+    let undone = plain.last().unwrap();
+    store.append(|_| vec![found(undone)]).unwrap();
+    drop(store);
+    let was_whole = newest_may_be(&shelf) == Some(b.clone());
+    let (plan, _) = gc(&shelf, &NOW).unwrap();
+    assert!(plan.full_because.is_some(), "counts name one copy, and that one may be out of reach");
+    assert!(was_whole && newest_may_be(&shelf) == Some(b), "the deltas and their bases are still there");
+}
+
+/// As [`newest`]; `None` where it cannot be had whole.
+fn newest_may_be(shelf: &Shelf) -> Option<Vec<u8>> {
+    let store = shelf.read();
+    let info = shelf.latest(&store);
+    let tree = info.snapshot.tree.clone();
+    let Some(Found::Entry(entry)) = lookup(&store, &tree, b"f").unwrap() else { panic!("no f") };
+    let EntryKind::File { bytes, content: Content::Recipe(recipe) } = entry.kind else { panic!("no recipe") };
+    let mut out = Vec::new();
+    for piece in Pieces::new(&store, &recipe, 0, bytes) {
+        let What::Chunk { id, .. } = piece.unwrap().what else { panic!("not plain") };
+        out.extend(store.chunk(ChunkKind::Data, &id).ok()?);
+    }
+    Some(out)
+}
+
+#[test]
 fn deltas_that_spare_much_stay() {
     let shelf = Shelf::new(1);
     let a = noise(1, 600_000);

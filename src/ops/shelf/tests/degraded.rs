@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::error::Error;
+use crate::format::footer::PackKind;
 use crate::ops::backup::{self, BackupOptions, Source};
 use crate::pool::disk::PARITY_DIR;
 use crate::pool::{read_known, write_known};
@@ -93,6 +94,75 @@ fn a_disk_that_was_retired_while_the_list_still_has_it_is_emptied_and_joins() {
     let added = add::join(&mut open, &shelf.io, home, &options).unwrap();
     assert!(!added.known && added.id != disk_id(1), "{added:?}");
     assert!(shelf.read().pool().disk(&added.id).is_some());
+    whole(&shelf);
+}
+
+#[test]
+fn what_was_lost_with_a_disk_that_was_given_up_is_stored_again_and_a_gc_lets_go_of_it() {
+    let library = tempfile::tempdir().unwrap();
+    let shelf = Shelf::new(3);
+    let bytes: Vec<Vec<u8>> = (0..6).map(|n| noise(200 + n, 400_000)).collect();
+    let names: Vec<String> = (0..6).map(|n| n.to_string()).collect();
+    let files: Vec<(&str, &[u8])> = names.iter().zip(&bytes).map(|(n, b)| (n.as_str(), b.as_slice())).collect();
+    shelf.library(library.path(), &files);
+    shelf.back_up(library.path());
+    let held = |d: usize| {
+        let on = |s: &crate::catalog::state::LogState| {
+            s.packs().any(|p| p.sealed.disk == disk_id(d) && p.sealed.kind == PackKind::Data)
+        };
+        shelf.read().with_state(on)
+    };
+    let gone = (0..3).find(|d| held(*d)).unwrap();
+    shelf.take_away(gone);
+    let store = shelf.write();
+    let from = find(&store, &disk_id(gone).to_string(), Path::new("")).unwrap();
+    retire(&store, &from, true).unwrap();
+    let lost = store.redundancy(|_, _| {}).lost;
+    assert!(lost > 0, "the log knows what was lost");
+    drop(store);
+    let is_whole = |n: usize| {
+        let path = format!("{}/{n}", library.path().display());
+        shelf.bytes_of(&shelf.read(), &path).is_ok_and(|b| b == bytes[n])
+    };
+    assert!(!(0..6).all(is_whole));
+    // Nothing of the sources has changed.
+    shelf.back_up(library.path());
+    assert!((0..6).all(is_whole), "what was lost is read and stored again");
+    let options = crate::ops::gc::GcOptions { grace_ns: 0, ..Default::default() };
+    let store = shelf.write();
+    let control = Control::default();
+    let plan = crate::ops::gc::plan(&store, &options, "test", &control).unwrap();
+    crate::ops::gc::run(&store, plan, &options, "test", &control).unwrap();
+    assert_eq!(store.redundancy(|_, _| {}).lost, 0, "nothing needs it any more");
+    drop(store);
+    assert!((0..6).all(is_whole));
+    let options = CheckOptions { read_data: true, rebuild: false };
+    let checked = check::run(&shelf.read(), &options, &control).unwrap();
+    assert!(checked.files_lost == 0 && checked.problems.is_empty(), "{checked:?}");
+}
+
+#[test]
+fn a_rebalance_gives_up_on_nothing_that_a_disk_which_is_only_away_would_rebuild() {
+    let shelf = filled(6, 1, 3);
+    let store = shelf.read();
+    // A group's data and its parity, on two disks.
+    let (data, parity) = store.with_state(|s| {
+        let group = s.groups().max_by_key(|g| g.data()).unwrap();
+        let members = s.members(group);
+        (members[0].disk, members.iter().find(|m| m.parity).unwrap().disk)
+    });
+    drop(store);
+    let number = |id: DiskId| (0..9).find(|i| disk_id(*i) == id).unwrap();
+    shelf.take_away(number(data));
+    let store = shelf.write();
+    let from = find(&store, &data.to_string(), Path::new("")).unwrap();
+    retire(&store, &from, true).unwrap();
+    drop(store);
+    shelf.take_away(number(parity));
+    let store = shelf.write();
+    rebalance::run(&store, &rebalance::plan(&store), None, &Control::default()).unwrap();
+    drop(store);
+    shelf.bring_back(number(parity));
     whole(&shelf);
 }
 

@@ -93,7 +93,10 @@ impl GcArgs {
             }
             return summary(context, &GcReport::default(), self.dry_run);
         }
-        let question = format!("free {}?", render::size(plan.freed_bytes()));
+        let question = match plan.freed_bytes() {
+            0 => format!("write {}?", render::size(plan.dissolving.written_bytes + plan.moved_bytes())),
+            freed => format!("free {}?", render::size(freed)),
+        };
         if !ask::confirm(context, self.yes, &question)? {
             context.warn("nothing was changed".into());
             return Ok(Exit::Done);

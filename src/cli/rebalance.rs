@@ -83,11 +83,7 @@ impl RebalanceArgs {
                 render::duration(begun.elapsed())
             ))?;
         }
-        Ok(if redundancy.is_full() && made.failed.is_empty() && moved.failed.is_empty() {
-            Exit::Done
-        } else {
-            Exit::Losses
-        })
+        Ok(if redundancy.is_full() && made.failed.is_empty() { Exit::Done } else { Exit::Losses })
     }
 }
 

@@ -60,7 +60,7 @@ impl ScrubArgs {
             rate: self.rate,
             max_duration: self.max_duration,
             older_than: self.older_than,
-            worried: drives.iter().filter(|(_, d)| !d.worries().is_empty()).map(|(id, _)| *id).collect(),
+            worried: drives.iter().filter(|(_, d)| d.is_urgent()).map(|(id, _)| *id).collect(),
         };
         let (pass, _) = scrub::pass_of(&store);
         let mut report = scrub::run(&store, &options, &context.control, &mut |found, at| {

@@ -31,6 +31,10 @@ impl Drive {
         self.smart.as_ref().map(Smart::worries).unwrap_or_default()
     }
 
+    pub fn is_urgent(&self) -> bool {
+        self.smart.as_ref().is_some_and(Smart::is_urgent)
+    }
+
     pub fn document(&self) -> Value {
         let smart = self.smart.as_ref().map(|s| {
             json!({
@@ -88,12 +92,14 @@ pub(super) fn worries(store: &Store, drives: &BTreeMap<DiskId, Drive>) -> Vec<St
         let serial = drive.smart.as_ref().map(|s| s.serial.as_str()).filter(|s| !s.is_empty());
         let serial = serial.map(|s| format!(", serial {s}")).unwrap_or_default();
         let label = render::printable(&disk.label);
-        out.push(format!(
-            "The drive of disk {label} ({}{serial}) may fail soon: {}. Scrub it, and have a new one ready: \
-             `onefold disk replace '{label}' NEW`.",
-            drive.node.display(),
-            why.join(", ")
-        ));
+        let (what, do_so) = match drive.is_urgent() {
+            true => {
+                ("may fail soon", format!(" Scrub it, and have a new one ready: `onefold disk replace '{label}' NEW`."))
+            }
+            false => ("has had errors", " Watch whether it has more.".to_owned()),
+        };
+        let why = why.join(", ");
+        out.push(format!("The drive of disk {label} ({}{serial}) {what}: {why}.{do_so}", drive.node.display()));
     }
     out.sort();
     out

@@ -37,10 +37,10 @@ impl StatusArgs {
         let mut report = disks::status(&store)?;
         let drives = self.smart.look(&store);
         let worries = smart::worries(&store, &drives);
-        if !worries.is_empty() {
+        if drives.values().any(Drive::is_urgent) {
             report.health = report.health.max(Health::Attention);
-            report.next.extend(worries);
         }
+        report.next.extend(worries);
         if context.json {
             context.out.document(&document(&report, &drives))?;
         } else {

@@ -7,9 +7,10 @@
 use std::io::{self, Read};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
+use std::os::unix::process::CommandExt;
 use std::path::{Component, Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// Steps from a partition to its drive at most: a mapping over a mapping over a partition.
 const STEPS_MAX: usize = 6;
@@ -35,24 +36,36 @@ pub fn below(folder: &Path) -> Option<Device> {
 /// As [`below`], with the kernel's files below `root`.
 fn below_in(root: &Path, folder: &Path) -> Option<Device> {
     let number = std::fs::metadata(folder).ok()?.dev();
-    let known = drive(root, number);
-    if known.is_some() {
-        return known;
+    match drive(root, number) {
+        Drive::One(device) => return Some(device),
+        Drive::Several => return None, // none of them is the disk
+        Drive::Unknown => {}
     }
     // A filesystem of its own numbers (btrfs), or no such folder in /sys: what was mounted is at least a node.
     let table = small(&root.join("proc/self/mountinfo"))?;
     let source = mounted(&table, &folder.canonicalize().ok()?)?;
-    let number = std::fs::metadata(&source).ok().map(|m| m.rdev());
-    number.and_then(|n| drive(root, n)).or(Some(Device { node: source, serial: String::new() }))
+    match std::fs::metadata(&source).map(|m| drive(root, m.rdev())) {
+        Ok(Drive::One(device)) => Some(device),
+        Ok(Drive::Several) => None,
+        Ok(Drive::Unknown) | Err(_) => Some(Device { node: source, serial: String::new() }),
+    }
+}
+
+/// What a device number stands for.
+enum Drive {
+    One(Device),
+    Several,
+    Unknown,
 }
 
 /// The drive of a device number.
-fn drive(root: &Path, number: u64) -> Option<Device> {
+fn drive(root: &Path, number: u64) -> Drive {
     let (major, minor) = (rustix::fs::major(number), rustix::fs::minor(number));
-    let mut at = root.join(format!("sys/dev/block/{major}:{minor}")).canonicalize().ok()?;
+    let Ok(mut at) = root.join(format!("sys/dev/block/{major}:{minor}")).canonicalize() else { return Drive::Unknown };
     for _ in 0..STEPS_MAX {
         if at.join("partition").exists() {
-            at = at.parent()?.to_owned();
+            let Some(above) = at.parent() else { return Drive::Unknown };
+            at = above.to_owned();
             continue;
         }
         let below: Vec<PathBuf> = match std::fs::read_dir(at.join("slaves")) {
@@ -61,14 +74,18 @@ fn drive(root: &Path, number: u64) -> Option<Device> {
         };
         match below.as_slice() {
             [] => {
-                let name = at.file_name()?.to_string_lossy().replace('!', "/");
-                return Some(Device { node: Path::new("/dev").join(name), serial: serial(&at) });
+                let Some(name) = at.file_name() else { return Drive::Unknown };
+                let node = Path::new("/dev").join(name.to_string_lossy().replace('!', "/"));
+                return Drive::One(Device { node, serial: serial(&at) });
             }
-            [one] => at = one.canonicalize().ok()?,
-            _ => return None, // several drives: none of them is the disk
+            [one] => match one.canonicalize() {
+                Ok(below) => at = below,
+                Err(_) => return Drive::Unknown,
+            },
+            _ => return Drive::Several,
         }
     }
-    None
+    Drive::Unknown
 }
 
 fn serial(device: &Path) -> String {
@@ -136,7 +153,8 @@ fn unescaped(field: &[u8]) -> Vec<u8> {
 }
 
 /// Runs a program for at most so long and gives the first `most` bytes of what it says, whatever its exit status is. It is
-/// killed when its time is over.
+/// killed with all that it began when its time is over, and not waited for: who hangs in the kernel over a drive that does
+/// not answer cannot be killed, and goes when that answers.
 ///
 /// # Errors
 /// The system's where it cannot be run; [`io::ErrorKind::TimedOut`].
@@ -146,28 +164,30 @@ pub fn ask(program: &Path, arguments: &[&std::ffi::OsStr], patience: Duration, m
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
+        .process_group(0)
         .spawn()?;
-    let begun = Instant::now();
+    let group = i32::try_from(child.id()).ok().and_then(rustix::process::Pid::from_raw);
+    let out = child.stdout.take();
     let (tell, told) = std::sync::mpsc::channel();
-    if let Some(out) = child.stdout.take() {
-        // Not waited for: whatever inherited the pipe may hold it open for longer than we have patience.
-        std::thread::Builder::new().name("onefold-ask".into()).spawn(move || {
-            let mut bytes = Vec::new();
-            let read = out.take(most).read_to_end(&mut bytes);
-            let _ = tell.send(read.map(|_| bytes)); // nobody waits any more
-        })?;
-    }
-    let said = told.recv_timeout(patience);
-    // It has said all, or its time is over.
-    while said.is_ok() && begun.elapsed() < patience {
-        if child.try_wait()?.is_some() {
-            break;
+    // Neither thread is waited for: one reads what whoever inherited the pipe may hold open, the other one takes the end of
+    // a program that may not end for long.
+    let read = std::thread::Builder::new().name("onefold-ask".into()).spawn(move || {
+        let mut bytes = Vec::new();
+        let read = out.map_or(Ok(0), |out| out.take(most).read_to_end(&mut bytes));
+        let _ = tell.send(read.map(|_| bytes)); // nobody waits any more
+    });
+    let said = match read {
+        Ok(_) => told.recv_timeout(patience).unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())),
+        Err(e) => Err(e),
+    };
+    if said.is_err() || !matches!(child.try_wait(), Ok(Some(_))) {
+        // It has said all that is wanted, or its time is over.
+        if let Some(group) = group {
+            let _ = rustix::process::kill_process_group(group, rustix::process::Signal::KILL); // gone already, or beyond us
         }
-        std::thread::sleep(Duration::from_millis(5));
+        let _ = std::thread::Builder::new().name("onefold-reap".into()).spawn(move || child.wait());
     }
-    let _ = child.kill(); // it may be gone already
-    let _ = child.wait();
-    said.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
+    said
 }
 
 #[cfg(test)]
@@ -175,6 +195,7 @@ mod tests {
     use super::*;
     use std::fs;
     use std::os::unix::fs::symlink;
+    use std::time::Instant;
 
     /// A `/sys` of a partition on a drive, and of a mapping over it.
     fn sys() -> (tempfile::TempDir, u64) {
@@ -208,7 +229,9 @@ mod tests {
         symlink("../../devices/virtual/dm-0", block(root, number)).unwrap();
         assert_eq!(below_in(root, root), known);
         symlink("../../../pci/sdq", mapping.join("slaves/sdr")).unwrap();
-        assert_eq!(below_in(root, root), None, "several drives are no drive");
+        fs::create_dir_all(root.join("proc/self")).unwrap();
+        fs::write(root.join("proc/self/mountinfo"), "1 0 8:1 / / rw - ext4 /dev/mapper/both rw\n").unwrap();
+        assert_eq!(below_in(root, root), None, "several drives are no drive, whatever is mounted");
         assert_eq!(below_in(root, &root.join("nothing")), None);
     }
 
@@ -234,7 +257,14 @@ mod tests {
         let begun = Instant::now();
         assert_eq!(run("sleep 20", 100), Err(io::ErrorKind::TimedOut));
         assert_eq!(run("sleep 20 & echo x; wait", 100), Err(io::ErrorKind::TimedOut));
+        // What it began goes with it, and who ignores being asked to end too.
+        let left = tempfile::tempdir().unwrap();
+        let mark = left.path().join("ran on");
+        let script = format!("trap '' TERM; (sleep 2; touch '{}') & sleep 20", mark.display());
+        assert_eq!(run(&script, 100), Err(io::ErrorKind::TimedOut));
         assert!(begun.elapsed() < Duration::from_secs(10));
+        std::thread::sleep(Duration::from_secs(3));
+        assert!(!mark.exists(), "what it began ran on");
         assert!(ask(Path::new("/nowhere/smartctl"), &[], Duration::from_secs(1), 10).is_err());
     }
 }

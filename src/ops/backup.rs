@@ -155,12 +155,13 @@ pub fn run(store: &Store, mut options: BackupOptions, control: &Control) -> Resu
     // What other writers left may be coded otherwise.
     let first_new = store.with_state(|s| s.writers.is_empty().then(|| s.next_serial()));
     let mut superseded = gc::Superseded::new();
-    let mut report = ingest::run(store, control, purpose, |ingest| {
+    let ended = ingest::run(store, control, purpose, |ingest| {
         // Unchanged files of a bag are read too: they have to be proven.
         let reads_all = options.force || matches!(source, Source::Bag(_));
         let parent_snapshot = parent.as_ref().map(|(_, s)| s).filter(|_| !reads_all);
-        let built = tree::build(ingest, &options, source, parent_snapshot, control)?;
+        let built = tree::build(ingest, &options, source, parent_snapshot, control);
         superseded = ingest.take_superseded();
+        let built = built?;
         let mut report = BackupReport {
             parent: parent_id,
             unreadable: built.unreadable,
@@ -204,9 +205,14 @@ pub fn run(store: &Store, mut options: BackupOptions, control: &Control) -> Resu
             vec![Event::SnapshotAdded { record }]
         };
         Ok((report, finish))
-    })?;
+    });
+    // Of a backup that failed too: tallies only choose what a gc looks at.
+    let told = match superseded.is_empty() || dry_run {
+        true => Ok(()),
+        false => gc::supersede(store, &superseded, false),
+    };
+    let mut report = ended?;
     if !dry_run {
-        let told = if superseded.is_empty() { Ok(()) } else { gc::supersede(store, &superseded, false) };
         let settled = told.and_then(|()| match first_new {
             Some(first) if options.coding == Coding::from(Tier::Dense) => {
                 tried::add(store, &tried::made_since(store, first))

@@ -55,7 +55,7 @@ impl CompactOptions {
     pub fn after(&self, done: &CompactReport, took: Duration) -> CompactOptions {
         let took = i64::try_from(took.as_nanos()).unwrap_or(i64::MAX);
         CompactOptions {
-            max_bytes: self.max_bytes.map(|max| max.saturating_sub(done.moved_bytes.max(done.tried_bytes))),
+            max_bytes: self.max_bytes.map(|max| max.saturating_sub(done.bytes_handled())),
             max_duration_ns: self.max_duration_ns.map(|max| max.saturating_sub(took).max(0)),
             ..*self
         }
@@ -103,6 +103,11 @@ pub struct CompactReport {
 }
 
 impl CompactReport {
+    /// What limits in bytes count: what was moved, and what was tried.
+    pub fn bytes_handled(&self) -> u64 {
+        self.moved_bytes.saturating_add(self.tried_bytes)
+    }
+
     /// Adds what a later turn of one run did, and takes over how that ended.
     pub fn add(&mut self, turn: &CompactReport) {
         self.files_gathered += turn.files_gathered;

@@ -16,7 +16,7 @@
 
 use super::ingest::{self, Purpose};
 use super::{Control, Notice};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::format::event::Event;
 use crate::format::footer::PackKind;
 use crate::format::{ChunkId, WriterId};
@@ -272,20 +272,38 @@ fn dissolve_bases(
     (report, state): (&mut GcReport, Option<State>),
 ) -> Result<()> {
     let first_new = store.with_state(|s| s.next_serial());
+    // Room comes back with the next gc only, which needs the reserve: better not begun than a writer that writes nothing.
+    let shape = store.shape(PackKind::Data);
+    let stay = |why: &str| Notice::Note(format!("bases that only deltas hold stay: {why}"));
+    if store.pool().choose(store.superblock().pack_bytes, &[], shape, false).is_none() {
+        control.notice(stay("no disk has room for what would be stored plain"));
+        return Ok(());
+    }
     let purpose = Purpose { verb: Some("compact"), frees: false, ..purpose(program) };
     let mut moved = report.moved_bytes;
-    let (anew, superseded, written) = ingest::run(store, control, purpose, |ingest| {
-        let (anew, superseded) = dissolve::run(ingest, plan, limits, &mut moved)?;
-        Ok(((anew, superseded, 0u64), |value: &mut (Vec<ChunkId>, Superseded, u64), counters: &ingest::Counters| {
-            value.2 = counters.bytes_written.load(Ordering::Relaxed);
+    let ended = ingest::run(store, control, purpose, |ingest| {
+        let anew = dissolve::run(ingest, plan, limits, &mut moved)?;
+        Ok(((anew, 0u64), |value: &mut (dissolve::Anew, u64), counters: &ingest::Counters| {
+            value.1 = counters.bytes_written.load(Ordering::Relaxed);
             Vec::new()
         }))
-    })?;
+    });
+    let (anew, written) = match ended {
+        Ok(ended) => ended,
+        // What the gc itself did is done; what was stored plain by then is told to nobody, so the next gc is a full mark.
+        Err(e @ Error::NoSpace { .. }) => {
+            control.notice(stay(&e.to_string()));
+            return Ok(());
+        }
+        Err(e) => return Err(e),
+    };
     report.moved_bytes = moved;
     report.written_bytes += written;
-    report.chunks_undone = anew.len() as u64;
+    report.chunks_undone = anew.chunks.len() as u64;
+    report.stopped_at_limit |= anew.stopped;
+    report.gave_way |= limits.gave_way();
     if let Some(mut state) = state {
-        dissolve::relink(store, &mut state, &anew, &superseded)?;
+        dissolve::relink(store, &mut state, &anew.chunks, &anew.superseded)?;
         retally(store, &mut state, first_new)?;
     }
     Ok(())
@@ -342,7 +360,10 @@ pub(in crate::ops) fn forget_untold(store: &Store) -> Result<()> {
 /// # Errors
 /// [`crate::Error::Index`].
 pub(in crate::ops) fn counted_until(store: &Store) -> Result<Option<u32>> {
-    Ok(State::load(store)?.map(|state| state.next_serial))
+    let state = State::load(store)?;
+    // A snapshot that came since may need what nothing needed then.
+    let is_known = |state: &State| counts::roots(store).keys().all(|id| state.roots.contains_key(id));
+    Ok(state.filter(is_known).map(|state| state.next_serial))
 }
 
 /// Writes the counts that a plan found, standing for the log as it is now. `None` where there are none.

@@ -388,6 +388,12 @@ impl<'s> Ingest<'s> {
         Ok(self.claim_hits(ids)?.into_iter().map(|hit| hit.new).collect())
     }
 
+    /// Claims that a shard may hold. A dry run publishes nothing, so its claims grow with what it claims: beyond a quarter of
+    /// the budget repetitions are counted as new.
+    fn claims_most(&self) -> Option<usize> {
+        self.dry_run.then(|| (self.store.memory_bytes() / 4 / CLAIM_BYTES) as usize / self.claims.shards.len())
+    }
+
     /// As [`Ingest::claim`], and tells where the others are.
     ///
     /// # Errors
@@ -398,10 +404,7 @@ impl<'s> Ingest<'s> {
         let unknown: Vec<usize> = (0..ids.len()).filter(|&i| !self.claims.holds(&ids[i])).collect(); // i < len
         let wanted: Vec<ChunkId> = unknown.iter().map(|&i| ids[i]).collect();
         let located = self.store.locate(&wanted)?;
-        // A dry run publishes nothing, so its claims grow with what is new: beyond a quarter of the budget
-        // repetitions are counted as new.
-        let most =
-            self.dry_run.then(|| (self.store.memory_bytes() / 4 / CLAIM_BYTES) as usize / self.claims.shards.len());
+        let most = self.claims_most();
         for (i, at) in unknown.into_iter().zip(located) {
             let stored = match &at {
                 Some(at) => self.confirms(at, &ids[i])?,

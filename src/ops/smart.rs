@@ -40,6 +40,12 @@ pub struct Smart {
 }
 
 impl Smart {
+    /// Whether something cannot be read now, or the drive gives itself up: what wants somebody to act. What it had to replace
+    /// once, or did not correct in its life, stays counted for ever, and is told without that.
+    pub fn is_urgent(&self) -> bool {
+        self.passed == Some(false) || self.pending > 0 || self.uncorrectable > 0 || self.warning > 0
+    }
+
     /// Why this drive should be looked at and read more often; empty if there is no reason.
     ///
     /// # Source
@@ -102,6 +108,8 @@ mod tests {
         assert_eq!((well.worries(), Smart::default().worries()), (vec![], vec![]));
         let ill = Smart { passed: Some(false), pending: 8, used_percent: 120, ..well };
         assert_eq!(ill.worries().len(), 3);
+        let old = Smart { reallocated: 1, reported: 2, media_errors: 1, ..Smart::default() };
+        assert!(ill.is_urgent() && !old.is_urgent() && old.worries().len() == 3, "what was, is told, and no more");
         assert!(ill.worries()[1].contains('8'));
     }
 }

@@ -31,8 +31,14 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError};
 
-/// What a medium that failed, or its cable, gives.
-const EIO: i32 = 5;
+/// Whether an error tells of a disk that went: of the medium, its cable, or its mount; and not of this process or its rights.
+fn is_of_a_lost_disk(e: &std::io::Error) -> bool {
+    use std::io::ErrorKind::{NotADirectory, NotConnected, NotFound, StaleNetworkFileHandle};
+    /// No such device or address; input/output error; no such device.
+    const LOST: [i32; 3] = [6, 5, 19];
+    matches!(e.kind(), NotFound | NotADirectory | NotConnected | StaleNetworkFileHandle)
+        || e.raw_os_error().is_some_and(|code| LOST.contains(&code))
+}
 
 /// Open packs whose handles are kept.
 const HANDLES: usize = 128;
@@ -177,7 +183,7 @@ impl Pool {
         &self.missing
     }
 
-    /// Locks the marker of every disk that is here. One that gives an I/O error died since it was found: it is left out, as if it
+    /// Locks the marker of every disk that is here. One that went since it was found: it is left out, as if it
     /// were missing, and why is added to `notices`.
     ///
     /// # Errors
@@ -188,8 +194,8 @@ impl Pool {
             let path = disk.path.join(MARKER_FILE);
             match self.io.fs.try_lock(&path) {
                 Ok(Some(lock)) => locks.push(lock),
-                Err(e) if e.raw_os_error() == Some(EIO) && self.disks.len() > 1 => {
-                    notices.push(format!("disk {} cannot be used: {e}", disk.label));
+                Err(e) if is_of_a_lost_disk(&e) && self.disks.len() > 1 => {
+                    notices.push(format!("disk {} at {} cannot be used: {e}", disk.name(), disk.path.display()));
                     self.disks.remove(&disk.id);
                     let path = bytes_of(&disk.path);
                     let (label, serial) = (disk.label.clone(), disk.serial.clone());

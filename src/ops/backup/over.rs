@@ -76,7 +76,7 @@ pub fn run(
         let died: Vec<_> = store.pool().disks().filter(|d| d.is_suspect() && !dead.contains(&d.id)).collect();
         let is_any_left = store.pool().disks().any(|d| d.takes_data());
         let Some(next) = again.filter(|_| is_any_left && !died.is_empty()) else { return Err(failed) };
-        let labels: Vec<&str> = died.iter().map(|d| d.label.as_str()).collect();
+        let labels: Vec<String> = died.iter().map(|d| d.name()).collect();
         control.notice(Notice::Note(format!(
             "disk {} failed, and with it what had no parity yet ({failed}): the backup begins anew without it, and stores again \
              only what is lacking",
@@ -84,7 +84,14 @@ pub fn run(
         )));
         dead.extend(died.iter().map(|d| d.id));
         let progress = &control.progress;
-        for counter in [&progress.files_done, &progress.bytes_done, &progress.bytes_new] {
+        let all = [
+            &progress.files_done,
+            &progress.bytes_done,
+            &progress.bytes_new,
+            &progress.files_total,
+            &progress.bytes_total,
+        ];
+        for counter in all {
             counter.store(0, Ordering::Relaxed);
         }
         progress.totals_known.store(false, Ordering::Relaxed);

@@ -4,8 +4,10 @@ use crate::format::record::{HEADER_BYTES_MAX, Header};
 use crate::store::{Located, Store};
 use std::collections::{HashMap, VecDeque};
 
-/// Packs of which it is kept in mind where their deltas are: four bytes each.
-const PACKS_KEPT: usize = 1024;
+/// The part of the memory budget in which it is kept in mind where packs' deltas are.
+const MEMORY_PART: u64 = 16;
+/// What a pack takes beside its offsets, in offsets.
+const PACK_OFFSETS: usize = 16;
 
 /// Which records are deltas, by the tables of packs that were asked for lately.
 pub(in crate::ops) struct Deltas<'s> {
@@ -13,11 +15,15 @@ pub(in crate::ops) struct Deltas<'s> {
     /// By serial: the offsets of deltas, in order.
     known: HashMap<u32, Vec<u32>>,
     order: VecDeque<u32>,
+    /// Offsets that are held, and may be.
+    held: usize,
+    held_max: usize,
 }
 
 impl<'s> Deltas<'s> {
     pub fn of(store: &'s Store) -> Self {
-        Deltas { store, known: HashMap::new(), order: VecDeque::new() }
+        let held_max = usize::try_from(store.memory_bytes() / MEMORY_PART / 4).unwrap_or(usize::MAX);
+        Deltas { store, known: HashMap::new(), order: VecDeque::new(), held: 0, held_max }
     }
 
     /// Whether a record is a delta.
@@ -25,14 +31,15 @@ impl<'s> Deltas<'s> {
         let serial = at.sealed.serial;
         if !self.known.contains_key(&serial) {
             let Ok(ends) = self.store.ends(&at.sealed) else { return self.says_its_header(at) };
-            if self.order.len() >= PACKS_KEPT
-                && let Some(oldest) = self.order.pop_front()
-            {
-                self.known.remove(&oldest);
-            }
             let rows = ends.footer.rows.iter().filter(|r| !r.header.bases.is_empty());
             let mut offsets: Vec<u32> = rows.map(|r| r.offset).collect();
             offsets.sort_unstable();
+            self.held += offsets.len() + PACK_OFFSETS;
+            while self.held > self.held_max
+                && let Some(oldest) = self.order.pop_front()
+            {
+                self.held -= self.known.remove(&oldest).map_or(0, |gone| gone.len() + PACK_OFFSETS);
+            }
             self.order.push_back(serial);
             self.known.insert(serial, offsets);
         }

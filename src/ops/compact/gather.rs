@@ -138,7 +138,7 @@ pub fn plan(store: &Store, max_fragments: u64, max_bytes: Option<u64>, control: 
     let mut planner = Planner { store, met: Met::new(chunks, memory / 8), plan, held_bytes: 0, held_max: memory / 16 };
     let mut newest_first = snapshots::list(store, &[]);
     newest_first.reverse();
-    let walked = walk::each(store, &newest_first, control, &mut |met| planner.file(&met))?;
+    let walked = walk::each_once(store, &newest_first, control, &mut |met, recipe| planner.file(&met, recipe))?;
     let mut plan = planner.plan;
     (plan.files, plan.unreadable) = (walked.files, plan.unreadable + walked.unreadable);
     // Worst first as far as a limit goes, then in the order of folders.
@@ -163,8 +163,7 @@ pub fn plan(store: &Store, max_fragments: u64, max_bytes: Option<u64>, control: 
 }
 
 impl Planner<'_> {
-    fn file(&mut self, met: &walk::Met<'_>) -> Result<()> {
-        let Some(recipe) = met.recipe() else { return Ok(()) };
+    fn file(&mut self, met: &walk::Met<'_>, recipe: &Recipe) -> Result<()> {
         let (most, pack_bytes) = (self.plan.max_fragments, self.store.superblock().pack_bytes);
         let (store, known) = (self.store, &mut self.met);
         let mut found = Candidate {
@@ -291,7 +290,7 @@ pub fn run(
     let mut batch: Vec<NewRecord> = Vec::new();
     let mut batch_bytes = 0u64;
     for file in &plan.candidates {
-        if limits.are_reached(store, report.moved_bytes) {
+        if report.stopped_at_limit || limits.are_reached(store, report.bytes_handled()) {
             report.stopped_at_limit = true;
             break;
         }
@@ -301,6 +300,11 @@ pub fn run(
         }
         let mut n = 0;
         windows(store, &file.recipe, file.bytes, &mut |ids| {
+            // A file may be as long as a disk. What was moved of it is of use by itself.
+            if report.stopped_at_limit || limits.are_reached(store, report.bytes_handled()) {
+                report.stopped_at_limit = true;
+                return Ok(());
+            }
             let wanted: Vec<ChunkId> =
                 ids.iter().enumerate().filter(|(i, _)| file.moves(n + i)).map(|(_, id)| *id).collect();
             n += ids.len();
@@ -332,6 +336,9 @@ pub fn run(
             }
             Ok(())
         })?;
+        if report.stopped_at_limit {
+            break; // a part of it
+        }
         report.files_gathered += 1;
         report.fragments_before += file.before;
         report.fragments_after += file.after;

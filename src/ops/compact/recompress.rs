@@ -107,12 +107,12 @@ pub fn plan(store: &Store, control: &Control) -> Result<RecompressPlan> {
     let known = tried::load(store);
     // Ids are as good as random: those with the least are a fair sample.
     let mut least: BinaryHeap<ChunkId> = BinaryHeap::new();
-    let data = |kind| kind == PackKind::Data;
-    let passed = tables::each(store, control, data, &may_shrink, &mut |pack, rows| {
-        if known.contains(&pack.serial) {
-            plan.packs_tried += 1;
-            return Ok(());
-        }
+    let is_data = |pack: &SealedPack| pack.kind == PackKind::Data;
+    let is_known = |pack: &SealedPack| known.contains(&pack.serial);
+    plan.packs_tried =
+        store.with_state(|s| s.packs().filter(|p| is_data(&p.sealed) && is_known(&p.sealed)).count()) as u64;
+    let is_new = |pack: &SealedPack| is_data(pack) && !is_known(pack);
+    let passed = tables::each(store, control, is_new, &may_shrink, &mut |pack, rows| {
         plan.packs += 1;
         plan.serials.insert(pack.serial);
         for row in rows {
@@ -271,7 +271,7 @@ pub fn run(
     };
     let mut sent = 0u64;
     for sealed in packs {
-        if limits.are_reached(store, report.tried_bytes) {
+        if limits.are_reached(store, report.bytes_handled()) {
             report.stopped_at_limit = true;
             break;
         }

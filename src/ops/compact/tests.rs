@@ -328,6 +328,14 @@ fn a_power_cut_at_any_durable_step_leaves_every_file_and_the_next_run_ends_it() 
             let after = Shelf { io: crate::io::Io { fs: Arc::new(after.fs.clone()), ..after.io }, ..after };
             assert_eq!(held(&after), before, "{op:?} {nth}");
             after.world.advance(DAY_NS);
+            // One that follows the counts frees as much as a full mark, or is one: what was cut off told nobody.
+            let (follow, _) = after.with_faults(FaultPlan::new());
+            let follow = Shelf { index: Arc::new(after.index.snapshot()), ..follow };
+            gc_at(&follow, 100, false);
+            let followed = stored(&follow);
+            assert_eq!(held(&follow), before, "{op:?} {nth}, followed");
+            gc_at(&follow, 100, true);
+            assert!(followed <= stored(&follow) + (16 << 10), "{op:?} {nth}: {followed}, then {}", stored(&follow));
             compact(&after, &both);
             gc(&after, true);
             assert_eq!(held(&after), before, "{op:?} {nth}, ended");

@@ -84,7 +84,8 @@ pub struct Dissolving {
     /// Bytes that are written, and that the next gc frees for them.
     pub written_bytes: u64,
     pub freed_bytes: u64,
-    chunks: Vec<ChunkId>,
+    /// What hangs on each of them.
+    chunks: Vec<Vec<ChunkId>>,
 }
 
 impl Dissolving {
@@ -186,29 +187,36 @@ pub(super) fn plan(store: &Store, control: &Control, mut bases: Bases) -> Result
             out.written_bytes += plain;
             out.freed_bytes += base.coded_bytes();
             chosen.extend(ids.iter().copied());
-            out.chunks.extend(ids);
+            out.chunks.push(ids);
         }
     }
     Ok(out)
 }
 
-/// Writes the chunks of a plan plain. Returns those that were sent, and what they take the place of.
+/// What a run sent.
+#[derive(Default)]
+pub(super) struct Anew {
+    pub chunks: Vec<ChunkId>,
+    /// What they take the place of.
+    pub superseded: Superseded,
+    /// A limit ended it before the plan's end, between two bases: half a base frees nothing.
+    pub stopped: bool,
+}
+
+/// Writes the chunks of a plan plain.
 ///
 /// # Errors
 /// [`crate::Error::Interrupted`], and whatever ends an ingest.
-pub(super) fn run(
-    ingest: &Ingest<'_>,
-    plan: &Dissolving,
-    limits: &Limits,
-    moved_bytes: &mut u64,
-) -> Result<(Vec<ChunkId>, Superseded)> {
+pub(super) fn run(ingest: &Ingest<'_>, plan: &Dissolving, limits: &Limits, moved_bytes: &mut u64) -> Result<Anew> {
     let store = ingest.store();
     let mut coder = Coder::new(store);
-    let (mut anew, mut superseded) = (Vec::new(), Superseded::new());
+    let mut out = Anew::default();
     let mut sent = 0u64;
-    for id in &plan.chunks {
+    let of_bases = plan.chunks.iter().flat_map(|base| base.iter().enumerate());
+    for (n, id) in of_bases {
         ingest.proceed()?;
-        if limits.are_reached(store, *moved_bytes) {
+        if n == 0 && limits.are_reached(store, *moved_bytes) {
+            out.stopped = true;
             break;
         }
         let Some(at) = store.locate(std::slice::from_ref(id))?.pop().flatten() else { continue };
@@ -220,14 +228,14 @@ pub(super) fn run(
         let row = footer.rows.iter().find(|row| row.offset == at.place.offset && row.header.id == *id);
         let Some(row) = row.filter(|row| !row.header.bases.is_empty()) else { continue };
         let Some(record) = coder.plain(id, &at)? else { continue };
-        let of_pack = superseded.entry(at.place.pack).or_default();
+        let of_pack = out.superseded.entry(at.place.pack).or_default();
         *of_pack = (of_pack.0 + 1, of_pack.1 + u64::from(row_bytes(row)));
-        anew.push(*id);
+        out.chunks.push(*id);
         let bytes = record.record_bytes();
         (sent, *moved_bytes) = (sent + bytes, *moved_bytes + bytes);
         ingest.send(ingest.lane_of(sent / store.superblock().pack_bytes.max(1)), vec![record])?;
     }
-    Ok((anew, superseded))
+    Ok(out)
 }
 
 /// Takes the links of chunks that are plain now from their bases, and tells the tallies. The counts stand for nothing

@@ -6,6 +6,7 @@
 
 use crate::chunk::Unsqueezer;
 use crate::error::{Error, Result};
+use crate::format::event::SealedPack;
 use crate::format::footer::PackKind;
 use crate::format::{ChunkId, ChunkKind};
 use crate::index::Place;
@@ -45,8 +46,8 @@ impl<'s> Elsewhere<'s> {
     fn read(&self) -> Result<Copies> {
         let most = self.store.memory_bytes() / 4 / ROW_BYTES;
         let (mut copies, mut rows_held) = (Copies::new(), 0u64);
-        let metadata = |kind| kind == PackKind::Metadata;
-        tables::each(self.store, self.control, metadata, &|_| true, &mut |pack, rows| {
+        let is_metadata = |pack: &SealedPack| pack.kind == PackKind::Metadata;
+        tables::each(self.store, self.control, is_metadata, &|_| true, &mut |pack, rows| {
             rows_held += rows.len() as u64;
             if rows_held > most {
                 let why =

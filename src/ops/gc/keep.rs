@@ -42,7 +42,7 @@ const ID_BYTES: usize = ChunkId::BYTES;
 const ROW_OFFSET_BYTES: u64 = 4;
 
 /// What a row without bases and parameters takes.
-pub(super) const ROW_BYTES_ABOUT: u64 = ROW_OFFSET_BYTES + HEADER_BYTES_MIN as u64;
+pub(in crate::ops) const ROW_BYTES_ABOUT: u64 = ROW_OFFSET_BYTES + HEADER_BYTES_MIN as u64;
 
 /// What a record and its row in the table take.
 pub(in crate::ops) fn row_bytes(row: &Row) -> u32 {

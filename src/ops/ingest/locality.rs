@@ -15,11 +15,11 @@
 use super::resemble::Hit;
 use super::{Ingest, TableRow};
 use crate::format::ChunkId;
-use crate::format::record::HEADER_BYTES_MIN;
 use crate::index::Place;
 use crate::io::threads::Mutex;
 use crate::ops::compact::fragments;
 use crate::ops::gc::Superseded;
+use crate::ops::gc::keep::ROW_BYTES_ABOUT;
 use crate::ops::restore::GAP_BYTES;
 use std::collections::VecDeque;
 use std::sync::PoisonError;
@@ -106,7 +106,7 @@ impl Ingest<'_> {
             let (Some(id), Some(hit)) = (ids.get(i as usize), hits.get_mut(i as usize)) else { continue };
             let Some(at) = hit.at else { continue };
             // Another thread may have it on its way, or it comes twice in the window.
-            if !self.claims.claim(id, None) {
+            if !self.claims.claim(id, self.claims_most()) {
                 continue;
             }
             *hit = Hit { at: None, new: true, plain: true };
@@ -114,7 +114,7 @@ impl Ingest<'_> {
             self.counters.chunks_again.fetch_add(1, Ordering::Relaxed);
             self.counters.bytes_again.fetch_add(stored, Ordering::Relaxed);
             let of_pack = superseded.entry(at.place.pack).or_default();
-            *of_pack = (of_pack.0 + 1, of_pack.1 + stored + HEADER_BYTES_MIN as u64);
+            *of_pack = (of_pack.0 + 1, of_pack.1 + stored + ROW_BYTES_ABOUT);
         }
     }
 

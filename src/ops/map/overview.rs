@@ -236,7 +236,7 @@ impl Gather {
 
     pub fn finish(mut self, store: &Store, control: &Control) -> Result<Overview> {
         let rows = |row: &crate::format::footer::Row| !row.header.bases.is_empty();
-        tables::each(store, control, |kind| kind == PackKind::Data, &rows, &mut |pack, rows| {
+        tables::each(store, control, |pack| pack.kind == PackKind::Data, &rows, &mut |pack, rows| {
             for row in rows {
                 let fact = Fact::of(&row.header, pack.serial, pack.disk, row.offset);
                 for base in &fact.bases {

@@ -77,7 +77,7 @@ impl Kin {
         let Kin { own, bases, coded, coded_left_out } = &mut kin;
         let watched = |id: &ChunkId| own.find(id).is_some() || bases.contains_key(id);
         let rows = |row: &crate::format::footer::Row| row.header.bases.iter().any(watched);
-        tables::each(store, control, |kind| kind == PackKind::Data, &rows, &mut |pack, rows| {
+        tables::each(store, control, |pack| pack.kind == PackKind::Data, &rows, &mut |pack, rows| {
             for row in rows {
                 let fact = Fact::of(&row.header, pack.serial, pack.disk, row.offset);
                 let on = fact.bases.iter().copied().filter(watched).collect();

@@ -7,7 +7,7 @@ use super::is_of_one_place;
 use crate::error::Result;
 use crate::format::DiskId;
 use crate::format::event::SealedPack;
-use crate::format::footer::{PackKind, Row};
+use crate::format::footer::Row;
 use crate::io::threads;
 use crate::ops::{Control, Notice};
 use crate::store::Store;
@@ -37,7 +37,7 @@ type Told<T> = (SealedPack, Result<T>);
 pub fn each(
     store: &Store,
     control: &Control,
-    packs: impl Fn(PackKind) -> bool,
+    packs: impl Fn(&SealedPack) -> bool,
     rows: &(dyn Fn(&Row) -> bool + Sync),
     each: &mut dyn FnMut(&SealedPack, Vec<Row>) -> Result<()>,
 ) -> Result<Passed> {
@@ -73,7 +73,7 @@ pub fn each_whole(
 fn pass<T: Send>(
     store: &Store,
     control: &Control,
-    packs: impl Fn(PackKind) -> bool,
+    packs: impl Fn(&SealedPack) -> bool,
     read: &(dyn Fn(&SealedPack) -> Result<T> + Sync),
     each: &mut dyn FnMut(&SealedPack, T) -> Result<()>,
 ) -> Result<Passed> {
@@ -81,7 +81,7 @@ fn pass<T: Send>(
     let mut passed = Passed::default();
     let mut by_disk: BTreeMap<DiskId, Vec<SealedPack>> = BTreeMap::new();
     store.with_state(|state| {
-        for pack in state.packs().map(|p| p.sealed).filter(|p| packs(p.kind)) {
+        for pack in state.packs().map(|p| p.sealed).filter(|p| packs(p)) {
             if store.reaches_in(state, &pack) {
                 by_disk.entry(pack.disk).or_default().push(pack);
             } else {

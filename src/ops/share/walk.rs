@@ -54,7 +54,10 @@ impl Seen {
     /// Whether it is there; remembers it if not.
     fn is_old(&mut self, root: &MapRoot, path: &[u8]) -> bool {
         let MapRoot::Node { id, .. } = root else { return false };
-        let key = blake3(&[&id.0, path]);
+        self.is_known(blake3(&[&id.0, path]))
+    }
+
+    fn is_known(&mut self, key: [u8; 32]) -> bool {
         if !self.held.insert(key) {
             return true;
         }
@@ -87,6 +90,29 @@ pub fn each(
         }
     }
     Ok(walked)
+}
+
+/// As [`each`], each content at a path once, as far as that is remembered: a folder that changed from snapshot to snapshot has
+/// mostly files that did not. Files that stand in their entries as a whole are left out.
+///
+/// # Errors
+/// As [`each`].
+pub fn each_once(
+    store: &Store,
+    snapshots: &[SnapshotInfo],
+    control: &Control,
+    once: &mut dyn FnMut(Met<'_>, &Recipe) -> Result<()>,
+) -> Result<Walked> {
+    let (mut seen, mut files) = (Seen::default(), 0);
+    let walked = each(store, snapshots, control, &mut |met| {
+        let Content::Recipe(recipe) = met.content else { return Ok(()) };
+        if seen.is_known(blake3(&[&recipe.check, met.path])) {
+            return Ok(());
+        }
+        files += 1;
+        once(met, recipe)
+    })?;
+    Ok(Walked { files, ..walked })
 }
 
 /// The files at or below a path of one snapshot.

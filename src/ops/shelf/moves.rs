@@ -4,6 +4,7 @@ use super::plan::{Move, Plan, Purpose, standing_on};
 use super::regroup;
 use crate::catalog::state::GroupMember;
 use crate::error::{Error, Result};
+use crate::format::check::UNIT_BYTES;
 use crate::format::event::Event;
 use crate::format::{DiskId, PackId};
 use crate::io::threads::Mutex;
@@ -21,7 +22,7 @@ const AT_ONCE: usize = 8;
 const WORKERS_MAX: usize = 8;
 /// Workers that keep one disk busy, which is synced, and read back, between writes.
 const WORKERS_ONE_DISK: usize = 4;
-/// What a worker needs of the memory budget: what is read ahead, and units on their way.
+/// What a worker needs of the memory budget at least: what is read ahead, and units on their way.
 const WORKER_BYTES: u64 = 64 << 20;
 
 /// What was done.
@@ -123,7 +124,10 @@ pub(super) fn carry(
     rate: Option<u64>,
     control: &Control,
 ) -> Result<Moved> {
-    let by_memory = (store.memory_bytes() / 2 / WORKER_BYTES).max(1) as usize; // a small number
+    // What is read ahead: of each of a group's members up to three units.
+    let widest = store.with_state(|s| s.groups().map(|g| g.group.members.len()).max().unwrap_or(1)) as u64;
+    let worker_bytes = WORKER_BYTES.max(4 * UNIT_BYTES * widest);
+    let by_memory = (store.memory_bytes() / 2 / worker_bytes).max(1) as usize; // a small number
     let by_disks = match to {
         To::Disk(_) => WORKERS_ONE_DISK,
         To::Others(_) | To::Chosen(_) => store.pool().disks().count().max(WORKERS_ONE_DISK),
@@ -214,6 +218,10 @@ impl Moving<'_> {
             To::Chosen(target) => target(m),
         };
         let Some(disk) = disk else {
+            if matches!(self.to, To::Chosen(_)) {
+                let why = "the disk that it was to go to takes no more data, or holds another of its group by now";
+                return Err(Error::Argument { what: format!("the move of pack {}", m.pack), why: why.into() });
+            }
             let disks = self.store.pool().why_full(m.bytes);
             return Err(Error::NoSpace { needed: m.bytes, disks });
         };

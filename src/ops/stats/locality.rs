@@ -4,15 +4,11 @@
 //! it. Memory: a histogram with two digits.
 
 use crate::error::Result;
-use crate::format::check::blake3;
 use crate::ops::compact::fragments;
 use crate::ops::share::walk;
 use crate::ops::{Control, snapshots};
 use crate::store::Store;
-use std::collections::{BTreeMap, HashSet};
-
-/// Files that are remembered by their content: about 12 MB.
-const SEEN_MAX: usize = 1 << 18;
+use std::collections::BTreeMap;
 
 /// What was counted.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -74,18 +70,9 @@ pub fn run(store: &Store, control: &Control) -> Result<Locality> {
     control.progress.set_phase("looking at files");
     let mut out = Locality::default();
     let (mut each, mut long) = (Histogram::default(), Histogram::default());
-    let mut seen: HashSet<[u8; 32]> = HashSet::new();
     let mut newest_first = snapshots::list(store, &[]);
     newest_first.reverse();
-    let walked = walk::each(store, &newest_first, control, &mut |met| {
-        let Some(recipe) = met.recipe() else { return Ok(()) };
-        let key = blake3(&[&recipe.check, met.path]);
-        if seen.contains(&key) {
-            return Ok(());
-        }
-        if seen.len() < SEEN_MAX {
-            seen.insert(key);
-        }
+    let walked = walk::each_once(store, &newest_first, control, &mut |met, recipe| {
         let mut n = 0u64;
         let whole = fragments::windows(store, recipe, met.bytes, &mut |ids| {
             let places: Vec<_> = store.locate(ids)?.into_iter().map(|at| at.map(|at| at.place)).collect();

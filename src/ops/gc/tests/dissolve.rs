@@ -151,7 +151,11 @@ fn a_power_cut_while_bases_are_dissolved_leaves_what_is_live() {
             };
             let after = Shelf { fs, io, index, ..hurt };
             assert_eq!(newest(&after), b, "{op:?} {nth}");
-            for full in [false, true, false] {
+            gc(&after, &GcOptions { full: false, ..all }).unwrap();
+            assert_eq!(newest(&after), b, "{op:?} {nth}, followed");
+            let differ = audit(&after.read(), &Control::default()).unwrap();
+            assert!(differ.is_none_or(|n| n == 0), "{op:?} {nth}, followed: {differ:?}");
+            for full in [true, false] {
                 gc(&after, &GcOptions { full, ..all }).unwrap();
             }
             assert_eq!(newest(&after), b, "{op:?} {nth}");

@@ -86,6 +86,7 @@ fn what_was_stopped_goes_on() {
     let planned = plan(&store);
     let (some, _) = planned.split_at(planned.len() / 3);
     let before_last: u64 = some.iter().rev().skip(1).map(|e| e.bytes).sum();
+    assert!(before_last > 3 << 20, "{before_last}: too little to tell a pace");
     let (begun, rate) = (std::time::Instant::now(), 4 << 20);
     run(&store, some, Some(rate), &Control::default()).unwrap();
     // Any of them may be begun last; the longest is about a MiB.

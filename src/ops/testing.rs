@@ -1,6 +1,7 @@
 //! A store on disks in memory, for the tests of verbs.
 
 pub mod bench;
+mod found;
 
 use super::Control;
 use super::backup::{self, BackupOptions, BackupReport, Source};

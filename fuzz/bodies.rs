@@ -151,7 +151,9 @@ pub fn codecs(bytes: &[u8]) {
     assert!(out == plain);
 }
 
-fn split(bytes: &[u8], step: usize) -> Vec<(u8, u64, Option<Mapped>)> {
+/// What the splitter that takes these bytes makes of them in windows of about `step` bytes: the runs, those behind each other in a
+/// stream as one, and the mapped segments.
+pub fn split(bytes: &[u8], step: usize) -> Vec<(u8, u64, Option<Mapped>)> {
     let head = &bytes[..bytes.len().min(media::HINT_BYTES)];
     let mut splitter = media::open_with(Hints { head, tail: None }, Options { deflate: Deflate::Always });
     let (mut at, mut shown, mut out) = (0, 0, Vec::<(u8, u64, Option<Mapped>)>::new());

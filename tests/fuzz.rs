@@ -2,7 +2,7 @@
 //! reaches most of the code.
 
 #[path = "../fuzz/bodies.rs"]
-mod bodies;
+pub mod bodies;
 
 use std::fs;
 use std::path::Path;

@@ -4,15 +4,17 @@
 //! snapshot its source and the facts of every file below it. The test makes a store from copies of the
 //! disks alone, restores every snapshot and compares.
 //!
-//! A change of the format before the first release replaces them: `ONEFOLD_GOLDEN_WRITE=1 cargo test golden`
+//! A change of the format before the first release replaces them: `ONEFOLD_GOLDEN_WRITE=stores cargo test golden`
 //! writes the folder anew, in the same commit as `docs/FORMAT.md` and the reason. After the first release
 //! a version's golden stores are never written again.
 
+use crate::fuzz::bodies;
 use crate::support::{Shelf, copy, facts, noise, options, touch};
 use onefold::chunk::Tier;
+use onefold::format::check as sums;
 use onefold::format::id::hex;
 use onefold::io::Io;
-use onefold::media;
+use onefold::media::{self, Deflate, Hints, Options};
 use onefold::ops::backup::{self, Source};
 use onefold::ops::check::{self, CheckOptions};
 use onefold::ops::recover::{self, RecoverOptions};
@@ -157,7 +159,7 @@ fn write() {
 
 #[test]
 fn golden_stores_of_version_1_are_read_bit_for_bit() {
-    if std::env::var_os("ONEFOLD_GOLDEN_WRITE").is_some() {
+    if std::env::var_os("ONEFOLD_GOLDEN_WRITE").is_some_and(|what| what == "stores") {
         write();
     }
     let shelf = Shelf::new(1); // for its folders; its own store is not used
@@ -197,4 +199,71 @@ fn golden_stores_of_version_1_are_read_bit_for_bit() {
     assert!(check.rebuilt.0 >= 10, "{} files were rebuilt", check.rebuilt.0);
     // and the second generation differs from the first as it was made to
     assert!(facts(&shelf.path("out0")) != facts(&shelf.path("out1")), "both generations are the same");
+}
+
+/// A line for each file that is kept: what the splitter that takes it is called, and a hash of what it makes of it.
+fn splits() -> String {
+    let home = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut files: Vec<PathBuf> = Vec::new();
+    let mut folders: Vec<PathBuf> = ["fuzz/corpus/splitters", "tests/media"].map(|f| home.join(f)).into();
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() { folders.push(path) } else { files.push(path) }
+        }
+    }
+    files.retain(|f| f.extension().is_none_or(|e| e != "md"));
+    files.sort();
+    let line = |path: &PathBuf| {
+        let mut bytes = fs::read(path).unwrap();
+        bytes.truncate(300_000);
+        let head = &bytes[..bytes.len().min(media::HINT_BYTES)];
+        let id = media::open_with(Hints { head, tail: None }, Options { deflate: Deflate::Always }).id(); // as `bodies::split` does
+        let mut hash = Vec::new();
+        for (stream, n, mapped) in bodies::split(&bytes, bytes.len().max(1)) {
+            hash.push(stream);
+            hash.extend(n.to_le_bytes());
+            let Some(mapped) = mapped else { continue };
+            hash.extend(mapped.how.number.to_le_bytes());
+            hash.push(mapped.how.version);
+            hash.extend((mapped.parameters.len() as u64).to_le_bytes());
+            hash.extend(mapped.parameters);
+            for part in mapped.parts {
+                hash.extend([part.stream, u8::from(part.cut)]);
+                hash.extend((part.bytes.len() as u64).to_le_bytes());
+                hash.extend(part.bytes);
+            }
+        }
+        let hash = hex(&sums::blake3(&[&hash])[..16]);
+        let path = path.strip_prefix(home).unwrap().display();
+        format!("{:#06x} v{} {hash} {path}\n", id.number, id.version)
+    };
+    files.iter().map(line).collect()
+}
+
+/// What is stored is met only by what is split alike: a splitter that begins to make something else of the same bytes gets a
+/// new version, and `ONEFOLD_GOLDEN_WRITE=splits cargo test golden` writes the list anew.
+#[test]
+fn splitters_make_of_the_kept_files_what_they_made() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/splits.txt");
+    let now = splits();
+    if std::env::var_os("ONEFOLD_GOLDEN_WRITE").is_some_and(|what| what == "splits") {
+        fs::write(&path, &now).unwrap();
+    }
+    let before = fs::read_to_string(&path).unwrap();
+    let (now, before): (Vec<&str>, Vec<&str>) = (now.lines().collect(), before.lines().collect());
+    for (now, before) in now.iter().zip(&before) {
+        assert_eq!(now, before, "its splitter makes something else of it: is its version a new one?");
+    }
+    assert_eq!(now.len(), before.len(), "files came or went");
+    let kept =
+        |id: media::SplitterId| before.iter().any(|l| l.starts_with(&format!("{:#06x} v{} ", id.number, id.version)));
+    #[rustfmt::skip]
+    let all = {
+        use media::*;
+        [OPAQUE, FLAC, MP3, OGG, TS, WAV, AIFF, CAF, AU, WAVPACK, ISOBMFF, MATROSKA, AVI, FLV, MXF, JPEG, PNG, ADTS, TAR, ZIP, GZIP, DPX, TIFF, BMP, PNM, Y4M]
+    };
+    for id in all {
+        assert!(kept(id), "no file is kept for {id:?}");
+    }
 }

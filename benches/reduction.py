@@ -20,6 +20,7 @@ import sys
 import tarfile
 import tempfile
 import zipfile
+import zlib
 from pathlib import Path
 
 # Column, and what it leaves out of the default. From left to right one technique more.
@@ -153,6 +154,16 @@ def relations(corpus, made):
     yield "wav to zip", [wav], make("archive/a.zip", zipped)
     yield "files to tar", [flac, clip, wav], make("archive/a.tar", lambda p: tarred(p, "w"))
     yield "files to tar.gz", [flac, clip, wav], make("archive/a.tar.gz", lambda p: tarred(p, "w:gz"))
+    one = ["-frames:v", "1", "-vf", "scale=1920:1080"]
+    jpeg = converted("archive/page.jpg", clip, *one, "-q:v", "2")
+    ppm = converted("archive/page.ppm", clip, *one)
+    rows = ppm.read_bytes()[-1920 * 1080 * 3:]
+
+    def pdf(path, name, data):
+        head = f"/Type /XObject /Subtype /Image /Width 1920 /Height 1080 /ColorSpace /DeviceRGB /BitsPerComponent 8 /Filter /{name} /Length {len(data)}"
+        path.write_bytes(b"%PDF-1.4\n1 0 obj\n<< " + head.encode() + b" >>\nstream\n" + data + b"\nendstream\nendobj\ntrailer\n<< /Size 2 >>\n%%EOF\n")
+    yield "jpeg to pdf", [jpeg], make("archive/jpeg.pdf", lambda p: pdf(p, "DCTDecode", jpeg.read_bytes()))
+    yield "ppm to pdf", [ppm], make("archive/ppm.pdf", lambda p: pdf(p, "FlateDecode", zlib.compress(rows, 6)))
 
 
 def added(binary, bases, derived, arguments, work):

@@ -39,6 +39,7 @@ mod nested;
 pub mod ogg;
 pub mod opaque;
 mod patience;
+mod pdf;
 pub mod permute;
 pub mod picture;
 mod riff;
@@ -201,6 +202,8 @@ pub const TAR: SplitterId = SplitterId { number: 0x20, version: 1 };
 pub const ZIP: SplitterId = SplitterId { number: 0x21, version: 1 };
 /// gzip: the text apart from headers, by its own splitter.
 pub const GZIP: SplitterId = SplitterId { number: 0x22, version: 1 };
+/// PDF: pictures, and what is undone of deflate, apart from objects.
+pub const PDF: SplitterId = SplitterId { number: 0x23, version: 1 };
 
 /// FLAC: samples and the encoder's decisions back to frames. [`FLAC`] gives such segments.
 pub const FLAC_FRAMES: SplitterId = SplitterId { number: 0x101, version: 1 };
@@ -323,6 +326,9 @@ pub fn open_with<'a>(hints: Hints<'_>, options: Options<'a>) -> Box<dyn Splitter
         return s;
     }
     if let Some(s) = gzip::open(hints, options) {
+        return s;
+    }
+    if let Some(s) = pdf::open(hints, options) {
         return s;
     }
     open_member(hints)

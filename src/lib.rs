@@ -66,7 +66,7 @@
 //! - **gc** ([`ops::gc`]): what changed since the counts, or all trees → links → chunks that nothing leads to → packs → what
 //!   stays moved, logged, indexed → packs dropped (`docs/design/0004-reclaim.md`).
 //! - **compact** ([`ops::compact`]): files → where their chunks lie → those of scattered ones, or of the fast tier → written anew
-//!   → logged, indexed; the old copies wait for gc (`docs/design/0005-compact.md`).
+//!   → logged, indexed; the old copies wait for gc (`docs/design/0005-compact.md`, `0006-shared.md`).
 //! - **open** ([`store`]): disks by their markers → constants → the longest valid log → the index brought
 //!   forward, or rebuilt from footers.
 

@@ -40,7 +40,7 @@ mod redundancy;
 mod spares;
 
 pub use index::{INDEX_DIR, IndexKind, PackRows};
-pub use redundancy::{IsThere, Redundancy, tolerance};
+pub use redundancy::{IsThere, Redundancy, Shapes, tolerance};
 
 /// The lock file of a store.
 pub const LOCK_FILE: &str = "lock";

@@ -286,9 +286,11 @@ impl World {
 
     /// A compact of one kind or both, which the power may cut as well.
     fn compact(&mut self, rng: &mut Rng) {
+        let disks = self.shelf.read().pool().disks().count();
         let options = CompactOptions {
             max_fragments: (rng.next(4) > 0).then(|| 1 + rng.next(3)),
             recompress: rng.next(3) == 0,
+            protect_shared: (rng.next(3) == 0).then(|| if disks > 1 { rng.next(4) } else { 0 }),
             max_bytes: (rng.next(4) == 0).then(|| 1 + rng.next(2_000_000)),
             max_duration_ns: None,
         };

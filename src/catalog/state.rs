@@ -7,6 +7,7 @@
 
 use crate::error::{Error, Result};
 use crate::format::event::{Event, Forgotten, Outcome, SealedPack, Tagged};
+use crate::format::footer::PackKind;
 use crate::format::log::LogEntry;
 use crate::format::snapshot::Snapshot;
 use crate::format::superblock::KNOWN_READ_ONLY;
@@ -18,7 +19,7 @@ mod groups;
 
 pub use groups::{
     COPIES_MAX, GROUP_WIDTH, GROUP_WIDTH_MAX, GroupMember, GroupState, PARITY_MAX, SETTING_COPIES, SETTING_GROUP,
-    SETTING_PARITY, Wanted,
+    SETTING_PARITY, SETTING_SHARED, Wanted,
 };
 
 /// A pack that the log knows.
@@ -106,6 +107,14 @@ pub struct LogState {
     pub scrubbed: BTreeMap<PackId, (i64, String)>,
     /// Facts of later versions that may be passed over; checkpoints keep them.
     unknown: Vec<Event>,
+}
+
+/// What the log says of a pack that was sealed: that it exists and, where it is so, that it is held safer.
+pub fn sealed_events(sealed: SealedPack) -> impl Iterator<Item = Event> {
+    let pack = sealed.pack;
+    let safer = (sealed.kind == PackKind::Shared).then_some(Event::PackSafer { pack });
+    let kind = if safer.is_some() { PackKind::Data } else { sealed.kind };
+    std::iter::once(Event::PackSealed(SealedPack { kind, ..sealed })).chain(safer)
 }
 
 fn contradiction(number: u64, why: &'static str) -> Error {
@@ -199,6 +208,12 @@ impl LogState {
                 self.next_serial = sealed.serial.checked_add(1).ok_or_else(|| no("serials have run out"))?;
                 self.serials.insert(sealed.pack, sealed.serial);
                 self.packs.insert(sealed.serial, PackState { sealed: *sealed, condemned: false });
+            }
+            Event::PackSafer { pack } => {
+                // One that a program that does not know this event has dropped since is passed over.
+                if let Some(state) = self.pack_mut(pack).filter(|p| p.sealed.kind == PackKind::Data) {
+                    state.sealed.kind = PackKind::Shared;
+                }
             }
             Event::PackMoved { pack, from, to } => {
                 let place = match self.pack_mut(pack) {
@@ -307,7 +322,7 @@ impl LogState {
         }
         out.extend(self.settings.iter().map(|(key, value)| Event::Setting { key: key.clone(), value: value.clone() }));
         for p in self.packs.values() {
-            out.push(Event::PackSealed(p.sealed));
+            out.extend(sealed_events(p.sealed));
             if p.condemned {
                 out.push(Event::PackCondemned { pack: p.sealed.pack });
             }
@@ -494,6 +509,7 @@ mod tests {
         apply(&mut s, vec![Event::SnapshotForgotten { id, who: "w".into(), why: "y".into() }]).unwrap();
         let pack = PackId::new(WriterId([9; 8]), 1);
         apply(&mut s, vec![Event::DamageFound { pack, offset: 100, bytes: 50, by: "check".into() }]).unwrap();
+        apply(&mut s, vec![Event::PackSafer { pack: PackId::new(WriterId([9; 8]), 2) }]).unwrap();
         s
     }
 
@@ -510,6 +526,22 @@ mod tests {
         (s.checkpoint_bytes, s.bytes_since_checkpoint) = (bytes.len() as u64, 0);
         assert_eq!(again, s);
         assert_eq!(again.next_serial(), 6, "serials of dropped packs are never used again");
+    }
+
+    #[test]
+    fn a_pack_that_is_held_safer_is_told_by_an_event_that_others_pass_over() {
+        let mut s = lively();
+        let known = s.pack(2).unwrap().sealed;
+        assert_eq!((known.kind, s.pack(1).unwrap().sealed.kind), (PackKind::Shared, PackKind::Data));
+        let [Event::PackSealed(plain), Event::PackSafer { pack }] = &sealed_events(known).collect::<Vec<_>>()[..]
+        else {
+            panic!("two events");
+        };
+        assert_eq!((plain.kind, *pack), (PackKind::Data, known.pack));
+        // A program that passed the event over may have dropped the pack, and a checkpoint of its own keeps the event.
+        apply(&mut s, vec![Event::PackDropped { pack: known.pack }]).unwrap();
+        apply(&mut s, vec![Event::PackSafer { pack: known.pack }]).unwrap();
+        assert!(s.pack(2).is_none());
     }
 
     #[test]

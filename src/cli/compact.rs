@@ -6,11 +6,13 @@ use super::exit::Exit;
 use super::table;
 use super::{args, ask, render};
 use crate::error::Result;
-use crate::ops::compact::{self, CompactOptions, CompactReport, GatherPlan, MAX_FRAGMENTS, Plan, RecompressPlan};
+use crate::ops::compact::{
+    self, CompactOptions, CompactReport, GatherPlan, MAX_FRAGMENTS, Needed, Plan, RecompressPlan, SharedPlan,
+};
 use serde_json::{Value, json};
 use std::time::{Duration, Instant};
 
-/// Write chunks anew, so that files lie together and take less room
+/// Write chunks anew, so that files lie together, take less room, or outlive more disks
 ///
 /// Gathers files that lie in more than --max-fragments places: their scattered chunks are written one behind the other,
 /// worst files first, newest snapshots before older ones. A place is what a restore reads without a seek: records of a pack
@@ -19,6 +21,12 @@ use std::time::{Duration, Instant};
 ///
 /// With --recompress, chunks that were stored with the fast tier are tried with the dense one (some MB/s a core) and kept
 /// where that is a thirty-second smaller; each is decoded and compared first. What was tried is not tried again.
+///
+/// With --protect-shared, chunks that more than so many files need move to packs whose groups have one parity pack more than
+/// those of other data, so that one disk more may die before they are lost. Files are counted by content: copies, hard links
+/// and unchanged files of many snapshots count once, and a chunk that others are coded against is needed by the files of those,
+/// too. The store keeps the number, so that `risk` and `rebalance` know it; what comes to be shared later is moved by the next
+/// such run, and 0 gives it up (`rebalance` then takes the further parity away).
 ///
 /// Nothing is removed: old copies are free with the next gc, and until then the new ones take room beside them, as much as
 /// the plan says. May be stopped, and started again, at any time; every snapshot stays whole. Readers may run beside it,
@@ -30,13 +38,17 @@ use std::time::{Duration, Instant};
 #[derive(clap::Args, Debug)]
 #[command(after_long_help = EXAMPLES)]
 pub struct CompactArgs {
-    /// Gather files that lie in more places than this (8 if neither this nor --recompress is given)
+    /// Gather files that lie in more places than this (8 if none of these three is given)
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     max_fragments: Option<u64>,
 
     /// Code chunks anew with the dense tier where that is smaller
     #[arg(long)]
     recompress: bool,
+
+    /// Hold safer the chunks that more than this many files need; 0 gives that up
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(0..=1_000_000))]
+    protect_shared: Option<u64>,
 
     /// Show the plan and change nothing
     #[arg(long, short = 'n')]
@@ -59,15 +71,17 @@ const EXAMPLES: &str = "\
 Examples:
   onefold compact --dry-run
   onefold compact --max-fragments 4 --yes && onefold gc --yes
-  onefold compact --recompress --max-duration 6h --yes";
+  onefold compact --recompress --max-duration 6h --yes
+  onefold compact --protect-shared 10 --dry-run";
 
 impl CompactArgs {
     pub(super) fn run(self, context: &Context) -> Result<Exit> {
         let store = if self.dry_run { context.open()? } else { context.open_to_write("compact")? };
-        let most = self.max_fragments.or((!self.recompress).then_some(MAX_FRAGMENTS));
+        let most = self.max_fragments.or((!self.recompress && self.protect_shared.is_none()).then_some(MAX_FRAGMENTS));
         let options = CompactOptions {
             max_fragments: most,
             recompress: self.recompress,
+            protect_shared: self.protect_shared,
             max_bytes: self.max_bytes,
             max_duration_ns: self.max_duration,
         };
@@ -103,6 +117,9 @@ impl CompactArgs {
 
 fn plan_text(context: &Context, p: &Plan, threads: u64) -> Result<()> {
     let mut said = Vec::new();
+    if let Some(s) = &p.shared {
+        said.extend(shared_rows(s));
+    }
     if let Some(r) = &p.recompress {
         said.extend(recompress_rows(r, threads));
     }
@@ -114,6 +131,32 @@ fn plan_text(context: &Context, p: &Plan, threads: u64) -> Result<()> {
         context.out.stream_line("there is nothing to do")?;
     }
     Ok(())
+}
+
+fn shared_rows(s: &SharedPlan) -> Vec<(&'static str, String)> {
+    let n = render::counted;
+    let Some(needed) = &s.needed else {
+        let what = "the next rebalance takes the further parity away";
+        return s.sets.map(|_| ("hold nothing safer", what.to_owned())).into_iter().collect();
+    };
+    let of = |chunks, bytes| format!("{}, {}", n(chunks, "chunk"), render::size(bytes));
+    let shared = format!("more than {}", n(needed.more_than, "file"));
+    let mut said = vec![
+        ("shared", format!("{}, needed by {shared}", of(needed.chunks, needed.bytes))),
+        ("held safer already", of(needed.safer_chunks, needed.safer_bytes)),
+    ];
+    if s.chunks() > 0 {
+        said.push(("hold safer", format!("{} to move", of(s.chunks(), s.move_bytes()))));
+        said.push(("room it takes", format!("{} until the next gc, and parity", render::size(s.move_bytes()))));
+    }
+    if needed.missing > 0 {
+        said.push(("missing", format!("{} cannot be had; see `onefold check`", n(needed.missing, "chunk"))));
+    }
+    if needed.unreadable + needed.packs_unreadable > 0 {
+        let (folders, packs) = (n(needed.unreadable, "folder or list"), n(needed.packs_unreadable, "pack"));
+        said.push(("unreadable", format!("{folders}, {packs}: what they need is not counted; see `onefold check`")));
+    }
+    said
 }
 
 fn gather_rows(g: &GatherPlan) -> Vec<(&'static str, String)> {
@@ -175,6 +218,7 @@ fn recompress_rows(r: &RecompressPlan, threads: u64) -> Vec<(&'static str, Strin
 fn plan_document(p: &Plan, threads: u64) -> Value {
     json!({
         "message_type": "plan",
+        "shared": p.shared.as_ref().map(shared_document),
         "gather": p.gather.as_ref().map(|g| json!({
             "max_fragments": g.max_fragments,
             "files": g.files,
@@ -202,11 +246,30 @@ fn plan_document(p: &Plan, threads: u64) -> Value {
     })
 }
 
+fn shared_document(s: &SharedPlan) -> Value {
+    let n = |of: fn(&Needed) -> u64| s.needed.as_ref().map_or(0, of);
+    json!({
+        "protect_shared": s.needed.as_ref().map_or(0, |needed| needed.more_than),
+        "setting_changes": s.sets.is_some(),
+        "chunks_shared": n(|s| s.chunks),
+        "bytes_shared": n(|s| s.bytes),
+        "chunks_held_safer": n(|s| s.safer_chunks),
+        "bytes_held_safer": n(|s| s.safer_bytes),
+        "chunks_to_move": s.chunks(),
+        "bytes_to_move": s.move_bytes(),
+        "chunks_missing": n(|s| s.missing),
+        "unreadable": n(|s| s.unreadable),
+        "packs_unreadable": n(|s| s.packs_unreadable),
+    })
+}
+
 fn summary(context: &Context, r: &CompactReport, dry_run: bool) -> Result<Exit> {
     if context.json {
         context.out.document(&json!({
             "message_type": "summary",
             "dry_run": dry_run,
+            "chunks_protected": r.chunks_protected,
+            "bytes_protected": r.protected_bytes,
             "files_gathered": r.files_gathered,
             "fragments_before": r.fragments_before,
             "fragments_after": r.fragments_after,
@@ -223,6 +286,10 @@ fn summary(context: &Context, r: &CompactReport, dry_run: bool) -> Result<Exit> 
         }))?;
     } else if *r != CompactReport::default() {
         let n = render::counted;
+        if r.chunks_protected > 0 {
+            let moved = render::size(r.protected_bytes);
+            context.out.line(format!("{} held safer now ({moved} moved)", n(r.chunks_protected, "chunk")))?;
+        }
         if r.files_gathered > 0 {
             let places =
                 format!("{} places, now {}", render::count(r.fragments_before), render::count(r.fragments_after));

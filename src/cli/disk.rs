@@ -103,7 +103,7 @@ fn list(context: &Context, args: &ListArgs) -> Result<Exit> {
     }
     let redundancy = store.redundancy(|_, _| {});
     let whole = list.iter().all(|d| matches!(d.state, DiskState::Healthy | DiskState::Full)) && redundancy.is_full();
-    if store.with_state(|s| s.parity() > 0 || s.copies() > 1) && redundancy.lost > 0 {
+    if store.with_state(|s| s.promises_redundancy()) && redundancy.lost > 0 {
         return Ok(Exit::Damage);
     }
     Ok(match (whole, disks::status(&store)?.health) {

@@ -7,7 +7,7 @@ use super::table::{self, Side, Table};
 use super::{args, json, render};
 use crate::error::Result;
 use crate::ops::risk::model::{Forecast, Model};
-use crate::ops::risk::{self, Overview, RiskReport};
+use crate::ops::risk::{self, Needed, Overview, RiskReport, needs};
 use serde_json::json;
 use std::ffi::OsString;
 
@@ -15,8 +15,9 @@ use std::ffi::OsString;
 ///
 /// With --disk, every file of every snapshot that could not be restored without these disks is named, exactly: as log and
 /// disks are now, missing disks counted as missing. Nothing is changed. Without --disk, how many packs may lose how many more
-/// disks, and the pairs of disks that would hurt most. With --model, how
-/// likely a shelf of such disks loses data within a year, by a model of disks that die independently.
+/// disks, and the pairs of disks that would hurt most; with --shared-by also, how many chunks many files need, and how many of
+/// those are held safer (`onefold compact --protect-shared`), which looks at all folders and packs. With --model, how likely a
+/// shelf of such disks loses data within a year, by a model of disks that die independently.
 ///
 /// Exit status: 0 it was told, whatever would be lost; 1 failed; 2 wrong usage; 10 there is no store; 130 stopped by a signal.
 #[derive(clap::Args, Debug)]
@@ -25,6 +26,10 @@ pub struct RiskArgs {
     /// Disk that would be gone: its path, label, or the beginning of its id; repeat it for each disk
     #[arg(long = "disk", value_name = "DISK")]
     disks: Vec<OsString>,
+
+    /// Tell as well how many chunks more than this many files need, and how many of those are held safer
+    #[arg(long, value_name = "N", conflicts_with_all = ["disks", "model"], value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
+    shared_by: Option<u64>,
 
     /// Tell from a model how likely a shelf loses data within a year, by parity; no store is needed
     #[arg(long, conflicts_with = "disks")]
@@ -50,6 +55,7 @@ pub struct RiskArgs {
 const EXAMPLES: &str = "\
 Examples:
   onefold risk
+  onefold risk --shared-by 10
   onefold risk --disk 'bay 3' --disk 'bay 7'
   onefold risk --model --model-disks 12";
 
@@ -68,6 +74,9 @@ impl RiskArgs {
         }
         let store = context.open()?;
         if self.disks.is_empty() {
+            if let Some(n) = self.shared_by {
+                shared(context, &needs::find(&store, n, &context.control)?)?;
+            }
             overview(context, &risk::overview(&store))?;
             return Ok(Exit::Done);
         }
@@ -141,6 +150,37 @@ fn without(context: &Context, r: &RiskReport) -> Result<()> {
     ))
 }
 
+fn shared(context: &Context, needed: &Needed) -> Result<()> {
+    if context.json {
+        let document = json!({
+            "message_type": "shared",
+            "more_than_files": needed.more_than,
+            "chunks_shared": needed.chunks,
+            "bytes_shared": needed.bytes,
+            "chunks_held_safer": needed.safer_chunks,
+            "bytes_held_safer": needed.safer_bytes,
+            "chunks_missing": needed.missing,
+            "unreadable": needed.unreadable,
+            "packs_unreadable": needed.packs_unreadable,
+        });
+        return context.out.stream_document(&document);
+    }
+    let n = render::counted;
+    let of = |chunks, bytes| format!("{}, {}", n(chunks, "chunk"), render::size(bytes));
+    let mut said = vec![
+        ("shared", format!("{}, needed by more than {}", of(needed.chunks, needed.bytes), n(needed.more_than, "file"))),
+        ("of these held safer", of(needed.safer_chunks, needed.safer_bytes)),
+    ];
+    if needed.missing > 0 {
+        said.push(("missing", format!("{} cannot be had; see `onefold check`", n(needed.missing, "chunk"))));
+    }
+    if needed.unreadable + needed.packs_unreadable > 0 {
+        let (folders, packs) = (n(needed.unreadable, "folder or list"), n(needed.packs_unreadable, "pack"));
+        said.push(("unreadable", format!("{folders}, {packs}: what they need is not counted; see `onefold check`")));
+    }
+    table::pairs(said).into_iter().try_for_each(|line| context.out.stream_line(&line))
+}
+
 fn overview(context: &Context, o: &Overview) -> Result<()> {
     let (out, r) = (&context.out, &o.redundancy);
     if context.json {
@@ -156,6 +196,9 @@ fn overview(context: &Context, o: &Overview) -> Result<()> {
         return out.document(&json!({
             "message_type": "summary",
             "parity": o.parity,
+            "protect_shared": o.protect_shared.unwrap_or(0),
+            "packs_held_safer": o.packs_safer,
+            "pack_bytes_held_safer": o.pack_bytes_safer,
             "packs_fully_redundant": r.full,
             "packs_degraded": r.degraded,
             "packs_at_risk": r.at_risk,
@@ -169,6 +212,12 @@ fn overview(context: &Context, o: &Overview) -> Result<()> {
         m => format!("any {} may die", n(m as u64, "disk")),
     };
     let mut said = vec![("set to", parity), ("fully redundant", n(r.full, "pack"))];
+    if let Some(files) = o.protect_shared {
+        let (packs, bytes) = (n(o.packs_safer, "pack"), render::size(o.pack_bytes_safer));
+        let may = n(o.parity as u64 + 1, "disk");
+        let what = format!("any {may} may die, for what more than {} share", n(files, "file"));
+        said.insert(1, ("held safer", format!("{packs}, {bytes}: {what}")));
+    }
     let short = |count, what: &str| format!("{}: {what}", n(count, "pack"));
     said.extend((r.degraded > 0).then(|| ("degraded", short(r.degraded, "fewer disks may die"))));
     said.extend((r.at_risk > 0).then(|| ("at risk", short(r.at_risk, "the next disk may take them along"))));

@@ -56,6 +56,7 @@ pub enum Outcome {
 pub struct SealedPack {
     pub serial: u32,
     pub pack: PackId,
+    /// [`PackKind::Shared`] is told by an event of its own, which follows.
     pub kind: PackKind,
     pub disk: DiskId,
     pub bytes: u64,
@@ -196,6 +197,11 @@ pub enum Event {
         time_ns: i64,
         by: String,
     },
+    /// A pack of data is held safer than others. Who passes it over reads the same bytes; a writer that does may make its
+    /// group anew as that of any other data.
+    PackSafer {
+        pack: PackId,
+    },
     /// Of a later version, and such that it can be passed over. Kept as it is in checkpoints.
     Unknown {
         kind: u16,
@@ -238,6 +244,7 @@ impl Event {
             Event::NextSerial { .. } => 20,
             Event::SnapshotDropped { .. } => 21,
             Event::ScrubLedger { .. } => 0x8000,
+            Event::PackSafer { .. } => 0x8001,
             Event::Unknown { kind, .. } => *kind,
         }
     }
@@ -262,7 +269,7 @@ impl Event {
             Event::PackSealed(s) => {
                 p.put_u32(s.serial);
                 p.put(&s.pack.0);
-                p.put_u8(s.kind as u8);
+                p.put_u8(s.kind.number());
                 p.put(&s.disk.0);
                 p.put_u64(s.bytes);
                 p.put_u32(s.records);
@@ -281,9 +288,10 @@ impl Event {
                 p.put(&from.0);
                 p.put(&to.0);
             }
-            Event::PackCondemned { pack } | Event::PackDropped { pack } | Event::DamageHealed { pack } => {
-                p.put(&pack.0)
-            }
+            Event::PackCondemned { pack }
+            | Event::PackDropped { pack }
+            | Event::DamageHealed { pack }
+            | Event::PackSafer { pack } => p.put(&pack.0),
             Event::SnapshotAdded { record } => p.put(record),
             Event::SnapshotForgotten { id, who, why } => {
                 p.put(&id.0);
@@ -443,7 +451,8 @@ impl Event {
             20 => Event::NextSerial { serial: p.u32()? },
             21 => Event::SnapshotDropped { id: SnapshotId(p.array()?) },
             0x8000 => Event::ScrubLedger { pack: PackId(p.array()?), time_ns: p.i64()?, by: p.text(TEXT_BYTES)? },
-            0x8001.. => Event::Unknown { kind, payload: p.take(p.left())?.to_vec() },
+            0x8001 => Event::PackSafer { pack: PackId(p.array()?) },
+            0x8002.. => Event::Unknown { kind, payload: p.take(p.left())?.to_vec() },
             _ => return Err(future(format!("event {kind}"))),
         };
         p.end()?;
@@ -512,6 +521,7 @@ pub(crate) fn samples() -> Vec<Event> {
         Event::NextSerial { serial: 77 },
         Event::SnapshotDropped { id: snap },
         Event::ScrubLedger { pack, time_ns: -5, by: text() },
+        Event::PackSafer { pack },
         Event::Unknown { kind: 0x9000, payload: vec![1, 2, 3] },
     ]
 }

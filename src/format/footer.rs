@@ -8,7 +8,8 @@
 //!       0     8  magic     "OFPACK1\n"             0     8  magic         "OFTAIL1\n"
 //!       8     2  version   1                       8    12  pack id
 //!      10     1  kind      1 data, 2 metadata     20     4  record count
-//!      11     5  reserved  zero                   24     8  footer offset
+//!      11     1  class     1 held safer, else 0   24     8  footer offset
+//!      12     4  reserved  zero
 //!      16    16  store id                         32     8  units offset
 //!      32    12  pack id                          40     8  file length
 //!      44    12  reserved  zero                   48    32  root          BLAKE3 of the units
@@ -39,7 +40,7 @@ const TRAILER_MAGIC: [u8; 8] = *b"OFTAIL1\n";
 pub const PACK_HEADER_BYTES: usize = 64;
 /// Bytes of a pack's trailer.
 pub const TRAILER_BYTES: usize = 96;
-const _: () = assert!(8 + 2 + 1 + 5 + 16 + 12 + 12 + 8 == PACK_HEADER_BYTES);
+const _: () = assert!(8 + 2 + 1 + 1 + 4 + 16 + 12 + 12 + 8 == PACK_HEADER_BYTES);
 const _: () = assert!(8 + 12 + 4 + 8 + 8 + 8 + 32 + 8 + 8 == TRAILER_BYTES);
 const SECTION_TABLE: u16 = 1;
 const SECTION_STATISTICS: u16 = 2;
@@ -53,13 +54,19 @@ pub type Features = [u64; FEATURES];
 
 /// What a pack holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-#[repr(u8)]
 pub enum PackKind {
-    Data = 1,
-    Metadata = 2,
+    Data,
+    Metadata,
+    /// Data that many files share, and that is held safer than other data. To a reader it is data: its kind is that of data,
+    /// and a mark beside it tells writers how its group is to be made.
+    Shared,
 }
 
 impl PackKind {
+    /// All kinds.
+    pub const ALL: [PackKind; 3] = [PackKind::Data, PackKind::Metadata, PackKind::Shared];
+
+    /// The kind that a number stands for, without the mark.
     pub fn from_u8(n: u8) -> Option<Self> {
         match n {
             1 => Some(PackKind::Data),
@@ -67,7 +74,23 @@ impl PackKind {
             _ => None,
         }
     }
+
+    /// Its number. Data that is held safer has that of data: the mark is written beside it.
+    pub fn number(self) -> u8 {
+        match self {
+            PackKind::Data | PackKind::Shared => 1,
+            PackKind::Metadata => 2,
+        }
+    }
+
+    /// Whether it holds chunks of data.
+    pub fn is_data(self) -> bool {
+        self != PackKind::Metadata
+    }
 }
+
+/// The class of a pack that is held safer.
+const CLASS_SAFER: u8 = 1;
 
 /// The first bytes of a pack.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -82,8 +105,9 @@ impl PackHeader {
         let mut b = Vec::with_capacity(PACK_HEADER_BYTES);
         b.put(&HEADER_MAGIC);
         b.put_u16(super::FORMAT_VERSION);
-        b.put_u8(self.kind as u8);
-        b.put(&[0; 5]);
+        b.put_u8(self.kind.number());
+        b.put_u8(if self.kind == PackKind::Shared { CLASS_SAFER } else { 0 });
+        b.put(&[0; 4]);
         b.put(&self.store.0);
         b.put(&self.pack.0);
         b.put(&[0; 12]);
@@ -103,8 +127,8 @@ impl PackHeader {
             return Err(r.bad("it does not begin as a pack does"));
         }
         let version = r.u16()?;
-        let kind = r.u8()?;
-        r.take(5)?;
+        let (kind, class) = (r.u8()?, r.u8()?);
+        r.take(4)?;
         let (store, pack) = (StoreId(r.array()?), PackId(r.array()?));
         if check::check64(check::place_seed(pack, 0), &all[..56]) != all[56..] {
             return Err(r.bad("its check does not fit its bytes"));
@@ -113,6 +137,7 @@ impl PackHeader {
             return Err(r.bad("a version that this program does not know"));
         }
         let kind = PackKind::from_u8(kind).ok_or_else(|| r.bad("a kind of pack that this version does not know"))?;
+        let kind = if (kind, class) == (PackKind::Data, CLASS_SAFER) { PackKind::Shared } else { kind };
         Ok(PackHeader { kind, store, pack })
     }
 }

@@ -148,6 +148,7 @@ pub fn run(store: &Store, mut options: BackupOptions, control: &Control) -> Resu
         frees: false,
         max_fragments_per_gib: options.max_fragments_per_gib,
         verb: None,
+        safer: false,
     };
     let parent_id = purpose.parent;
     let dry_run = purpose.dry_run;
@@ -244,7 +245,7 @@ fn degraded(store: &Store) -> Vec<String> {
     for disk in store.pool().disks().filter(|d| d.is_suspect()) {
         why.push(format!("disk {} failed during this run", disk.name()));
     }
-    let is_set = store.with_state(|s| s.parity() > 0 || s.copies() > 1);
+    let is_set = store.with_state(|s| s.promises_redundancy());
     let r = store.redundancy(|_, _| {});
     if is_set && !r.is_full() {
         let away: Vec<&str> = store.missing_disks().iter().map(|d| d.label.as_str()).collect();

@@ -1,7 +1,7 @@
 //! compact: chunks written anew, so that files lie together and take less room.
 //!
-//! Two kinds, each with a plan of its own: `gather` moves what lies in too many places, `recompress` codes anew what
-//! the fast tier coded. Both write new copies of chunks through an ingest and take nothing away: an old copy is
+//! Three kinds, each with a plan of its own: `gather` moves what lies in too many places, `recompress` codes anew what
+//! the fast tier coded, `shared` moves what many files need to packs that are held safer. All write new copies of chunks through an ingest and take nothing away: an old copy is
 //! *superseded*, since the index has the new one and a gc keeps the newest of equals, and its space comes back with the next
 //! gc. `docs/design/0005-compact.md` has the reasons.
 //!
@@ -12,11 +12,12 @@
 //!    becomes deeper.
 //! 3. What is moved is proven by its checks; what is coded anew is proven by its name and by decoding.
 //! 4. A crash, a signal or a limit at any moment leaves every snapshot whole; what was done need not be done again.
-//! 5. Runs that follow each other come to an end: only a chunk's owner moves it, and a pack is tried once.
+//! 5. Runs that follow each other come to an end: only a chunk's owner moves it, a pack is tried once, and what is held safer
+//!    stays so: whoever moves it moves it to a pack that is held safer.
 
-use super::Control;
 use super::gc::{self, Limits, MOVING_VERBS, Superseded};
 use super::ingest::{self, Purpose};
+use super::{Control, Notice};
 use crate::error::Result;
 use crate::store::{Mode, Store};
 use std::sync::atomic::Ordering;
@@ -26,12 +27,15 @@ pub mod fragments;
 mod gather;
 mod owned;
 mod recompress;
+mod shared;
 #[cfg(test)]
 mod tests;
 pub(in crate::ops) mod tried;
 
+pub use super::share::needs::Needed;
 pub use gather::GatherPlan;
 pub use recompress::{RecompressPlan, Sample, threads};
+pub use shared::SharedPlan;
 
 /// Fragments of a file, or of each GiB or so of a longer one, that are left alone where nothing else is said: eight seeks
 /// of 10 ms are less than a tenth of a second.
@@ -44,6 +48,8 @@ pub struct CompactOptions {
     pub max_fragments: Option<u64>,
     /// Code with the dense tier what the fast one coded.
     pub recompress: bool,
+    /// Hold safer what more files than this need; 0 gives that up.
+    pub protect_shared: Option<u64>,
     /// Begin nothing further when records of so many bytes were moved, or tried.
     pub max_bytes: Option<u64>,
     /// Begin nothing further after this time.
@@ -65,19 +71,25 @@ impl CompactOptions {
 /// What a compact would do.
 #[derive(Default)]
 pub struct Plan {
+    pub shared: Option<SharedPlan>,
     pub gather: Option<GatherPlan>,
     pub recompress: Option<RecompressPlan>,
 }
 
 impl Plan {
     pub fn is_empty(&self) -> bool {
-        self.gather.as_ref().is_none_or(|g| g.chosen == 0) && self.recompress.as_ref().is_none_or(|r| r.packs == 0)
+        self.gather.as_ref().is_none_or(|g| g.chosen == 0)
+            && self.recompress.as_ref().is_none_or(|r| r.packs == 0)
+            && self.shared.as_ref().is_none_or(SharedPlan::is_empty)
     }
 }
 
 /// What was done.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct CompactReport {
+    /// Chunks that are held safer now, and their records' bytes.
+    pub chunks_protected: u64,
+    pub protected_bytes: u64,
     pub files_gathered: u64,
     /// Fragments of those files: as they were, and as they are by the plan.
     pub fragments_before: u64,
@@ -103,13 +115,15 @@ pub struct CompactReport {
 }
 
 impl CompactReport {
-    /// What limits in bytes count: what was moved, and what was tried.
+    /// What limits in bytes count: what was moved, for whatever reason, and what was tried.
     pub fn bytes_handled(&self) -> u64 {
-        self.moved_bytes.saturating_add(self.tried_bytes)
+        self.moved_bytes.saturating_add(self.tried_bytes).saturating_add(self.protected_bytes)
     }
 
     /// Adds what a later turn of one run did, and takes over how that ended.
     pub fn add(&mut self, turn: &CompactReport) {
+        self.chunks_protected += turn.chunks_protected;
+        self.protected_bytes += turn.protected_bytes;
         self.files_gathered += turn.files_gathered;
         self.fragments_before += turn.fragments_before;
         self.fragments_after += turn.fragments_after;
@@ -144,12 +158,16 @@ pub fn plan(store: &Store, options: &CompactOptions, program: &str, control: &Co
         let purpose = Purpose { moves, ..purpose(program) };
         ingest::run(store, control, purpose, |_| Ok(((), |(): &mut (), _: &ingest::Counters| Vec::new())))?;
     }
+    let shared = match options.protect_shared {
+        Some(more_than) => Some(shared::plan(store, more_than, control)?),
+        None => None,
+    };
     let recompress = if options.recompress { Some(recompress::plan(store, control)?) } else { None };
     let gather = match options.max_fragments {
         Some(most) => Some(gather::plan(store, most.max(1), options.max_bytes, control)?),
         None => None,
     };
-    Ok(Plan { gather, recompress })
+    Ok(Plan { shared, gather, recompress })
 }
 
 /// Does what a plan says. The store must be the one that it was made for, opened for writing and not changed since.
@@ -170,10 +188,28 @@ pub fn run(
     }
     gc::forget_untold(store)?;
     let limits = Limits::new(store, options.max_bytes, options.max_duration_ns);
-    let bytes =
-        plan.gather.as_ref().map_or(0, |g| g.move_bytes) + plan.recompress.as_ref().map_or(0, |r| r.stored_bytes);
+    let shared_bytes = plan.shared.as_ref().map_or(0, SharedPlan::move_bytes);
+    let bytes = shared_bytes
+        + plan.gather.as_ref().map_or(0, |g| g.move_bytes)
+        + plan.recompress.as_ref().map_or(0, |r| r.stored_bytes);
     control.progress.bytes_total.store(bytes, Ordering::Relaxed);
-    if let Some(plan) = plan.recompress.filter(|r| r.packs > 0) {
+    if let Some(plan) = plan.shared.filter(|s| !s.is_empty()) {
+        shared::set(store, &plan)?;
+        if let Some(needed) = plan.needed.filter(|n| n.rest_chunks() > 0) {
+            let first_new = store.with_state(|s| s.next_serial());
+            let mut superseded = Superseded::new();
+            let purpose = Purpose { safer: true, ..purpose(program) };
+            let ended = ingest::run(store, control, purpose, |ingest| {
+                shared::run(ingest, control, needed, &limits, (&mut report, &mut superseded))?;
+                Ok((0u64, counted))
+            });
+            note_tried(store, &superseded, first_new, control);
+            let settled = settle(store, &superseded, &mut report);
+            report.written_bytes += ended?;
+            settled?;
+        }
+    }
+    if let Some(plan) = plan.recompress.filter(|r| r.packs > 0 && !report.stopped_at_limit) {
         let first_new = store.with_state(|s| s.next_serial());
         let (mut superseded, mut gone) = (Superseded::new(), recompress::Gone::default());
         let ended = ingest::run(store, control, purpose(program), |ingest| {
@@ -193,14 +229,21 @@ pub fn run(
             gather::run(ingest, control, &plan, first_new, &limits, (&mut report, &mut superseded))?;
             Ok((0u64, counted))
         });
-        let sources = superseded.keys().copied().collect();
-        gather::note(store, &sources, first_new, control);
+        note_tried(store, &superseded, first_new, control);
         let settled = settle(store, &superseded, &mut report);
         report.written_bytes += ended?;
         settled?;
     }
     report.gave_way = limits.gave_way();
     Ok(report)
+}
+
+/// Notes that what was moved need not be tried with the dense tier again, where nothing of it needs to be.
+fn note_tried(store: &Store, superseded: &Superseded, first_new: u32, control: &Control) {
+    let sources = superseded.keys().copied().collect();
+    if let Err(e) = tried::carry(store, &tried::load(store), &sources, first_new) {
+        control.notice(Notice::Note(format!("{e}; the next recompression will try those chunks once more")));
+    }
 }
 
 /// Ends a run: how much it wrote, and no events of its own.

@@ -240,7 +240,7 @@ pub fn run(store: &Store, mut plan: Plan, options: &GcOptions, program: &str, co
         }
         moved?;
         report.gave_way = limits.gave_way();
-        moved_from = plan.sources.iter().filter(|s| s.sealed.kind == PackKind::Data).map(|s| s.sealed.serial).collect();
+        moved_from = plan.sources.iter().filter(|s| s.sealed.kind.is_data()).map(|s| s.sealed.serial).collect();
         new_from = first_new;
         kept = state;
         // Packs whose groups are not complete yet are still there.

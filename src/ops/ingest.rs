@@ -16,7 +16,7 @@
 //!    at once (eight, or with parity the next multiple of the groups' width).
 
 use super::{Control, Notice};
-use crate::catalog::state::LogState;
+use crate::catalog::state::{LogState, sealed_events};
 use crate::chunk::{Coding, Form, Payload, Squeezer};
 use crate::error::{Error, Result};
 use crate::format::event::{Event, Outcome, SealedPack};
@@ -152,6 +152,8 @@ pub struct Ingest<'s> {
     coding: Coding,
     moves: bool,
     frees: bool,
+    /// The lane of data that is held safer, where other data has others.
+    safer_lane: Option<usize>,
     max_fragments_per_gib: Option<u64>,
     /// Records that this run stores again.
     superseded: Mutex<super::gc::Superseded>,
@@ -177,6 +179,8 @@ pub struct Purpose {
     pub max_fragments_per_gib: Option<u64>,
     /// What the log calls the writer, where that is not the verb that the store was opened for.
     pub verb: Option<&'static str>,
+    /// All data of the run is to be held safer.
+    pub safer: bool,
 }
 
 impl Purpose {
@@ -192,6 +196,7 @@ impl Purpose {
             frees: false,
             max_fragments_per_gib: None,
             verb: None,
+            safer: false,
         }
     }
 }
@@ -220,14 +225,23 @@ where
     store.io().world.random(&mut random);
     let disks = store.pool().disks().filter(|d| d.takes_data()).count();
     let by_memory = (store.memory_bytes() / 2 / LANE_MEMORY_BYTES).max(2) as usize - 1; // small numbers
-    let shape = store.shape(PackKind::Data);
-    // With the metadata's lane as many as a group is wide: what a short run leaves open makes one group.
-    let by_disks = if shape.parity > 0 { shape.width.saturating_sub(1) } else { disks };
-    let data_lanes = by_disks.clamp(1, LANES_MAX).min(by_memory);
+    let kind = if purpose.safer { PackKind::Shared } else { PackKind::Data };
+    let shape = store.shape(kind);
+    let by_disks = match (shape.parity, kind) {
+        (0, _) => disks,
+        // What is held safer shares no group with metadata.
+        (_, PackKind::Shared) => shape.width,
+        // With the metadata's lane as many as a group is wide: what a short run leaves open makes one group.
+        _ => shape.width.saturating_sub(1),
+    };
+    // What moves chunks leaves those that are held safer so.
+    let has_safer = || store.with_state(|s| s.packs().any(|p| p.sealed.kind == PackKind::Shared));
+    let apart = purpose.moves && kind == PackKind::Data && has_safer();
+    let data_lanes = by_disks.clamp(1, LANES_MAX).min(by_memory.saturating_sub(usize::from(apart)).max(1));
     let mut lanes = Vec::new();
     let mut ends = Vec::new();
-    for i in 0..=data_lanes {
-        let kind = if i == 0 { PackKind::Metadata } else { PackKind::Data };
+    let of_data = std::iter::repeat_n(kind, data_lanes).chain(apart.then_some(PackKind::Shared));
+    for kind in std::iter::once(PackKind::Metadata).chain(of_data) {
         let (lane, end) = Lane::new();
         lanes.push(lane);
         ends.push((kind, end));
@@ -246,7 +260,7 @@ where
         open_on: Mutex::default(),
         sealed: Mutex::default(),
         publishing: Mutex::default(),
-        protection: groups::Protection::new(shape, store.shape(PackKind::Metadata), data_lanes),
+        protection: groups::Protection::new(store.shapes(), kind, data_lanes),
         failure: Mutex::default(),
         failed: AtomicBool::new(false),
         dead: Vec::new(),
@@ -255,6 +269,7 @@ where
         coding: purpose.coding,
         moves: purpose.moves,
         frees: purpose.frees,
+        safer_lane: apart.then_some(data_lanes + 1),
         max_fragments_per_gib: purpose.max_fragments_per_gib,
         superseded: Mutex::default(),
         parent: purpose.parent,
@@ -269,7 +284,7 @@ where
         let handles: Vec<_> = ends
             .into_iter()
             .map(|(kind, end)| {
-                let name = if kind == PackKind::Data { "onefold-data" } else { "onefold-meta" };
+                let name = if kind.is_data() { "onefold-data" } else { "onefold-meta" };
                 scope.spawn_named(name, move || shared.lane(kind, &end))
             })
             .collect();
@@ -377,6 +392,15 @@ impl<'s> Ingest<'s> {
     /// The lane for the `n`th run of files that should lie together.
     pub fn lane_of(&self, n: u64) -> usize {
         1 + (n % self.data_lanes().max(1)) as usize
+    }
+
+    /// The lane for what moves out of a pack of this kind, the `n`th run of it.
+    pub fn lane_for(&self, kind: PackKind, n: u64) -> usize {
+        match (kind, self.safer_lane) {
+            (PackKind::Metadata, _) => 0,
+            (PackKind::Shared, Some(lane)) => lane,
+            _ => self.lane_of(n),
+        }
     }
 
     /// For each id whether it must be stored by the caller: it is neither stored nor on its way. What is
@@ -519,7 +543,7 @@ impl<'s> Ingest<'s> {
             self.counters.bytes_written.fetch_add(stored, Ordering::Relaxed);
             return Ok(());
         }
-        if lane > 0 && self.protection.is_spreading() {
+        if lane > 0 && self.safer_lane != Some(lane) && self.protection.is_spreading() {
             for piece in groups::pieces(records, |r| r.payload.len() as u64) {
                 let bytes = piece.iter().map(|r| r.payload.len() as u64).sum();
                 self.hand(self.protection.lane(bytes).map_or(lane, |n| n + 1), piece)?;
@@ -539,7 +563,7 @@ impl<'s> Ingest<'s> {
 
     /// So many lanes take data.
     pub fn data_lanes(&self) -> u64 {
-        self.lanes.len() as u64 - 1 // there is always one for metadata and one for data
+        self.lanes.len() as u64 - 1 - u64::from(self.safer_lane.is_some()) // there is always one for metadata and one for data
     }
 
     fn hand(&self, lane: usize, records: Vec<NewRecord>) -> Result<()> {
@@ -654,7 +678,7 @@ impl<'s> Ingest<'s> {
         let mut first = 0;
         self.log(|state| {
             first = state.next_serial();
-            let sealed = packs.iter().zip(first..).map(|(p, serial)| Event::PackSealed(p.event(serial)));
+            let sealed = packs.iter().zip(first..).flat_map(|(p, serial)| sealed_events(p.event(serial)));
             sealed.chain(groups).chain(events).collect()
         })?;
         let waited = packs.iter().filter(|p| self.protection.shape(p.kind).parity > 0);
@@ -688,7 +712,8 @@ impl<'s> Ingest<'s> {
     /// Takes the sealed packs that are to be published now.
     fn ready(&self, last: bool) -> Vec<Sealed> {
         let mut waiting = self.sealed.lock().unwrap_or_else(PoisonError::into_inner);
-        if self.protection.shape(PackKind::Data).parity == 0 || last {
+        let needs_group = |kind| self.protection.shape(kind).parity > 0;
+        if last || !waiting.iter().any(|p| needs_group(p.kind)) {
             return std::mem::take(&mut *waiting);
         }
         let at = self.publish_at();
@@ -696,8 +721,11 @@ impl<'s> Ingest<'s> {
             return Vec::new(); // another lane was faster
         }
         let places: Vec<_> = waiting.iter().map(|p| (p.kind, p.disk, p.bytes)).collect();
-        let groups = self.protection.plan(self.store.pool(), &places);
-        let mut taken: Vec<usize> = groups.into_iter().filter(|(_, is_wide)| *is_wide).flat_map(|(g, _)| g).collect();
+        let is_alone = |i: &usize| waiting.get(*i).is_some_and(|p| !needs_group(p.kind));
+        let alone: Vec<usize> = (0..waiting.len()).filter(is_alone).collect();
+        let groups = self.protection.plan(self.store.pool(), &places).into_iter();
+        let wide = groups.filter(|(_, is_wide)| *is_wide).flat_map(|(g, _)| g).filter(|i| !is_alone(i));
+        let mut taken: Vec<usize> = wide.chain(alone).collect();
         if taken.is_empty() && waiting.len() >= 2 * at {
             return std::mem::take(&mut *waiting); // they do not come to lie on enough disks
         }

@@ -6,11 +6,14 @@
 
 pub mod model;
 
+pub use super::share::needs::{self, Needed};
+
 use super::check::deltas::Deltas;
 use super::check::truth::{Judge, Lack};
 use super::check::{CheckReport, Problems, trees};
 use super::{Control, FileLost};
 use crate::error::{Error, Result};
+use crate::format::footer::PackKind;
 use crate::format::{ChunkId, ChunkKind, DiskId};
 use crate::index::Place;
 use crate::pack::ReadChunks;
@@ -188,6 +191,10 @@ pub struct Pair {
 pub struct Overview {
     pub parity: usize,
     pub redundancy: Redundancy,
+    /// What more files than this need is to be held safer, and the packs that are, with their bytes.
+    pub protect_shared: Option<u64>,
+    pub packs_safer: u64,
+    pub pack_bytes_safer: u64,
     /// Those that would hurt most; none where no pair would.
     pub pairs: Vec<Pair>,
 }
@@ -236,6 +243,9 @@ pub fn overview(store: &Store) -> Overview {
             .collect();
         pairs.sort_by_key(|p| std::cmp::Reverse(p.bytes));
         pairs.truncate(PAIRS);
-        Overview { parity: state.parity(), redundancy, pairs }
+        let safer = state.packs().map(|p| &p.sealed).filter(|p| p.kind == PackKind::Shared);
+        let (packs_safer, pack_bytes_safer) = safer.fold((0, 0), |(n, sum), p| (n + 1, sum + p.bytes));
+        let protect_shared = state.protects_shared();
+        Overview { parity: state.parity(), redundancy, protect_shared, packs_safer, pack_bytes_safer, pairs }
     })
 }

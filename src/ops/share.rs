@@ -11,6 +11,7 @@
 
 pub mod facts;
 pub mod kin;
+pub mod needs;
 pub mod own;
 pub mod tables;
 pub mod walk;

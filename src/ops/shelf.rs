@@ -148,6 +148,12 @@ pub fn set_parity(store: &Store, parity: usize, group: Option<usize>) -> Result<
     if copies > 1 && disks < parity + copies {
         return Err(bad(format!("metadata is kept {copies} times: {disks} disks are too few for both")));
     }
+    if store.with_state(|s| s.protects_shared().is_some()) && disks < parity + 2 {
+        return Err(bad(format!(
+            "what many files share is held so that one disk more may be lost: {disks} disks are too few; \
+             `onefold compact --protect-shared 0` gives that up"
+        )));
+    }
     if group.is_some_and(|k| !(1..=GROUP_WIDTH_MAX).contains(&k)) {
         return Err(bad(format!("a group has 1 to {GROUP_WIDTH_MAX} packs of data")));
     }

@@ -34,6 +34,33 @@ impl Redundancy {
     }
 }
 
+/// How groups are made, by the kind of their packs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Shapes([(PackKind, Shape); PackKind::ALL.len()]);
+
+impl Shapes {
+    pub fn by(shape: impl Fn(PackKind) -> Shape) -> Shapes {
+        Shapes(PackKind::ALL.map(|kind| (kind, shape(kind))))
+    }
+
+    pub fn of(&self, kind: PackKind) -> Shape {
+        let found = self.0.iter().find(|(k, _)| *k == kind);
+        found.map_or(Shape { parity: 0, width: 1 }, |(_, shape)| *shape) // it has all kinds
+    }
+
+    /// Each shape with the kinds that have it: packs of those may share a group, of others they may not.
+    pub fn classes(&self) -> Vec<(Shape, Vec<PackKind>)> {
+        let mut out: Vec<(Shape, Vec<PackKind>)> = Vec::new();
+        for (kind, shape) in self.0 {
+            match out.iter_mut().find(|(s, _)| *s == shape) {
+                Some((_, kinds)) => kinds.push(kind),
+                None => out.push((shape, vec![kind])),
+            }
+        }
+        out
+    }
+}
+
 /// Whether a disk's packs can be counted on.
 pub type IsThere<'a> = &'a dyn Fn(&DiskId) -> bool;
 
@@ -71,6 +98,11 @@ impl Store {
     pub fn shape(&self, kind: PackKind) -> Shape {
         let wanted = self.with_state(|s| s.wanted(kind));
         self.pool.shape(wanted.parity, wanted.width)
+    }
+
+    /// How groups of packs of all kinds are made now.
+    pub fn shapes(&self) -> Shapes {
+        Shapes::by(|kind| self.shape(kind))
     }
 
     /// Goes through all packs. `each` is told every pack that may lose fewer disks than the store is set to.

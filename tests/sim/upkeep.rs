@@ -100,17 +100,32 @@ impl Story {
         let options = CompactOptions {
             max_fragments: (!self.chance.one_in(3)).then(|| 1 + self.chance.below(3)),
             recompress: self.chance.one_in(3),
+            protect_shared: self.chance.one_in(2).then(|| [0, 1, 1, 1, 1, 2][self.chance.below(6) as usize]),
             max_bytes: self.chance.one_in(5).then_some(100_000),
             max_duration_ns: None,
         };
         let outcome = self.under(plan.unwrap_or_default(), "compact", |store| {
             let control = Control::default();
+            // One more parity pack wants one more disk.
+            let takes = store.pool().disks().filter(|d| d.takes_data()).count();
+            let enough = takes >= store.with_state(|s| s.parity()) + 2;
+            let protect_shared = options.protect_shared.filter(|n| *n == 0 || enough);
+            let options = CompactOptions { protect_shared, ..options };
             let plan = compact::plan(store, &options, "simulation", &control)?;
-            compact::run(store, plan, &options, "simulation", &control)
+            let report = compact::run(store, plan, &options, "simulation", &control)?;
+            // Where reads fail now and then, the next plan may read what this one could not.
+            let is_whole = is_unhindered && !report.stopped_at_limit && report.chunks_unreadable == 0;
+            if protect_shared.is_some() && is_whole {
+                let only = CompactOptions { protect_shared, ..CompactOptions::default() };
+                let again = compact::plan(store, &only, "simulation", &control)?;
+                assert!(again.is_empty(), "what many files share is held safer now");
+            }
+            Ok(report)
         });
         match outcome {
             Ok(report) => {
                 self.tally.add("compacts", 1);
+                self.tally.add("chunks held safer", report.chunks_protected);
                 self.tally.add("chunks written anew", report.chunks_moved + report.chunks_recoded);
             }
             Err(e) => {

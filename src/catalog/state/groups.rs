@@ -135,22 +135,34 @@ impl LogState {
         self.settings.get(SETTING_COPIES).and_then(|n| n.parse().ok()).unwrap_or(1).clamp(1, COPIES_MAX)
     }
 
+    /// Data that more files than this need is held safer, as the store is set; `None` where none is.
+    pub fn protects_shared(&self) -> Option<u64> {
+        self.settings.get(SETTING_SHARED).and_then(|n| n.parse().ok()).filter(|n| *n > 0)
+    }
+
+    /// Whether anything is to outlive the loss of a disk.
+    pub fn promises_redundancy(&self) -> bool {
+        self.parity() > 0 || self.copies() > 1 || self.protects_shared().is_some()
+    }
+
     /// What a pack of this kind gets. Where metadata has further copies each of its packs is a group of its own: parity of one
-    /// pack is the pack's bytes once more, and so many disks more may be lost.
+    /// pack is the pack's bytes once more, and so many disks more may be lost. Data that is held safer has groups as wide as other data, with one parity pack more.
     pub fn wanted(&self, kind: PackKind) -> Wanted {
         let (parity, width) = (self.parity(), self.group_width());
         match (kind, self.copies()) {
             (PackKind::Data, _) | (PackKind::Metadata, 1) => Wanted { parity, width },
             (PackKind::Metadata, copies) => Wanted { parity: parity + copies - 1, width: 1 },
+            (PackKind::Shared, _) => Wanted { parity: parity + usize::from(self.protects_shared().is_some()), width },
         }
     }
 
-    /// The kind of a group's packs of data; `None` where it has both.
-    pub fn kind_of(&self, group: &GroupState) -> Option<PackKind> {
-        let mut kinds = group.group.members.iter().filter(|m| !m.parity);
-        let mut kinds = std::iter::from_fn(|| kinds.find_map(|m| self.pack_by_id(&m.pack).map(|p| p.sealed.kind)));
-        let first = kinds.next()?;
-        kinds.all(|kind| kind == first).then_some(first)
+    /// The kinds of a group's packs of data, each once.
+    pub fn kinds_of(&self, group: &GroupState) -> Vec<PackKind> {
+        let data = group.group.members.iter().filter(|m| !m.parity);
+        let mut kinds: Vec<PackKind> = data.filter_map(|m| self.pack_by_id(&m.pack).map(|p| p.sealed.kind)).collect();
+        kinds.sort_unstable();
+        kinds.dedup();
+        kinds
     }
 }
 
@@ -160,6 +172,8 @@ pub const SETTING_PARITY: &str = "parity";
 pub const SETTING_GROUP: &str = "group";
 /// The setting that says how many times metadata is kept.
 pub const SETTING_COPIES: &str = "copies";
+/// The setting that says how many files may need a chunk before it is held safer; 0 for none.
+pub const SETTING_SHARED: &str = "protect-shared";
 /// The most copies of metadata that this program makes.
 pub const COPIES_MAX: usize = 4;
 /// The most parity packs of a group of data that this program makes.

@@ -353,7 +353,7 @@ impl Check<'_> {
         let file = self.store.io().fs.open(&path).map_err(Error::io("open the pack", &path))?;
         let ends = read::ends(&*file, &path, sealed.pack)?;
         let ours = ends.header.store == self.store.superblock().store
-            && ends.header.kind == sealed.kind
+            && ends.header.kind.is_data() == sealed.kind.is_data()
             && ends.trailer.root == sealed.root
             && ends.trailer.file_bytes == sealed.bytes
             && ends.trailer.records == sealed.records;

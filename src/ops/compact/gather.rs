@@ -5,12 +5,12 @@
 //! stretches all of whose chunks the file owns ([`owned`](super::owned)) are moved. Records are copied as they stand, so
 //! what is coded against what does not change; their old copies are superseded, and the next gc takes them.
 
+use super::CompactReport;
 use super::fragments::{Stretch, stretches, windows};
 use super::owned::Met;
-use super::{CompactReport, tried};
 use crate::error::Result;
 use crate::format::event::SealedPack;
-use crate::format::footer::Footer;
+use crate::format::footer::{Footer, PackKind};
 use crate::format::recipe::Recipe;
 use crate::format::{ChunkId, ChunkKind};
 use crate::ops::gc::keep::row_bytes;
@@ -20,7 +20,7 @@ use crate::ops::share::{is_of_one_place, walk};
 use crate::ops::{Control, Notice, snapshots};
 use crate::pack::write::NewRecord;
 use crate::store::{Located, Store};
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
 /// Bytes of records that are sent at once: so many lie in one piece for certain.
@@ -105,6 +105,10 @@ fn choose(stretches: &[Stretch], movable: &[bool], most: u64, pack_bytes: u64) -
     (after < all).then_some(Chosen { moves, after, bytes })
 }
 
+fn is_safer(at: &Located) -> bool {
+    at.sealed.kind == PackKind::Shared
+}
+
 struct Planner<'s> {
     store: &'s Store,
     met: Met,
@@ -178,9 +182,12 @@ impl Planner<'_> {
         };
         let (mut first, mut was_full) = (0usize, false);
         let whole = windows(store, recipe, met.bytes, &mut |ids| {
-            let places: Vec<_> = store.locate(ids)?.into_iter().map(|at| at.map(|at| at.place)).collect();
+            let located = store.locate(ids)?;
+            let safer: Vec<bool> = located.iter().map(|at| at.is_some_and(|at| is_safer(&at))).collect();
+            let places: Vec<_> = located.into_iter().map(|at| at.map(|at| at.place)).collect();
             was_full |= known.is_full();
-            let owns: Vec<bool> = ids.iter().map(|id| !known.has(id)).collect();
+            // What is held safer belongs to many, and would come to lie among other data.
+            let owns: Vec<bool> = ids.iter().zip(&safer).map(|(id, safer)| !safer && !known.has(id)).collect();
             ids.iter().for_each(|id| known.add(id));
             let stretches = stretches(&places);
             let n = stretches.len() as u64;
@@ -317,7 +324,7 @@ pub fn run(
             }
             for (id, at) in wanted.iter().zip(places) {
                 ingest.proceed()?;
-                let Some(at) = at.filter(|at| at.place.pack < first_new) else { continue };
+                let Some(at) = at.filter(|at| at.place.pack < first_new && !is_safer(at)) else { continue };
                 let Some(footer) = footers.of(&at.sealed)? else { continue };
                 let Some(record) = record(ingest, &footer, &at, id, superseded)? else {
                     report.chunks_unreadable += 1;
@@ -375,13 +382,6 @@ fn record(
             ingest.notice(Notice::Note(format!("{e}; the chunk stays where it is")));
             Ok(None)
         }
-    }
-}
-
-/// Notes that what was gathered need not be tried with the dense tier again, where nothing of it needs to be.
-pub fn note(store: &Store, sources: &BTreeSet<u32>, first_new: u32, control: &Control) {
-    if let Err(e) = tried::carry(store, &tried::load(store), sources, first_new) {
-        control.notice(Notice::Note(format!("{e}; the next recompression will try those chunks once more")));
     }
 }
 

@@ -8,7 +8,7 @@ use super::{CompactReport, tried};
 use crate::chunk::{Coding, Form, Payload, Squeezer, Tier, Unsqueezer, pcm, raster};
 use crate::error::Result;
 use crate::format::event::SealedPack;
-use crate::format::footer::{PackKind, Row};
+use crate::format::footer::Row;
 use crate::format::record::Codec;
 use crate::format::{ChunkId, ChunkKind};
 use crate::io::threads;
@@ -107,7 +107,7 @@ pub fn plan(store: &Store, control: &Control) -> Result<RecompressPlan> {
     let known = tried::load(store);
     // Ids are as good as random: those with the least are a fair sample.
     let mut least: BinaryHeap<ChunkId> = BinaryHeap::new();
-    let is_data = |pack: &SealedPack| pack.kind == PackKind::Data;
+    let is_data = |pack: &SealedPack| pack.kind.is_data();
     let is_known = |pack: &SealedPack| known.contains(&pack.serial);
     plan.packs_tried =
         store.with_state(|s| s.packs().filter(|p| is_data(&p.sealed) && is_known(&p.sealed)).count()) as u64;
@@ -349,7 +349,7 @@ pub fn run(
                 }
             }
             ingest.progress(tried.iter().map(|(_, r)| r.record_bytes()).sum());
-            ingest.send_together(ingest.lane_of(sent / pack_bytes.max(1)), records)?;
+            ingest.send_together(ingest.lane_for(sealed.kind, sent / pack_bytes.max(1)), records)?;
         }
         gone.0.push(done);
     }

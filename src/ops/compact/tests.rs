@@ -14,8 +14,13 @@ use crate::store::Mode;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-const GATHER: CompactOptions =
-    CompactOptions { max_fragments: Some(2), recompress: false, max_bytes: None, max_duration_ns: None };
+pub(super) const GATHER: CompactOptions = CompactOptions {
+    max_fragments: Some(2),
+    recompress: false,
+    protect_shared: None,
+    max_bytes: None,
+    max_duration_ns: None,
+};
 const RECOMPRESS: CompactOptions = CompactOptions { max_fragments: None, recompress: true, ..GATHER };
 
 fn try_compact(shelf: &Shelf, options: &CompactOptions) -> Result<(Plan, CompactReport)> {
@@ -26,7 +31,7 @@ fn try_compact(shelf: &Shelf, options: &CompactOptions) -> Result<(Plan, Compact
     Ok((shown, report))
 }
 
-fn compact(shelf: &Shelf, options: &CompactOptions) -> (Plan, CompactReport) {
+pub(super) fn compact(shelf: &Shelf, options: &CompactOptions) -> (Plan, CompactReport) {
     try_compact(shelf, options).unwrap()
 }
 
@@ -34,7 +39,7 @@ fn gc(shelf: &Shelf, full: bool) -> gc::GcReport {
     gc_at(shelf, 90, full)
 }
 
-fn gc_at(shelf: &Shelf, percent: u8, full: bool) -> gc::GcReport {
+pub(super) fn gc_at(shelf: &Shelf, percent: u8, full: bool) -> gc::GcReport {
     let store = shelf.open(Mode::Write { verb: "gc" }).unwrap().store;
     let threshold_percent = Some(percent);
     let (options, control) = (GcOptions { full, threshold_percent, ..GcOptions::default() }, Control::default());
@@ -43,9 +48,9 @@ fn gc_at(shelf: &Shelf, percent: u8, full: bool) -> gc::GcReport {
 }
 
 /// Every file of every snapshot.
-type Held = BTreeMap<SnapshotId, Vec<(Vec<u8>, Vec<u8>)>>;
+pub(super) type Held = BTreeMap<SnapshotId, Vec<(Vec<u8>, Vec<u8>)>>;
 
-fn held(shelf: &Shelf) -> Held {
+pub(super) fn held(shelf: &Shelf) -> Held {
     let store = shelf.read();
     let mut out = Held::new();
     for info in snapshots::list(&store, &[]) {
@@ -63,7 +68,7 @@ fn held(shelf: &Shelf) -> Held {
     out
 }
 
-fn is_sound(shelf: &Shelf) {
+pub(super) fn is_sound(shelf: &Shelf) {
     let options = CheckOptions { read_data: true, rebuild: false };
     let report = check::run(&shelf.read(), &options, &Control::default()).unwrap();
     assert_eq!((report.lost, report.problems), (vec![], vec![]));

@@ -8,7 +8,6 @@
 
 use crate::error::{Error, Result};
 use crate::format::event::SealedPack;
-use crate::format::footer::PackKind;
 use crate::io::Io;
 use crate::store::Store;
 use std::collections::BTreeSet;
@@ -55,7 +54,7 @@ pub fn add(store: &Store, packs: &BTreeSet<u32>) -> Result<()> {
 
 /// The packs of data that were made from a serial on.
 pub fn made_since(store: &Store, first_new: u32) -> BTreeSet<u32> {
-    let is_data = |p: &SealedPack| p.kind == PackKind::Data;
+    let is_data = |p: &SealedPack| p.kind.is_data();
     store.with_state(|s| s.packs_from(first_new).map(|p| p.sealed).filter(is_data).map(|p| p.serial).collect())
 }
 

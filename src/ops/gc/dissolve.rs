@@ -233,7 +233,7 @@ pub(super) fn run(ingest: &Ingest<'_>, plan: &Dissolving, limits: &Limits, moved
         out.chunks.push(*id);
         let bytes = record.record_bytes();
         (sent, *moved_bytes) = (sent + bytes, *moved_bytes + bytes);
-        ingest.send(ingest.lane_of(sent / store.superblock().pack_bytes.max(1)), vec![record])?;
+        ingest.send(ingest.lane_for(at.sealed.kind, sent / store.superblock().pack_bytes.max(1)), vec![record])?;
     }
     Ok(out)
 }

@@ -7,7 +7,7 @@ use super::{GcReport, Limits};
 use crate::error::Result;
 use crate::format::ChunkId;
 use crate::format::event::{Event, SealedPack};
-use crate::format::footer::{Footer, PackKind, Row};
+use crate::format::footer::{Footer, Row};
 use crate::io::File;
 use crate::ops::ingest::Ingest;
 use crate::ops::{Control, Notice};
@@ -96,10 +96,7 @@ fn send(ingest: &Ingest<'_>, source: &Source, sent: &mut u64) -> Result<Result<V
         Err(e) => return Ok(Err(e)),
     };
     // A run of packs goes to one lane, so that few packs are left part full.
-    let lane = match sealed.kind {
-        PackKind::Metadata => 0,
-        PackKind::Data => ingest.lane_of(*sent / store.superblock().pack_bytes.max(1)),
-    };
+    let lane = ingest.lane_for(sealed.kind, *sent / store.superblock().pack_bytes.max(1));
     let (mut ids, mut batch, mut bytes) = (Vec::new(), Vec::<NewRecord>::new(), 0u64);
     for (n, row) in ends.footer.rows.iter().enumerate() {
         if !source.kept.keeps(n) {

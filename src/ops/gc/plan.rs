@@ -418,7 +418,7 @@ fn sort_out(
         let unit = units.entry((group, if group.is_some() { 0 } else { sealed.serial })).or_default();
         match kept {
             // What an unread record is coded against is not known. Any data may be; metadata is no base.
-            Some(_) if plan.data_stays() && sealed.kind == PackKind::Data => unit.stays = true,
+            Some(_) if plan.data_stays() && sealed.kind.is_data() => unit.stays = true,
             _ if stays(&sealed) => unit.stays = true,
             None => unit.stuck += 1,
             Some(ref k) if k.stuck => unit.stuck += 1,

@@ -7,9 +7,9 @@
 
 use super::Ingest;
 use super::groups::Unprotected;
+use crate::catalog::state::sealed_events;
 use crate::chunk::Unsqueezer;
 use crate::error::{Error, Result};
-use crate::format::event::Event;
 use crate::format::group::Member;
 use crate::format::{DiskId, PackId, WriterId};
 use crate::ops::Notice;
@@ -122,7 +122,7 @@ pub(super) fn dead_writers(ingest: &mut Ingest<'_>) -> Result<Vec<Leftover>> {
         let mut events = Vec::new();
         for ((disk, pack, ends), serial) in adopted.iter().zip(first..) {
             let s = ends.footer.statistics;
-            events.push(Event::PackSealed(crate::format::event::SealedPack {
+            events.extend(sealed_events(crate::format::event::SealedPack {
                 serial,
                 pack: *pack,
                 kind: ends.header.kind,

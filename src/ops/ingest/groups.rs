@@ -20,6 +20,7 @@ use crate::pool::parity::parity_path;
 use crate::pool::parity::read::GroupReader;
 use crate::pool::parity::write::{self, Failed, Target};
 use crate::pool::{Place, Pool, Shape};
+use crate::store::Shapes;
 use std::collections::BTreeSet;
 use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
@@ -31,9 +32,9 @@ const PIECE_BYTES: u64 = 1 << 20;
 
 /// What a run does for the packs that it makes.
 pub(super) struct Protection {
-    data: Shape,
-    /// The same, unless metadata is kept in further copies.
-    metadata: Shape,
+    shapes: Shapes,
+    /// What the data of the run is.
+    kind: PackKind,
     /// Why packs of this run have less parity than the store is set to.
     short: Mutex<BTreeSet<String>>,
     spread: Mutex<Spread>,
@@ -45,30 +46,25 @@ struct Spread {
 }
 
 impl Protection {
-    pub fn new(data: Shape, metadata: Shape, data_lanes: usize) -> Self {
-        let left = if data.parity > 0 { SPREAD_BYTES * data_lanes as u64 } else { 0 };
+    pub fn new(shapes: Shapes, kind: PackKind, data_lanes: usize) -> Self {
+        let left = if shapes.of(kind).parity > 0 { SPREAD_BYTES * data_lanes as u64 } else { 0 };
         let spread = Mutex::new(Spread { left, sent: vec![0; data_lanes] });
-        Protection { data, metadata, short: Mutex::default(), spread }
+        Protection { shapes, kind, short: Mutex::default(), spread }
     }
 
     /// How groups of packs of this kind are made.
     pub fn shape(&self, kind: PackKind) -> Shape {
-        match kind {
-            PackKind::Data => self.data,
-            PackKind::Metadata => self.metadata,
-        }
+        self.shapes.of(kind)
     }
 
     /// Puts packs, each with its kind, disk and length, into groups as wide as they can be. Returns their places and whether
     /// each group is as wide as it may be.
     pub fn plan(&self, pool: &Pool, packs: &[(PackKind, DiskId, u64)]) -> Vec<(Vec<usize>, bool)> {
         let mut out = Vec::new();
-        let apart = self.data != self.metadata;
-        for kind in [PackKind::Data, PackKind::Metadata] {
-            let is_in = |k: PackKind| if apart { k == kind } else { kind == PackKind::Data };
-            let own: Vec<usize> = (0..packs.len()).filter(|i| packs.get(*i).is_some_and(|p| is_in(p.0))).collect();
+        for (shape, kinds) in self.shapes.classes() {
+            let is_in = |i: &usize| packs.get(*i).is_some_and(|p| kinds.contains(&p.0));
+            let own: Vec<usize> = (0..packs.len()).filter(is_in).collect();
             let places: Vec<(DiskId, u64)> = own.iter().filter_map(|i| packs.get(*i)).map(|p| (p.1, p.2)).collect();
-            let shape = self.shape(kind);
             for group in pool.plan_groups(&places, shape.width, shape.parity) {
                 let group: Vec<usize> = group.into_iter().filter_map(|i| own.get(i).copied()).collect();
                 let is_wide = group.len() >= shape.width;
@@ -80,7 +76,10 @@ impl Protection {
 
     /// Sealed packs wait for one another until so many have gathered.
     pub fn publish_at(&self, without: usize) -> usize {
-        if self.data.parity == 0 { without } else { without.next_multiple_of(self.data.width.max(1)) }
+        match self.shape(self.kind) {
+            Shape { parity: 0, .. } => without,
+            shape => without.next_multiple_of(shape.width.max(1)),
+        }
     }
 
     /// The data lane for so many bytes of the run, from 0 on; `None` once the run is no longer spread.

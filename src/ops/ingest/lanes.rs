@@ -167,7 +167,7 @@ impl Ingest<'_> {
             };
             let features: Vec<_> = records.iter().map(|r| r.features.clone()).collect();
             let appended = writer.append(records);
-            if appended.is_ok() && kind == PackKind::Data {
+            if appended.is_ok() && kind.is_data() {
                 self.resemblance.appended(writer.pack(), writer.file(), writer.rows(), &features);
             }
             match appended {

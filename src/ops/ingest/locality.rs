@@ -15,6 +15,7 @@
 use super::resemble::Hit;
 use super::{Ingest, TableRow};
 use crate::format::ChunkId;
+use crate::format::footer::PackKind;
 use crate::index::Place;
 use crate::io::threads::Mutex;
 use crate::ops::compact::fragments;
@@ -99,7 +100,9 @@ impl Ingest<'_> {
             let at = hits.get(i as usize)?.at?;
             self.row(&at, ids.get(i as usize)?)
         };
-        let moves = |i: u32| row(i).is_some_and(|row| row.bases.is_empty());
+        // What is held safer would come to lie among other data.
+        let may_move = |i: u32| hits.get(i as usize)?.at.map(|at| at.sealed.kind == PackKind::Data);
+        let moves = |i: u32| may_move(i) == Some(true) && row(i).is_some_and(|row| row.bases.is_empty());
         let again = bound.lock().unwrap_or_else(PoisonError::into_inner).beyond(bytes, &places, &moves);
         let mut superseded = self.superseded.lock().unwrap_or_else(PoisonError::into_inner);
         for i in again {

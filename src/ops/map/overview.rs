@@ -13,7 +13,6 @@
 use super::Means;
 use crate::error::Result;
 use crate::format::ChunkId;
-use crate::format::footer::PackKind;
 use crate::format::recipe::Recipe;
 use crate::format::record::Codec;
 use crate::index::{Order, Sorted, Sorter};
@@ -236,7 +235,7 @@ impl Gather {
 
     pub fn finish(mut self, store: &Store, control: &Control) -> Result<Overview> {
         let rows = |row: &crate::format::footer::Row| !row.header.bases.is_empty();
-        tables::each(store, control, |pack| pack.kind == PackKind::Data, &rows, &mut |pack, rows| {
+        tables::each(store, control, |pack| pack.kind.is_data(), &rows, &mut |pack, rows| {
             for row in rows {
                 let fact = Fact::of(&row.header, pack.serial, pack.disk, row.offset);
                 for base in &fact.bases {

@@ -15,7 +15,6 @@ use super::own::Own;
 use super::tables;
 use crate::error::Result;
 use crate::format::ChunkId;
-use crate::format::footer::PackKind;
 use crate::format::record::Codec;
 use crate::ops::{Control, Notice};
 use crate::store::Store;
@@ -77,7 +76,7 @@ impl Kin {
         let Kin { own, bases, coded, coded_left_out } = &mut kin;
         let watched = |id: &ChunkId| own.find(id).is_some() || bases.contains_key(id);
         let rows = |row: &crate::format::footer::Row| row.header.bases.iter().any(watched);
-        tables::each(store, control, |pack| pack.kind == PackKind::Data, &rows, &mut |pack, rows| {
+        tables::each(store, control, |pack| pack.kind.is_data(), &rows, &mut |pack, rows| {
             for row in rows {
                 let fact = Fact::of(&row.header, pack.serial, pack.disk, row.offset);
                 let on = fact.bases.iter().copied().filter(watched).collect();

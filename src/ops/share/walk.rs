@@ -115,6 +115,24 @@ pub fn each_once(
     Ok(Walked { files, ..walked })
 }
 
+/// As [`each`], each content once, wherever and however often it stands, as far as that is remembered: it may come twice, none
+/// is left out. Files that stand in their entries as a whole are.
+///
+/// # Errors
+/// As [`each`].
+pub fn each_content(
+    store: &Store,
+    snapshots: &[SnapshotInfo],
+    control: &Control,
+    once: &mut dyn FnMut(&Recipe) -> Result<()>,
+) -> Result<Walked> {
+    let mut seen = Seen::default();
+    each(store, snapshots, control, &mut |met| match met.recipe() {
+        Some(recipe) if !seen.is_known(recipe.check) => once(recipe),
+        _ => Ok(()),
+    })
+}
+
 /// The files at or below a path of one snapshot.
 ///
 /// # Errors

@@ -12,7 +12,7 @@ use crate::format::parity::payload_bytes;
 use crate::format::{DiskId, PackId};
 use crate::ops::{Control, repair};
 use crate::pool::Shape;
-use crate::store::{Store, tolerance};
+use crate::store::{Shapes, Store, tolerance};
 
 /// What would be done.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -41,46 +41,24 @@ impl RebalancePlan {
 /// A pack of data: its kind, disk and length.
 type Lying = (PackKind, DiskId, u64);
 
-/// The shapes of groups of data and of metadata.
-struct Shapes {
-    data: Shape,
-    metadata: Shape,
-}
-
-impl Shapes {
-    /// Whether metadata has groups of its own.
-    fn are_apart(&self) -> bool {
-        self.data != self.metadata
-    }
-
-    fn of(&self, kind: PackKind) -> Shape {
-        match kind {
-            PackKind::Data => self.data,
-            PackKind::Metadata => self.metadata,
+/// Bytes of parity of the groups that would be made of these packs.
+fn joined(store: &Store, shapes: &Shapes, packs: &[Lying]) -> u64 {
+    let of = |(shape, kinds): (Shape, Vec<PackKind>)| {
+        let own: Vec<(DiskId, u64)> = packs.iter().filter(|p| kinds.contains(&p.0)).map(|p| (p.1, p.2)).collect();
+        if shape.parity == 0 {
+            return 0;
         }
-    }
-
-    /// Bytes of parity of the groups that would be made of these packs.
-    fn joined(&self, store: &Store, packs: &[Lying]) -> u64 {
-        let of = |kind: PackKind| {
-            let shape = self.of(kind);
-            let is_in = |k: PackKind| if self.are_apart() { k == kind } else { kind == PackKind::Data };
-            let own: Vec<(DiskId, u64)> = packs.iter().filter(|p| is_in(p.0)).map(|p| (p.1, p.2)).collect();
-            if shape.parity == 0 {
-                return 0;
-            }
-            let groups = store.pool().plan_groups(&own, shape.width, shape.parity);
-            let longest = groups.iter().filter_map(|group| group.iter().filter_map(|i| own.get(*i)).map(|p| p.1).max());
-            let bytes = |n: u64| payload_bytes(n) + payload_bytes(n).div_ceil(UNIT_BYTES) * 16;
-            longest.map(|n| bytes(n) * shape.parity as u64).sum::<u64>()
-        };
-        of(PackKind::Data) + of(PackKind::Metadata)
-    }
+        let groups = store.pool().plan_groups(&own, shape.width, shape.parity);
+        let longest = groups.iter().filter_map(|group| group.iter().filter_map(|i| own.get(*i)).map(|p| p.1).max());
+        let bytes = |n: u64| payload_bytes(n) + payload_bytes(n).div_ceil(UNIT_BYTES) * 16;
+        longest.map(|n| bytes(n) * shape.parity as u64).sum::<u64>()
+    };
+    shapes.classes().into_iter().map(of).sum()
 }
 
 /// Plans it.
 pub fn plan(store: &Store) -> RebalancePlan {
-    let shapes = Shapes { data: store.shape(PackKind::Data), metadata: store.shape(PackKind::Metadata) };
+    let shapes = store.shapes();
     let mut plan = RebalancePlan::default();
     store.with_state(|state| {
         let mut alone: Vec<Lying> = Vec::new();
@@ -91,7 +69,7 @@ pub fn plan(store: &Store) -> RebalancePlan {
                 alone.push((p.kind, p.disk, p.bytes));
             }
         }
-        plan.parity_bytes += shapes.joined(store, &alone);
+        plan.parity_bytes += joined(store, &shapes, &alone);
         // Small ones are joined only if that is worth the reading: a tenth less parity.
         let mut small: (Vec<[u8; 16]>, Vec<Lying>, u64) = Default::default();
         for group in state.groups() {
@@ -108,17 +86,17 @@ pub fn plan(store: &Store) -> RebalancePlan {
             let data: Vec<Lying> = data.map(|m| (kind(m), m.disk, m.bytes)).collect();
             let bytes = data.iter().map(|d| d.2).sum::<u64>();
             let parity: u64 = members.iter().filter(|m| m.parity).map(|m| m.bytes).sum();
-            let of_one_kind = state.kind_of(group);
-            let shape = shapes.of(of_one_kind.unwrap_or(PackKind::Data));
-            // Metadata that is to be kept in further copies shares its group with none.
-            let is_mixed = shapes.are_apart()
-                && (of_one_kind.is_none() || (of_one_kind == Some(PackKind::Metadata) && group.data() > shape.width));
+            let kinds = state.kinds_of(group);
+            let shape = shapes.of(kinds.first().copied().unwrap_or(PackKind::Data));
+            // What is protected in another way shares no group, and metadata that is to be kept in further copies none at all.
+            let is_mixed = kinds.iter().any(|kind| shapes.of(*kind) != shape)
+                || (kinds == [PackKind::Metadata] && state.copies() > 1 && group.data() > shape.width);
             let is_short = tolerates.is_none_or(|n| n < shape.parity);
             if is_mixed || group.parity_disks.len() != shape.parity || is_short {
                 plan.groups.push(group.group.id);
                 plan.read_bytes += bytes;
                 plan.retired_bytes += parity;
-                plan.parity_bytes += shapes.joined(store, &data);
+                plan.parity_bytes += joined(store, &shapes, &data);
             } else if group.data() < shape.width {
                 small.0.push(group.group.id);
                 small.1.extend(data);
@@ -126,7 +104,7 @@ pub fn plan(store: &Store) -> RebalancePlan {
             }
         }
         let (groups, packs, parity) = small;
-        let after = shapes.joined(store, &packs);
+        let after = joined(store, &shapes, &packs);
         if groups.len() > 1 && after.saturating_add(parity / 10) < parity {
             plan.read_bytes += packs.iter().map(|p| p.2).sum::<u64>();
             plan.retired_bytes += parity;

@@ -243,14 +243,12 @@ fn seat(store: &Store, packs: &[PackId], leave: &[DiskId], control: &Control, se
     Ok(())
 }
 
-/// Which packs become groups, and of what shape. Metadata that is kept in further copies has groups of its own.
+/// Which packs become groups, and of what shape. Metadata that is kept in further copies has groups of its own, and so has
+/// data that is held safer.
 fn planned<'a>(store: &Store, seats: &'a [Seat]) -> Vec<(Shape, Vec<&'a Seat>)> {
-    let shapes = [PackKind::Data, PackKind::Metadata].map(|kind| (kind, store.shape(kind)));
-    let [(_, data), (_, metadata)] = shapes;
     let mut out = Vec::new();
-    for (kind, shape) in shapes.into_iter().filter(|(_, shape)| shape.parity > 0) {
-        let is_in = |k: PackKind| if data == metadata { kind == PackKind::Data } else { k == kind };
-        let own: Vec<&Seat> = seats.iter().filter(|s| is_in(s.kind)).collect();
+    for (shape, kinds) in store.shapes().classes().into_iter().filter(|(shape, _)| shape.parity > 0) {
+        let own: Vec<&Seat> = seats.iter().filter(|s| kinds.contains(&s.kind)).collect();
         let places: Vec<(DiskId, u64)> = own.iter().map(|s| (s.to, s.member.bytes)).collect();
         for group in store.pool().plan_groups(&places, shape.width, shape.parity) {
             out.push((shape, group.into_iter().filter_map(|i| own.get(i).copied()).collect()));

@@ -10,7 +10,7 @@ use std::path::PathBuf;
 
 #[test]
 fn a_small_run_is_spread_evenly_and_a_large_one_stays_together() {
-    let p = Protection::new(Shape { parity: 2, width: 6 }, Shape { parity: 2, width: 6 }, 5);
+    let p = Protection::new(Shapes::by(|_| Shape { parity: 2, width: 6 }), PackKind::Data, 5);
     let lanes: Vec<_> = (0..10).map(|_| p.lane(PIECE_BYTES).unwrap()).collect();
     assert_eq!(lanes, [0, 1, 2, 3, 4, 0, 1, 2, 3, 4]);
     while p.is_spreading() {
@@ -18,7 +18,8 @@ fn a_small_run_is_spread_evenly_and_a_large_one_stays_together() {
     }
     assert_eq!(p.lane(1), None);
     assert_eq!(
-        Protection::new(Shape { parity: 0, width: 1 }, Shape { parity: 1, width: 1 }, 5).lane(1),
+        Protection::new(Shapes::by(|kind| Shape { parity: usize::from(!kind.is_data()), width: 1 }), PackKind::Data, 5)
+            .lane(1),
         None,
         "without parity nothing is spread"
     );

@@ -65,6 +65,10 @@ pub struct CompactArgs {
     /// Begin nothing further after this time (90m, 8h)
     #[arg(long, value_name = "DURATION", value_parser = clock::duration_ns)]
     max_duration: Option<i64>,
+
+    /// Move, or try, so many bytes a second at most (50M)
+    #[arg(long, value_name = "RATE", value_parser = args::size)]
+    rate: Option<u64>,
 }
 
 const EXAMPLES: &str = "\
@@ -85,6 +89,7 @@ impl CompactArgs {
             max_bytes: self.max_bytes,
             max_duration_ns: self.max_duration,
         };
+        context.control.set_rate(self.rate);
         let program = concat!("onefold ", env!("CARGO_PKG_VERSION"));
         let plan = compact::plan(&store, &options, program, &context.control)?;
         let threads = compact::threads(&store) as u64;

@@ -52,6 +52,10 @@ pub struct GcArgs {
     #[arg(long, value_name = "DURATION", value_parser = clock::duration_ns)]
     max_duration: Option<i64>,
 
+    /// Move so many bytes a second at most (50M)
+    #[arg(long, value_name = "RATE", value_parser = args::size)]
+    rate: Option<u64>,
+
     /// Walk all snapshots and read all packs' tables, instead of following what changed since the last gc
     #[arg(long)]
     full: bool,
@@ -80,6 +84,7 @@ impl GcArgs {
             max_duration_ns: self.max_duration,
             full: self.full,
         };
+        context.control.set_rate(self.rate);
         let program = concat!("onefold ", env!("CARGO_PKG_VERSION"));
         let plan = gc::plan(&store, &options, program, &context.control)?;
         if context.json {

@@ -27,7 +27,7 @@ pub struct RebalanceArgs {
     #[arg(long)]
     dry_run: bool,
 
-    /// Bytes a second that packs move at most
+    /// Bytes a second at most that packs move, or are read to make their parity (50M)
     #[arg(long, value_name = "RATE", value_parser = args::size)]
     rate: Option<u64>,
 
@@ -56,10 +56,11 @@ impl RebalanceArgs {
             let full = store.redundancy(|_, _| {}).is_full();
             return Ok(if full { Exit::Done } else { Exit::Losses });
         }
+        context.control.set_rate(self.rate);
         if !ask::confirm(context, self.yes, "do it?")? {
             return Ok(Exit::Failed);
         }
-        let Rebalanced { made, moved } = rebalance::run(&store, &plan, self.rate, &context.control)?;
+        let Rebalanced { made, moved } = rebalance::run(&store, &plan, &context.control)?;
         let redundancy = store.redundancy(|_, _| {});
         if context.json {
             context.out.document(&json!({

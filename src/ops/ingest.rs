@@ -371,6 +371,15 @@ impl<'s> Ingest<'s> {
         if self.failed.load(Ordering::Relaxed) { Err(Error::Interrupted) } else { self.control.proceed() }
     }
 
+    /// As [`Ingest::proceed`], and waits until so many bytes may be moved.
+    ///
+    /// # Errors
+    /// As [`Ingest::proceed`].
+    pub fn pace(&self, bytes: u64) -> Result<()> {
+        self.proceed()?;
+        self.control.pace(bytes)
+    }
+
     /// How new chunks are coded.
     pub fn coding(&self) -> Coding {
         self.coding

@@ -31,6 +31,7 @@ pub mod ls;
 pub mod manifest;
 pub mod map;
 pub mod names;
+mod pace;
 pub mod recover;
 pub mod repair;
 pub mod restore;
@@ -113,6 +114,7 @@ type Sink = Box<dyn FnMut(Notice) + Send>;
 #[derive(Default)]
 pub struct Control {
     pub progress: Progress,
+    pace: pace::Pace,
     cancelled: AtomicBool,
     /// Called for each notice, from any thread, one at a time.
     sink: Option<Mutex<Sink>>,
@@ -137,6 +139,19 @@ impl Control {
     /// [`Error::Interrupted`] after [`Control::cancel`].
     pub fn proceed(&self) -> Result<()> {
         if self.is_cancelled() { Err(Error::Interrupted) } else { Ok(()) }
+    }
+
+    /// Lets a verb that moves data for its own sake move so many bytes a second at most; `None` as many as it can.
+    pub fn set_rate(&self, rate: Option<u64>) {
+        self.pace.set(rate);
+    }
+
+    /// As [`Control::proceed`], and waits until so many bytes may be moved.
+    ///
+    /// # Errors
+    /// [`Error::Interrupted`] after [`Control::cancel`], also while it waits.
+    pub fn pace(&self, bytes: u64) -> Result<()> {
+        self.pace.take(bytes, &|| self.proceed())
     }
 
     pub fn notice(&self, notice: Notice) {

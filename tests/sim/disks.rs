@@ -468,7 +468,7 @@ impl Story {
         let outcome = opened.and_then(|opened| {
             let planned = rebalance::plan(&opened.store);
             if !planned.is_empty() {
-                groups = rebalance::run(&opened.store, &planned, None, &Control::default())?.made.groups;
+                groups = rebalance::run(&opened.store, &planned, &Control::default())?.made.groups;
             }
             Ok(opened.store.redundancy(|_, _| {}))
         });

@@ -40,6 +40,10 @@ pub(super) struct ReplaceArgs {
     #[arg(long)]
     dry_run: bool,
 
+    /// Move so many bytes a second at most (50M)
+    #[arg(long, value_name = "RATE", value_parser = args::size)]
+    rate: Option<u64>,
+
     /// Do it without asking
     #[arg(long)]
     yes: bool,
@@ -48,7 +52,8 @@ pub(super) struct ReplaceArgs {
 const REPLACE_EXAMPLES: &str = "\
 Examples:
   onefold disk replace 'bay 3' /mnt/new
-  onefold disk replace /mnt/dead /mnt/new --label 'bay 3, 2026' --yes";
+  onefold disk replace /mnt/dead /mnt/new --label 'bay 3, 2026' --yes
+  onefold disk replace 'bay 3' /mnt/new --rate 50M";
 
 /// Move everything from a disk that still works to the others
 ///
@@ -68,6 +73,10 @@ pub(super) struct DrainArgs {
     /// Show the plan only
     #[arg(long)]
     dry_run: bool,
+
+    /// Move so many bytes a second at most (50M)
+    #[arg(long, value_name = "RATE", value_parser = args::size)]
+    rate: Option<u64>,
 
     /// Do it without asking
     #[arg(long)]
@@ -101,6 +110,10 @@ pub(super) struct RemoveArgs {
     #[arg(long)]
     dry_run: bool,
 
+    /// Move so many bytes a second at most (50M)
+    #[arg(long, value_name = "RATE", value_parser = args::size)]
+    rate: Option<u64>,
+
     /// Do it without asking
     #[arg(long)]
     yes: bool,
@@ -122,7 +135,7 @@ impl ReplaceArgs {
         }
         let here = store.pool().disks().find(|d| d.path == path).map(|d| d.id);
         let planned = plan::plan(&store, old.clone(), Purpose::Replace { by: here });
-        show(context, &planned)?;
+        show(context, &planned, self.rate)?;
         if self.dry_run {
             return Ok(Exit::Done);
         }
@@ -134,7 +147,7 @@ impl ReplaceArgs {
         let added = add::join(context, &AddOptions { path, label: self.label, domain, reuse: false })?;
         let store = context.open_to_write("disk replace")?;
         let planned = plan::plan(&store, old.clone(), Purpose::Replace { by: Some(added.id) });
-        finish(context, store, planned, Retire::IfWhole)
+        finish(context, store, planned, Retire::IfWhole, self.rate)
     }
 }
 
@@ -142,14 +155,14 @@ impl DrainArgs {
     pub(super) fn run(self, context: &Context) -> Result<Exit> {
         let store = open(context, self.dry_run, "disk drain")?;
         let planned = plan::plan(&store, named(&store, &self.disk)?, Purpose::Drain);
-        show(context, &planned)?;
+        show(context, &planned, self.rate)?;
         if self.dry_run {
             return Ok(Exit::Done);
         }
         if !ask::confirm(context, self.yes, "drain it?")? {
             return Ok(Exit::Failed);
         }
-        finish(context, store, planned, Retire::No)
+        finish(context, store, planned, Retire::No, self.rate)
     }
 }
 
@@ -163,7 +176,7 @@ impl RemoveArgs {
         }
         let planned = plan::plan(&store, disk.clone(), Purpose::Drain);
         if self.dry_run {
-            show(context, &planned)?;
+            show(context, &planned, self.rate)?;
             return Ok(Exit::Done);
         }
         if !self.lost {
@@ -177,11 +190,11 @@ impl RemoveArgs {
             summary(context, &disk, &Moved::default(), 0, true, Duration::ZERO)?;
             return Ok(Exit::Done);
         }
-        show(context, &planned)?;
+        show(context, &planned, self.rate)?;
         if !ask::confirm(context, self.yes, "rebuild it on the others and take it out?")? {
             return Ok(Exit::Failed);
         }
-        finish(context, store, planned, Retire::EvenLosing)
+        finish(context, store, planned, Retire::EvenLosing, self.rate)
     }
 }
 
@@ -200,7 +213,8 @@ enum Retire {
     EvenLosing,
 }
 
-fn finish(context: &Context, store: Store, planned: Plan, retire: Retire) -> Result<Exit> {
+fn finish(context: &Context, store: Store, planned: Plan, retire: Retire, rate: Option<u64>) -> Result<Exit> {
+    context.control.set_rate(rate);
     let begun = Instant::now();
     let before = store.redundancy(|_, _| {});
     let moved = moves::run(&store, &planned, &context.control)?;
@@ -227,10 +241,14 @@ fn finish(context: &Context, store: Store, planned: Plan, retire: Retire) -> Res
 }
 
 /// Shows what would be done, before anything is.
-fn show(context: &Context, p: &Plan) -> Result<()> {
+fn show(context: &Context, p: &Plan, rate: Option<u64>) -> Result<()> {
     // What one spinning disk takes, and what is rebuilt in a core: the slower of the two.
     const DISK_BYTES_PER_SECOND: u64 = 150 << 20;
-    let seconds = (p.move_bytes + p.parity_bytes) / DISK_BYTES_PER_SECOND;
+    let unpaced = (p.move_bytes + p.parity_bytes) / DISK_BYTES_PER_SECOND;
+    let rate = rate.filter(|r| *r > 0);
+    let paced = rate.map_or(0, |rate| p.paced_bytes / rate);
+    let seconds = unpaced.max(paced);
+    let rate = rate.filter(|_| paced >= unpaced).unwrap_or(DISK_BYTES_PER_SECOND);
     if context.json {
         let to = match &p.purpose {
             Purpose::Replace { by } => by.map_or(Value::Null, |d| Value::from(d.to_string())),
@@ -273,7 +291,7 @@ fn show(context: &Context, p: &Plan) -> Result<()> {
     if !matches!(p.purpose, Purpose::Replace { by: None }) {
         said.push(("room", render::size(p.room_bytes)));
     }
-    said.push(("takes about", format!("{about} at 150 MiB/s")));
+    said.push(("takes about", format!("{about} at {}/s", render::size(rate))));
     if !p.lost.is_empty() {
         said.push(("lost", format!("{}: nothing that is here gives them", n(p.lost.len() as u64, "pack"))));
     }

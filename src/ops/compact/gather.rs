@@ -337,6 +337,7 @@ pub fn run(
                 }
                 report.chunks_moved += 1;
                 report.moved_bytes += bytes;
+                ingest.pace(bytes)?;
                 ingest.progress(bytes);
                 (batch_bytes, run) = (batch_bytes + bytes, run + bytes);
                 batch.push(record);

@@ -348,7 +348,9 @@ pub fn run(
                     }
                 }
             }
-            ingest.progress(tried.iter().map(|(_, r)| r.record_bytes()).sum());
+            let tried_bytes = tried.iter().map(|(_, r)| r.record_bytes()).sum();
+            ingest.pace(tried_bytes)?;
+            ingest.progress(tried_bytes);
             ingest.send_together(ingest.lane_for(sealed.kind, sent / pack_bytes.max(1)), records)?;
         }
         gone.0.push(done);

@@ -145,6 +145,7 @@ pub fn run(
                 let length = record.record_bytes();
                 report.chunks_protected += 1;
                 report.protected_bytes += length;
+                ingest.pace(length)?;
                 ingest.progress(length);
                 bytes += length;
                 batch.push(record);

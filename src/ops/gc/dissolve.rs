@@ -232,6 +232,7 @@ pub(super) fn run(ingest: &Ingest<'_>, plan: &Dissolving, limits: &Limits, moved
         *of_pack = (of_pack.0 + 1, of_pack.1 + u64::from(row_bytes(row)));
         out.chunks.push(*id);
         let bytes = record.record_bytes();
+        ingest.pace(bytes)?;
         (sent, *moved_bytes) = (sent + bytes, *moved_bytes + bytes);
         ingest.send(ingest.lane_for(at.sealed.kind, sent / store.superblock().pack_bytes.max(1)), vec![record])?;
     }

@@ -110,13 +110,14 @@ fn send(ingest: &Ingest<'_>, source: &Source, sent: &mut u64) -> Result<Result<V
         bytes += record.record_bytes();
         batch.push(record);
         if bytes >= BATCH_BYTES {
-            ingest.proceed()?;
+            ingest.pace(bytes)?;
             ingest.send(lane, std::mem::take(&mut batch))?;
             *sent += bytes;
             bytes = 0;
         }
     }
     *sent += bytes;
+    ingest.pace(bytes)?;
     ingest.send(lane, batch)?;
     Ok(Ok(ids))
 }

@@ -103,7 +103,7 @@ fn old_metadata_gets_its_copies_by_a_rebalance_and_gives_them_up_by_one() {
     let rebalanced = || {
         let store = shelf.write();
         let planned = rebalance::plan(&store);
-        let made = rebalance::run(&store, &planned, None, &Control::default()).unwrap();
+        let made = rebalance::run(&store, &planned, &Control::default()).unwrap();
         assert!(!planned.is_empty() && made.made.failed.is_empty());
         assert!(rebalance::plan(&store).is_empty(), "once is enough");
     };

@@ -176,12 +176,12 @@ fn may_lie(store: &Store, placed: &HashMap<PackId, DiskId>, pack: &PackId, to: &
     })
 }
 
-/// Carries the plan out, `rate` bytes a second at most. `store` is open for writing. What was moved is logged as it goes, so
+/// Carries the plan out, at the control's rate. `store` is open for writing. What was moved is logged as it goes, so
 /// that a run that was stopped is started again and does the rest.
 ///
 /// # Errors
 /// As [`moves::run`].
-pub fn run(store: &Store, plan: &[Even], rate: Option<u64>, control: &Control) -> Result<Moved> {
+pub fn run(store: &Store, plan: &[Even], control: &Control) -> Result<Moved> {
     let to: HashMap<PackId, DiskId> = plan.iter().map(|e| (e.pack, e.to)).collect();
     let moves = plan.iter().map(|e| {
         let tolerates = store.with_state(|s| {
@@ -195,7 +195,7 @@ pub fn run(store: &Store, plan: &[Even], rate: Option<u64>, control: &Control) -
         may_lie(store, &HashMap::new(), &m.pack, &disk.id).then(|| Arc::clone(disk))
     };
     control.progress.set_phase("evening out");
-    moves::carry(store, moves.collect(), To::Chosen(&target), rate, control)
+    moves::carry(store, moves.collect(), To::Chosen(&target), control)
 }
 
 #[cfg(test)]

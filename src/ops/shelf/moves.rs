@@ -14,7 +14,6 @@ use crate::pool::disk::Disk;
 use crate::store::Store;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError};
-use std::time::{Duration, Instant};
 
 /// Moves that are logged at once.
 const AT_ONCE: usize = 8;
@@ -52,11 +51,6 @@ struct Moving<'a> {
     store: &'a Store,
     control: &'a Control,
     to: To<'a>,
-    /// Bytes a second at most.
-    rate: Option<u64>,
-    begun: Instant,
-    /// Bytes of all moves that were begun.
-    taken: AtomicU64,
     todo: Mutex<std::vec::IntoIter<Move>>,
     /// Moves that a worker takes and logs at once: the last ones are to be shared too.
     at_once: usize,
@@ -65,7 +59,7 @@ struct Moving<'a> {
     failed: Mutex<Vec<(PackId, String)>>,
 }
 
-/// Carries a plan out. `store` is open for writing.
+/// Carries a plan out, at the control's rate. `store` is open for writing.
 ///
 /// # Errors
 /// [`Error::NoSpace`] where the new disk of a replacement is too small, before anything is done; [`Error::Interrupted`],
@@ -106,24 +100,18 @@ pub fn run(store: &Store, plan: &Plan, control: &Control) -> Result<Moved> {
         Purpose::Replace { by } => To::Disk(by),
         Purpose::Drain => To::Others(plan.from.id),
     };
-    let carried = carry(store, rest, to, None, control)?;
+    let carried = carry(store, rest, to, control)?;
     moved.packs += carried.packs;
     moved.bytes += carried.bytes;
     moved.failed.extend(carried.failed);
     Ok(moved)
 }
 
-/// Moves packs, by a few workers, `rate` bytes a second at most.
+/// Moves packs, by a few workers, at the control's rate.
 ///
 /// # Errors
 /// As [`run`].
-pub(super) fn carry(
-    store: &Store,
-    moves: Vec<Move>,
-    to: To<'_>,
-    rate: Option<u64>,
-    control: &Control,
-) -> Result<Moved> {
+pub(super) fn carry(store: &Store, moves: Vec<Move>, to: To<'_>, control: &Control) -> Result<Moved> {
     // What is read ahead: of each of a group's members up to three units.
     let widest = store.with_state(|s| s.groups().map(|g| g.group.members.len()).max().unwrap_or(1)) as u64;
     let worker_bytes = WORKER_BYTES.max(4 * UNIT_BYTES * widest);
@@ -137,9 +125,6 @@ pub(super) fn carry(
         store,
         control,
         to,
-        rate: rate.filter(|r| *r > 0),
-        begun: Instant::now(),
-        taken: AtomicU64::new(0),
         at_once: AT_ONCE.min(moves.len() / workers).max(1),
         todo: Mutex::new(moves.into_iter()),
         packs: AtomicU64::new(0),
@@ -177,7 +162,7 @@ impl Moving<'_> {
             let mut done: Vec<(GroupMember, DiskId)> = Vec::new();
             let mut stopped = None;
             for m in &batch {
-                match self.pace(m.bytes).and_then(|()| self.one(m)) {
+                match self.control.pace(m.bytes).and_then(|()| self.one(m)) {
                     Ok(Some(moved)) => done.push(moved),
                     Ok(None) => {}
                     Err(e @ Error::Interrupted) => {
@@ -195,19 +180,6 @@ impl Moving<'_> {
                 return Err(e);
             }
         }
-    }
-
-    /// Waits until what was begun before is no more than the rate allows, and takes these bytes.
-    fn pace(&self, bytes: u64) -> Result<()> {
-        self.control.proceed()?;
-        let before = self.taken.fetch_add(bytes, Ordering::Relaxed);
-        let Some(rate) = self.rate else { return Ok(()) };
-        let due = Duration::from_secs_f64(before as f64 / rate as f64);
-        while let Some(early) = due.checked_sub(self.begun.elapsed()).filter(|d| !d.is_zero()) {
-            self.control.proceed()?;
-            std::thread::sleep(early.min(Duration::from_millis(100)));
-        }
-        Ok(())
     }
 
     fn one(&self, m: &Move) -> Result<Option<(GroupMember, DiskId)>> {

@@ -40,6 +40,8 @@ pub struct Plan {
     /// Groups whose members would come to lie on one disk: they are made anew, with so many bytes of parity.
     pub regroup: Vec<[u8; 16]>,
     pub parity_bytes: u64,
+    /// Bytes that a rate counts: of packs that move, and of all data of groups that are made anew, which is read for that.
+    pub paced_bytes: u64,
     /// Packs that cannot be had, by nothing that is here.
     pub lost: Vec<PackId>,
     /// Room on the disks that take the packs, beyond their reserve.
@@ -73,6 +75,7 @@ pub fn plan(store: &Store, from: Named, purpose: Purpose) -> Plan {
         read_bytes: 0,
         regroup: Vec::new(),
         parity_bytes: 0,
+        paced_bytes: 0,
         lost: Vec::new(),
         room_bytes: 0,
         from,
@@ -99,15 +102,21 @@ pub fn plan(store: &Store, from: Named, purpose: Purpose) -> Plan {
             plan.move_bytes += member.bytes;
             let (pack, parity, bytes) = (member.pack, member.parity, member.bytes);
             plan.moves.push(Move { pack, parity, bytes, tolerates: tolerates.unwrap_or(0) });
-            let Some(group) = group else { return };
+            let Some(group) = group else {
+                plan.paced_bytes += bytes;
+                return;
+            };
             let others: Vec<DiskId> = members.iter().filter(|m| m.pack != pack).map(|m| m.disk).collect();
             let crowded = match &purpose {
                 // It may have been a disk for long, or since a replacement that was stopped.
                 Purpose::Replace { by } => by.is_some_and(|by| others.contains(&by)),
                 Purpose::Drain => here.iter().all(|d| others.contains(d)),
             };
-            if crowded && regroup.insert(group.group.id) {
+            if !crowded {
+                plan.paced_bytes += bytes;
+            } else if regroup.insert(group.group.id) {
                 plan.parity_bytes += members.iter().filter(|m| m.parity).map(|m| m.bytes).sum::<u64>();
+                plan.paced_bytes += members.iter().filter(|m| !m.parity).map(|m| m.bytes).sum::<u64>();
             }
         });
     }

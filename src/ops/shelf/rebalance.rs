@@ -123,16 +123,16 @@ pub struct Rebalanced {
     pub moved: Moved,
 }
 
-/// Carries the plan out; what moves does so at `rate` bytes a second at most. `store` is open for writing.
+/// Carries the plan out, at the control's rate. `store` is open for writing.
 ///
 /// # Errors
 /// As [`regroup::of`] and [`even::run`].
-pub fn run(store: &Store, plan: &RebalancePlan, rate: Option<u64>, control: &Control) -> Result<Rebalanced> {
+pub fn run(store: &Store, plan: &RebalancePlan, control: &Control) -> Result<Rebalanced> {
     repair::clear_temporaries(store);
     control.progress.set_phase("making parity");
     let made = regroup::of(store, &plan.groups, &plan.alone, &[], control)?;
     let is_as_planned = plan.groups.is_empty() && plan.alone.is_empty();
     let moves = if is_as_planned { plan.moves.clone() } else { even::plan(store) };
-    let moved = even::run(store, &moves, rate, control)?;
+    let moved = even::run(store, &moves, control)?;
     Ok(Rebalanced { made, moved })
 }

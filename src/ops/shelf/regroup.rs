@@ -278,6 +278,7 @@ fn made(
         let paths = chosen.iter().map(|s| pool.disk(&s.to).map(|d| sealed_path(&d.path, s.member.pack))).collect();
         let bare = Group { id: [0; 16], code: CODE_REED_SOLOMON_16, members: members.clone() };
         let source = GroupReader::new(io, bare, paths)?;
+        control.pace(members.iter().map(|m| m.bytes).sum())?; // all of it is read
         let longest = members.iter().map(|m| m.bytes).max().unwrap_or(0);
         let mut mended = BTreeSet::new();
         let (group, disks) = loop {

@@ -180,7 +180,7 @@ fn a_store_begun_without_parity_gets_it_and_small_groups_are_joined() {
     let store = shelf.write();
     let planned = rebalance::plan(&store);
     assert!(!planned.alone.is_empty());
-    rebalance::run(&store, &planned, None, &Control::default()).unwrap();
+    rebalance::run(&store, &planned, &Control::default()).unwrap();
     drop(store);
     fully_redundant(&shelf);
     // many short runs make many small groups
@@ -197,7 +197,7 @@ fn a_store_begun_without_parity_gets_it_and_small_groups_are_joined() {
     let before = parity(&store);
     let planned = rebalance::plan(&store);
     if !planned.is_empty() {
-        rebalance::run(&store, &planned, None, &Control::default()).unwrap();
+        rebalance::run(&store, &planned, &Control::default()).unwrap();
         assert!(parity(&store) < before);
     }
     drop(store);
@@ -321,7 +321,7 @@ fn old_parity_of_a_rebalance_that_died_behind_its_entry_is_removed_by_the_next_w
     let plan = FaultPlan::new().with_path(Op::Remove, When::From(1), ".parity", Action::PowerCut);
     let (dying, _) = shelf.with_faults(plan);
     let store = dying.write();
-    assert!(rebalance::run(&store, &rebalance::plan(&store), None, &Control::default()).is_err());
+    assert!(rebalance::run(&store, &rebalance::plan(&store), &Control::default()).is_err());
     drop(store);
     let shelf = Shelf {
         io: Io { fs: Arc::new(dying.fs.clone()), world: Arc::clone(&shelf.world) as Arc<dyn World> },
@@ -348,7 +348,7 @@ fn old_parity_is_given_up_only_for_new_parity_that_was_read_back() {
         let lost = FaultPlan::new().with_path(Op::Write, When::Nth(n), "/parity/", Action::Lose);
         let (faulty, _) = shelf.with_faults(lost);
         let store = faulty.write();
-        rebalance::run(&store, &rebalance::plan(&store), None, &Control::default()).unwrap();
+        rebalance::run(&store, &rebalance::plan(&store), &Control::default()).unwrap();
         drop(store);
         assert_eq!(scrubbed(&faulty).mended, [], "write {n}");
         fully_redundant(&faulty);
@@ -467,7 +467,7 @@ fn what_is_left_of_a_broken_group_gets_parity_again_once_its_disks_are_given_up(
         retire(&store, &from, true).unwrap();
     }
     let store = shelf.write();
-    let made = rebalance::run(&store, &rebalance::plan(&store), None, &Control::default()).unwrap().made;
+    let made = rebalance::run(&store, &rebalance::plan(&store), &Control::default()).unwrap().made;
     assert!(made.groups > 0 && made.failed.is_empty());
     let after = packs(&store);
     // What was lost is known until nothing needs it.

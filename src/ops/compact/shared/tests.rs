@@ -118,7 +118,7 @@ fn here(shelf: &Shelf) -> Vec<DiskId> {
 fn rebalanced(shelf: &Shelf) -> rebalance::RebalancePlan {
     let store = shelf.write();
     let planned = rebalance::plan(&store);
-    let made = rebalance::run(&store, &planned, None, &Control::default()).unwrap();
+    let made = rebalance::run(&store, &planned, &Control::default()).unwrap();
     assert_eq!((made.made.failed, made.moved.failed), (vec![], vec![]));
     planned
 }

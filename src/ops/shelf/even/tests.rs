@@ -66,7 +66,7 @@ fn a_new_disk_gets_its_share_and_once_is_enough() {
         let (onto, all) =
             planned.iter().fold((0, 0), |(onto, all), e| (onto + if e.to == id { e.bytes } else { 0 }, all + e.bytes));
         assert!(all > 0 && onto * 10 >= all * 9, "{onto} of {all} bytes go there, {before:?}");
-        let moved = run(&store, &planned, None, &Control::default()).unwrap();
+        let moved = run(&store, &planned, &Control::default()).unwrap();
         assert_eq!((moved.packs, moved.failed), (planned.len() as u64, vec![]));
         let after = per_mille(&store);
         let (total, used) = super::shelf(&store).values().fold((0, 0), |(t, u), d| (t + d.total, u + d.used));
@@ -88,7 +88,9 @@ fn what_was_stopped_goes_on() {
     let before_last: u64 = some.iter().rev().skip(1).map(|e| e.bytes).sum();
     assert!(before_last > 3 << 20, "{before_last}: too little to tell a pace");
     let (begun, rate) = (std::time::Instant::now(), 4 << 20);
-    run(&store, some, Some(rate), &Control::default()).unwrap();
+    let control = Control::default();
+    control.set_rate(Some(rate));
+    run(&store, some, &control).unwrap();
     // Any of them may be begun last; the longest is about a MiB.
     assert!(begun.elapsed().as_secs_f64() > before_last.saturating_sub(2 << 20) as f64 / rate as f64, "it is paced");
     drop(store);
@@ -99,7 +101,7 @@ fn what_was_stopped_goes_on() {
     // A rebalance carries it out too.
     let all = rebalance::plan(&store);
     assert_eq!(all.moves, rest);
-    rebalance::run(&store, &all, None, &Control::default()).unwrap();
+    rebalance::run(&store, &all, &Control::default()).unwrap();
     assert!(plan(&store).is_empty());
     drop(store);
     sound(&shelf);
@@ -111,7 +113,7 @@ fn a_plan_that_is_old_brings_no_two_members_onto_one_disk() {
     join(&shelf, "/new", 64 * MIB);
     let store = shelf.write();
     let planned = plan(&store);
-    run(&store, &planned, None, &Control::default()).unwrap();
+    run(&store, &planned, &Control::default()).unwrap();
     // All that is left would go to the new disk, where a member of each of these groups lies by now.
     let there: BTreeSet<[u8; 16]> =
         store.with_state(|s| planned.iter().filter_map(|e| s.group_of(&e.pack).map(|g| g.group.id)).collect());
@@ -121,7 +123,7 @@ fn a_plan_that_is_old_brings_no_two_members_onto_one_disk() {
         let members = groups.flat_map(|g| s.members(g)).filter(|m| m.disk != to);
         members.map(|m| Even { pack: m.pack, parity: m.parity, bytes: m.bytes, from: m.disk, to }).collect()
     });
-    let moved = run(&store, &old, None, &Control::default()).unwrap();
+    let moved = run(&store, &old, &Control::default()).unwrap();
     assert_eq!((moved.packs, moved.failed.len()), (0, old.len()));
     drop(store);
     sound(&shelf);

@@ -160,7 +160,7 @@ fn a_rebalance_gives_up_on_nothing_that_a_disk_which_is_only_away_would_rebuild(
     drop(store);
     shelf.take_away(number(parity));
     let store = shelf.write();
-    rebalance::run(&store, &rebalance::plan(&store), None, &Control::default()).unwrap();
+    rebalance::run(&store, &rebalance::plan(&store), &Control::default()).unwrap();
     drop(store);
     shelf.bring_back(number(parity));
     whole(&shelf);

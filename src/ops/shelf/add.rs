@@ -72,7 +72,11 @@ pub fn join(open: &mut dyn FnMut() -> Result<Store>, io: &Io, home: &Path, optio
         Some(known) => known,
         None => run(&open()?, options)?,
     };
-    let store = open()?;
+    let store = match open() {
+        // Whoever writes now finds it there when it opens the store again, as does the next who does.
+        Err(Error::Locked { .. }) if added.known => return Ok(added),
+        opened => opened?,
+    };
     let is_retired = store.with_state(|s| s.disks.get(&added.id).is_none_or(|d| d.retired));
     if !is_retired {
         return Ok(added);

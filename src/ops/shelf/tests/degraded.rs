@@ -3,7 +3,9 @@
 use super::*;
 use crate::error::Error;
 use crate::format::footer::PackKind;
+use crate::io::Fs;
 use crate::ops::backup::{self, BackupOptions, Source};
+use crate::ops::testing::HOME;
 use crate::pool::disk::PARITY_DIR;
 use crate::pool::{read_known, write_known};
 use crate::store::Mode;
@@ -193,6 +195,48 @@ fn a_backup_goes_on_when_a_disk_takes_packs_along_that_had_no_parity_yet() {
         assert!(report.snapshot.is_some() && opened <= 2);
         met += usize::from(opened == 2);
         let whole = faulty.bytes_of(&faulty.read(), &format!("{}/3", library.path().display())).unwrap();
+        assert!(whole == noise(103, 700_000));
+    }
+    assert!(met > 0, "no attempt had to begin anew");
+}
+
+#[test]
+fn a_disk_that_comes_back_elsewhere_is_there_when_the_backup_begins_anew() {
+    let library = tempfile::tempdir().unwrap();
+    let shelf = Shelf::with_parity(4, 1);
+    for n in 0..6 {
+        shelf.library(library.path(), &[(&format!("{n}"), &noise(100 + n, 700_000))]);
+    }
+    let elsewhere = Path::new("/elsewhere");
+    let mut met = 0;
+    for nth in (1..20).step_by(2) {
+        let fail = Action::Fail(Failure::Io);
+        let plan = [Op::Open, Op::Read].into_iter();
+        let plan = plan.fold(FaultPlan::new(), |plan, op| plan.with_path(op, When::From(nth), "/disk1/packs", fail));
+        let (faulty, _) = shelf.with_faults(plan);
+        let mut opened = 0;
+        let mut open = || {
+            opened += 1;
+            if opened == 2 {
+                // The bus was reset: it is mounted somewhere else, and `disk add` was told so in another window.
+                faulty.fs.rename(&disk_path(1), elsewhere).unwrap();
+                let locked = crate::Error::Locked { path: HOME.into(), holder: "a backup".into() };
+                let (mut locked, options) = (Some(locked), AddOptions { path: elsewhere.into(), ..Default::default() });
+                let mut beside = || Err(locked.take().unwrap());
+                assert!(add::join(&mut beside, &faulty.io, Path::new(HOME), &options).unwrap().known);
+            }
+            let store = faulty.open(Mode::Write { verb: "backup" })?.store;
+            let is_here = store.pool().disk(&disk_id(1)).is_some_and(|d| opened < 2 || d.path == elsewhere);
+            assert!(is_here && store.missing_disks().is_empty());
+            Ok(store)
+        };
+        let options = BackupOptions::of(Source::Paths(vec![library.path().to_owned()]), "test");
+        let report = backup::over::run(&mut open, options, &Control::default()).unwrap();
+        assert!(report.snapshot.is_some() && opened <= 2);
+        met += usize::from(opened == 2);
+        let store = faulty.read();
+        assert_eq!(store.missing_disks(), []);
+        let whole = faulty.bytes_of(&store, &format!("{}/3", library.path().display())).unwrap();
         assert!(whole == noise(103, 700_000));
     }
     assert!(met > 0, "no attempt had to begin anew");

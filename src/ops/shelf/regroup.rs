@@ -322,6 +322,21 @@ fn made(
         made.parity_bytes += group.members.iter().filter(|m| m.parity).map(|m| m.bytes).sum::<u64>();
         events.push(Event::GroupMade { group, disks: disks.iter().map(|d| d.id).collect() });
     }
+    // What gets no group is not read for one. Parity that is given up goes only when nothing needs it any more.
+    let planned: BTreeSet<PackId> = planned(store, seats).iter().flat_map(|(_, g)| g).map(|s| s.member.pack).collect();
+    let has_group = |s: &&Seat| store.with_state(|state| state.group_of(&s.member.pack).is_some());
+    for seat in seats.iter().filter(|s| s.from == s.to && !planned.contains(&s.member.pack)).filter(has_group) {
+        control.proceed()?;
+        let stands = || repair::standing(store, &seat.member.pack).and_then(|s| s.reader.prove(s.slot));
+        if stands().is_err() {
+            repair::mend(store, &[seat.member.pack], control)?;
+            stands()?;
+            if store.with_state(|s| s.pack_by_id(&seat.member.pack).map(|p| p.sealed.disk)) != Some(seat.from) {
+                let why = "it was mended elsewhere".to_owned(); // the next attempt begins with that
+                return Err(Error::Argument { what: format!("pack {}", seat.member.pack), why });
+            }
+        }
+    }
     Ok((made, events))
 }
 

@@ -356,6 +356,22 @@ fn old_parity_is_given_up_only_for_new_parity_that_was_read_back() {
 }
 
 #[test]
+fn what_rotted_is_mended_before_parity_is_given_up() {
+    let shelf = filled(4, 1, 6);
+    let store = shelf.read();
+    let data = store.with_state(|s| s.packs().map(|p| p.sealed).max_by_key(|p| p.bytes)).unwrap();
+    let place = crate::pool::PackStore::place(store.pool(), &data);
+    drop(store);
+    shelf.fs.flip(place, data.bytes / 2 * 8).unwrap();
+    set_parity(&shelf.write(), 0, None).unwrap();
+    let store = shelf.write();
+    rebalance::run(&store, &rebalance::plan(&store), &Control::default()).unwrap();
+    assert_eq!(store.with_state(|s| s.groups().count()), 0);
+    drop(store);
+    whole(&shelf);
+}
+
+#[test]
 fn a_group_that_cannot_be_made_anew_does_not_keep_the_others_from_it() {
     let shelf = filled(8, 2, 0);
     for seed in [77, 78, 79] {

@@ -53,7 +53,7 @@
 //! | `DISK/bad/` | [`ops::repair`] |
 //! | `STORE/index/` | [`index::rocks`] |
 //! | `STORE/lock`, `STORE/unindexed` | [`store`] |
-//! | `STORE/dense` | [`ops::compact`] |
+//! | `STORE/dense`, `STORE/split` | [`ops::compact`] |
 //!
 //! # Flows
 //!

@@ -290,6 +290,7 @@ impl World {
         let options = CompactOptions {
             max_fragments: (rng.next(4) > 0).then(|| 1 + rng.next(3)),
             recompress: rng.next(3) == 0,
+            resplit: None,
             protect_shared: (rng.next(3) == 0).then(|| if disks > 1 { rng.next(4) } else { 0 }),
             max_bytes: (rng.next(4) == 0).then(|| 1 + rng.next(2_000_000)),
             max_duration_ns: None,

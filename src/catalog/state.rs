@@ -97,6 +97,9 @@ pub struct LogState {
     serials: HashMap<PackId, u32>,
     next_serial: u32,
     snapshots: BTreeMap<SnapshotId, SnapshotState>,
+    /// Ids under which snapshots were known before their files were split anew, and their ids now. None of the old ones is
+    /// live, each of the new ones is there.
+    aliases: BTreeMap<SnapshotId, SnapshotId>,
     pub disks: BTreeMap<DiskId, DiskState>,
     pub writers: BTreeMap<WriterId, WriterState>,
     pub settings: BTreeMap<String, String>,
@@ -137,6 +140,7 @@ impl LogState {
             serials: HashMap::new(),
             next_serial: 1,
             snapshots: BTreeMap::new(),
+            aliases: BTreeMap::new(),
             disks: BTreeMap::new(),
             writers: BTreeMap::new(),
             settings: BTreeMap::new(),
@@ -166,6 +170,9 @@ impl LogState {
             return Err(contradiction(entry.number, "it is not later than the entry before"));
         }
         for event in &entry.events {
+            if event.incompatible() & !entry.features.0 != 0 {
+                return Err(contradiction(entry.number, "an event stands there without the feature that it needs"));
+            }
             self.event(event, entry)?;
         }
         self.number = entry.number;
@@ -242,6 +249,9 @@ impl LogState {
             Event::GroupRetired { group } => self.group_retired(group).map_err(no)?,
             Event::SnapshotAdded { record } => {
                 let id = Snapshot::id_of(record);
+                if self.aliases.contains_key(&id) {
+                    return Err(no("a snapshot is added whose place another one has"));
+                }
                 let snapshot = Snapshot::decode(record)?;
                 let record = record.clone();
                 let state = SnapshotState { snapshot, record, tagged: None, number, forgotten: None, pinned: false };
@@ -251,12 +261,26 @@ impl LogState {
                 let forgotten = Forgotten { who: who.clone(), why: why.clone(), number, time_ns: entry.time_ns };
                 self.snapshot_mut(id, number)?.forgotten = Some(forgotten);
             }
-            Event::SnapshotUndeleted { id, .. } => self.snapshot_mut(id, number)?.forgotten = None,
+            Event::SnapshotUndeleted { id, .. } => {
+                if self.aliases.contains_key(id) {
+                    return Err(no("a snapshot is undeleted whose place another one has"));
+                }
+                self.snapshot_mut(id, number)?.forgotten = None;
+            }
             Event::SnapshotDropped { id } => {
                 if self.snapshot_mut(id, number)?.forgotten.is_none() {
                     return Err(no("a snapshot is dropped that is not forgotten"));
                 }
                 self.snapshots.remove(id);
+                self.aliases.retain(|_, new| new != id);
+            }
+            Event::SnapshotResplit { old, record } => self.resplit(old, record, entry)?,
+            Event::SnapshotWas { old, new } => {
+                let is_live = self.snapshots.get(old).is_some_and(|s| s.forgotten.is_none());
+                if is_live || old == new || !self.snapshots.contains_key(new) {
+                    return Err(no("a snapshot was another one that cannot be"));
+                }
+                self.aliases.insert(*old, *new);
             }
             Event::SnapshotTagged { id, tagged } => self.snapshot_mut(id, number)?.tag(tagged),
             Event::SnapshotPinned { id, pinned } => self.snapshot_mut(id, number)?.pinned = *pinned,
@@ -295,6 +319,41 @@ impl LogState {
             }
             Event::Unknown { .. } => self.unknown.push(event.clone()),
         }
+        Ok(())
+    }
+
+    /// Puts a snapshot with another tree in the place of a live one.
+    fn resplit(&mut self, old: &SnapshotId, record: &[u8], entry: &LogEntry) -> Result<()> {
+        let no = |why| contradiction(entry.number, why);
+        let new = Snapshot::id_of(record);
+        if self.snapshots.contains_key(&new) || self.aliases.contains_key(&new) {
+            return Err(no("a snapshot takes an id that another one has"));
+        }
+        let was = self.snapshot_mut(old, entry.number)?;
+        if was.forgotten.is_some() {
+            return Err(no("a snapshot is split anew that is forgotten"));
+        }
+        if !Snapshot::is_resplit(&was.record, record)? {
+            return Err(no("a snapshot that is split anew differs in more than its tree"));
+        }
+        let mut state = SnapshotState {
+            snapshot: Snapshot::decode(record)?,
+            record: record.to_vec(),
+            tagged: None,
+            number: was.number,
+            forgotten: None,
+            pinned: std::mem::take(&mut was.pinned),
+        };
+        was.tagged.iter().for_each(|t| state.tag(t));
+        was.forgotten = Some(Forgotten {
+            number: entry.number,
+            time_ns: entry.time_ns,
+            who: "compact --resplit".into(),
+            why: format!("split anew as {new}"),
+        });
+        self.snapshots.insert(new, state);
+        self.aliases.values_mut().filter(|to| *to == old).for_each(|to| *to = new);
+        self.aliases.insert(*old, new);
         Ok(())
     }
 
@@ -337,6 +396,7 @@ impl LogState {
                 record: s.record.clone(),
             });
         }
+        out.extend(self.aliases.iter().map(|(old, new)| Event::SnapshotWas { old: *old, new: *new }));
         let groups = self.groups.values();
         out.extend(groups.map(|g| Event::GroupMade { group: g.group.clone(), disks: g.parity_disks.clone() }));
         for (writer, w) in &self.writers {
@@ -430,6 +490,16 @@ impl LogState {
         self.snapshots.get(id)
     }
 
+    /// The live snapshot, or the forgotten one, that has the place of `id` now: itself, if its files were never split anew.
+    pub fn now(&self, id: &SnapshotId) -> SnapshotId {
+        self.aliases.get(id).copied().unwrap_or(*id)
+    }
+
+    /// Ids under which snapshots were known before their files were split anew, and what each is now.
+    pub fn aliases(&self) -> impl Iterator<Item = (&SnapshotId, &SnapshotId)> {
+        self.aliases.iter()
+    }
+
     /// Whether a record of this pack at `offset`, `bytes` long, lies on damage that was found.
     pub fn is_damaged(&self, pack: &PackId, offset: u64, bytes: u64) -> bool {
         self.damage.get(pack).is_some_and(|list| {
@@ -456,7 +526,7 @@ mod tests {
             previous: state.hash,
             time_ns: number as i64,
             checkpoint: state.checkpoint.max(1),
-            features: (0, 0),
+            features: (events.iter().fold(state.features.0, |bits, e| bits | e.incompatible()), 0),
             events,
         }
     }
@@ -507,6 +577,19 @@ mod tests {
         apply(&mut s, vec![Event::SnapshotTagged { id, tagged: Tagged { name: None, tags: vec!["x".into()] } }])
             .unwrap();
         apply(&mut s, vec![Event::SnapshotForgotten { id, who: "w".into(), why: "y".into() }]).unwrap();
+        // Another one, split anew twice.
+        let mut other = Snapshot { time_ns: 1, name: None, ..crate::format::snapshot::sample() }.encode();
+        apply(&mut s, vec![Event::SnapshotAdded { record: other.clone() }]).unwrap();
+        let id = Snapshot::id_of(&other);
+        let tagged = Tagged { name: Some("n".into()), tags: vec!["y".into()] };
+        apply(&mut s, vec![Event::SnapshotTagged { id, tagged }, Event::SnapshotPinned { id, pinned: true }]).unwrap();
+        for n in 0..2 {
+            let tree = crate::format::node::MapRoot::Inline(vec![n; 3]);
+            let record = Snapshot::with_tree(&other, &tree, "new").unwrap();
+            apply(&mut s, vec![Event::SnapshotResplit { old: Snapshot::id_of(&other), record: record.clone() }])
+                .unwrap();
+            other = record;
+        }
         let pack = PackId::new(WriterId([9; 8]), 1);
         apply(&mut s, vec![Event::DamageFound { pack, offset: 100, bytes: 50, by: "check".into() }]).unwrap();
         apply(&mut s, vec![Event::PackSafer { pack: PackId::new(WriterId([9; 8]), 2) }]).unwrap();
@@ -526,6 +609,33 @@ mod tests {
         (s.checkpoint_bytes, s.bytes_since_checkpoint) = (bytes.len() as u64, 0);
         assert_eq!(again, s);
         assert_eq!(again.next_serial(), 6, "serials of dropped packs are never used again");
+    }
+
+    #[test]
+    fn a_snapshot_that_was_split_anew_has_all_that_was_said_of_the_one_before() {
+        let s = lively();
+        let (live, aliases) = (s.live_snapshots(), s.aliases().collect::<Vec<_>>());
+        let [(id, state)] = live[..] else { panic!("one is live") };
+        assert!(aliases.len() == 2 && aliases.iter().all(|(old, new)| **new == id && s.now(old) == id));
+        assert!(state.pinned && state.snapshot.name.as_deref() == Some("n") && state.snapshot.tags == ["y"]);
+        let old: Vec<_> = aliases.iter().map(|(old, _)| s.snapshot(old).unwrap()).collect();
+        assert!(old.iter().all(|o| o.forgotten.is_some() && !o.pinned && o.number == state.number));
+        let mut gone = s.clone();
+        apply(&mut gone, vec![Event::SnapshotDropped { id: *aliases[0].0 }]).unwrap();
+        assert_eq!(gone.now(aliases[0].0), id, "what it was is given up, its id leads on");
+        let forget = Event::SnapshotForgotten { id, who: "w".into(), why: "y".into() };
+        apply(&mut gone, vec![forget, Event::SnapshotDropped { id }]).unwrap();
+        assert_eq!(gone.aliases().count(), 0);
+    }
+
+    #[test]
+    fn an_event_without_the_feature_that_it_needs_is_refused() {
+        let s = lively();
+        let (old, new) = s.aliases().next().unwrap();
+        let mut e = entry(&s, vec![Event::SnapshotWas { old: *old, new: *new }]);
+        assert!(s.clone().apply(&e, EntryHash([0; 32]), 1).is_ok());
+        e.features.0 = 0;
+        assert!(s.clone().apply(&e, EntryHash([0; 32]), 1).is_err());
     }
 
     #[test]

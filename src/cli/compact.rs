@@ -1,4 +1,4 @@
-//! `compact`: write chunks anew, so that files lie together and take less room.
+//! `compact`: write chunks anew, so that files lie together and take less room; split files anew.
 
 use super::clock;
 use super::context::Context;
@@ -7,8 +7,10 @@ use super::table;
 use super::{args, ask, render};
 use crate::error::Result;
 use crate::ops::compact::{
-    self, CompactOptions, CompactReport, GatherPlan, MAX_FRAGMENTS, Needed, Plan, RecompressPlan, SharedPlan,
+    self, CompactOptions, CompactReport, GatherPlan, MAX_FRAGMENTS, Needed, Plan, RecompressPlan, ResplitPlan,
+    SharedPlan, Split,
 };
+use crate::ops::names;
 use serde_json::{Value, json};
 use std::time::{Duration, Instant};
 
@@ -22,6 +24,15 @@ use std::time::{Duration, Instant};
 /// With --recompress, chunks that were stored with the fast tier are tried with the dense one (some MB/s a core) and kept
 /// where that is a thirty-second smaller; each is decoded and compared first. What was tried is not tried again.
 ///
+/// With --resplit, files that were stored as one stream although a splitter takes them today, or that an older version of
+/// their splitter took, are split as a backup would split them now. --resplit=all asks this of every file that a splitter
+/// took: what may have changed are members of archives, deflate, and sound that was stored by backup --without decode. What
+/// was stored is read back and compared, byte by byte, before it counts; a file that differs or cannot be read stays as it
+/// is. Every snapshot that has such a file gets a new id and keeps all else; the old id finds it as well. What it was before
+/// counts as forgotten, and its room comes back with the first gc after the grace (gc --grace). With --recompress, too, the
+/// dense tier codes these files, and deflate is always undone. A program that cannot do this does not open the store any more
+/// once it was done.
+///
 /// With --protect-shared, chunks that more than so many files need move to packs whose groups have one parity pack more than
 /// those of other data, so that one disk more may die before they are lost. Files are counted by content: copies, hard links
 /// and unchanged files of many snapshots count once, and a chunk that others are coded against is needed by the files of those,
@@ -33,18 +44,22 @@ use std::time::{Duration, Instant};
 /// other writers wait.
 ///
 /// Exit status: 0 done, also if there was nothing to do or a limit ended it; 1 failed; 2 wrong usage, or nobody could be
-/// asked; 3 done, but a chunk could not be read and stays as it is; 4 damage that cannot be repaired; 10 there is no store;
+/// asked; 3 done, but a chunk or file could not be read or proven and stays as it is; 4 damage that cannot be repaired; 10 there is no store;
 /// 11 another process writes to the store; 130 stopped by a signal.
 #[derive(clap::Args, Debug)]
 #[command(after_long_help = EXAMPLES)]
 pub struct CompactArgs {
-    /// Gather files that lie in more places than this (8 if none of these three is given)
+    /// Gather files that lie in more places than this (8 if nothing else is asked for)
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     max_fragments: Option<u64>,
 
     /// Code chunks anew with the dense tier where that is smaller
     #[arg(long)]
     recompress: bool,
+
+    /// Split files anew: those that older splitters took or none, or all that any took
+    #[arg(long, value_name = "FILES", num_args = 0..=1, require_equals = true, default_missing_value = "older")]
+    resplit: Option<Which>,
 
     /// Hold safer the chunks that more than this many files need; 0 gives that up
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(0..=1_000_000))]
@@ -58,7 +73,7 @@ pub struct CompactArgs {
     #[arg(long)]
     yes: bool,
 
-    /// Begin nothing further when records of so many bytes were moved, or tried
+    /// Begin nothing further when records of so many bytes were moved, or tried, or files split
     #[arg(long, value_name = "SIZE", value_parser = args::size)]
     max_bytes: Option<u64>,
 
@@ -71,20 +86,36 @@ pub struct CompactArgs {
     rate: Option<u64>,
 }
 
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+enum Which {
+    /// Files that no splitter took and one would today, or that an older version took
+    Older,
+    /// Those that any splitter took, too
+    All,
+}
+
 const EXAMPLES: &str = "\
 Examples:
   onefold compact --dry-run
   onefold compact --max-fragments 4 --yes && onefold gc --yes
   onefold compact --recompress --max-duration 6h --yes
+  onefold compact --resplit --dry-run
+  onefold compact --resplit --max-bytes 500G --yes && onefold gc --yes
   onefold compact --protect-shared 10 --dry-run";
 
 impl CompactArgs {
     pub(super) fn run(self, context: &Context) -> Result<Exit> {
         let store = if self.dry_run { context.open()? } else { context.open_to_write("compact")? };
-        let most = self.max_fragments.or((!self.recompress && self.protect_shared.is_none()).then_some(MAX_FRAGMENTS));
+        let is_other = self.recompress || self.resplit.is_some() || self.protect_shared.is_some();
+        let most = self.max_fragments.or((!is_other).then_some(MAX_FRAGMENTS));
+        let resplit = self.resplit.map(|which| match which {
+            Which::Older => Split::Older,
+            Which::All => Split::All,
+        });
         let options = CompactOptions {
             max_fragments: most,
             recompress: self.recompress,
+            resplit,
             protect_shared: self.protect_shared,
             max_bytes: self.max_bytes,
             max_duration_ns: self.max_duration,
@@ -122,6 +153,9 @@ impl CompactArgs {
 
 fn plan_text(context: &Context, p: &Plan, threads: u64) -> Result<()> {
     let mut said = Vec::new();
+    if let Some(r) = &p.resplit {
+        said.extend(resplit_rows(r));
+    }
     if let Some(s) = &p.shared {
         said.extend(shared_rows(s));
     }
@@ -196,6 +230,24 @@ fn gather_rows(g: &GatherPlan) -> Vec<(&'static str, String)> {
     said
 }
 
+fn resplit_rows(r: &ResplitPlan) -> Vec<(&'static str, String)> {
+    let n = render::counted;
+    let mut said = vec![("split anew", format!("{}, {}", n(r.files, "file"), render::size(r.bytes)))];
+    for (splitter, (files, bytes)) in &r.by_splitter {
+        said.push(("", format!("{}: {}, {}", names::splitter(*splitter), n(*files, "file"), render::size(*bytes))));
+    }
+    if r.files > 0 {
+        said.push(("room it takes", "what is new in them, until the first gc after the grace".to_owned()));
+    }
+    if r.left > 0 {
+        said.push(("left for another run", n(r.left, "file")));
+    }
+    if r.unreadable > 0 {
+        said.push(("unreadable", format!("{}; see `onefold check`", n(r.unreadable, "folder or file"))));
+    }
+    said
+}
+
 fn recompress_rows(r: &RecompressPlan, threads: u64) -> Vec<(&'static str, String)> {
     let n = render::counted;
     let mut said = vec![("try again", {
@@ -223,6 +275,16 @@ fn recompress_rows(r: &RecompressPlan, threads: u64) -> Vec<(&'static str, Strin
 fn plan_document(p: &Plan, threads: u64) -> Value {
     json!({
         "message_type": "plan",
+        "resplit": p.resplit.as_ref().map(|r| json!({
+            "files_looked_at": r.looked_at,
+            "files": r.files,
+            "bytes": r.bytes,
+            "by_splitter": r.by_splitter.iter().map(|(splitter, (files, bytes))| json!({
+                "splitter": names::splitter(*splitter), "files": files, "bytes": bytes,
+            })).collect::<Vec<_>>(),
+            "files_left": r.left,
+            "unreadable": r.unreadable,
+        })),
         "shared": p.shared.as_ref().map(shared_document),
         "gather": p.gather.as_ref().map(|g| json!({
             "max_fragments": g.max_fragments,
@@ -284,6 +346,15 @@ fn summary(context: &Context, r: &CompactReport, dry_run: bool) -> Result<Exit> 
             "bytes_tried": r.tried_bytes,
             "chunks_recoded": r.chunks_recoded,
             "bytes_saved": r.saved_bytes,
+            "files_resplit": r.files_resplit,
+            "bytes_resplit": r.resplit_bytes,
+            "files_resplit_same": r.resplit_same,
+            "bytes_resplit_same": r.resplit_same_bytes,
+            "files_resplit_kept": r.resplit_kept,
+            "bytes_resplit_kept": r.resplit_kept_bytes,
+            "files_resplit_unreadable": r.resplit_unreadable,
+            "snapshots_resplit": r.snapshots_resplit,
+            "snapshots_kept": r.snapshots_kept,
             "bytes_written": r.written_bytes,
             "bytes_superseded": r.superseded_bytes,
             "chunks_unreadable": r.chunks_unreadable,
@@ -295,6 +366,7 @@ fn summary(context: &Context, r: &CompactReport, dry_run: bool) -> Result<Exit> 
             let moved = render::size(r.protected_bytes);
             context.out.line(format!("{} held safer now ({moved} moved)", n(r.chunks_protected, "chunk")))?;
         }
+        resplit_summary(context, r)?;
         if r.files_gathered > 0 {
             let places =
                 format!("{} places, now {}", render::count(r.fragments_before), render::count(r.fragments_after));
@@ -308,8 +380,14 @@ fn summary(context: &Context, r: &CompactReport, dry_run: bool) -> Result<Exit> 
             let saved = render::size(r.saved_bytes);
             context.out.line(format!("{anew} of {} coded anew, {saved} smaller", render::count(r.chunks_tried)))?;
         }
+        let written = render::size(r.written_bytes);
         let freed = render::size(r.superseded_bytes);
-        context.out.line(format!("{} written; the next gc frees {freed}", render::size(r.written_bytes)))?;
+        match r.snapshots_resplit {
+            0 => context.out.line(format!("{written} written; the next gc frees {freed}"))?,
+            _ => context
+                .out
+                .line(format!("{written} written; what is not needed any more goes with a gc after the grace"))?,
+        }
         if r.stopped_at_limit {
             context.out.line("a limit ended it before the plan's end; the next compact goes on")?;
         }
@@ -318,5 +396,29 @@ fn summary(context: &Context, r: &CompactReport, dry_run: bool) -> Result<Exit> 
             context.out.line(format!("{chunks} could not be read and stay as they are; see `onefold check`"))?;
         }
     }
-    Ok(if r.chunks_unreadable > 0 { Exit::Losses } else { Exit::Done })
+    Ok(if r.has_losses() { Exit::Losses } else { Exit::Done })
+}
+
+fn resplit_summary(context: &Context, r: &CompactReport) -> Result<()> {
+    let n = render::counted;
+    if r.files_resplit + r.resplit_same + r.resplit_kept > 0 {
+        let files = format!("{} ({})", n(r.files_resplit, "file"), render::size(r.resplit_bytes));
+        context.out.line(format!("{files} split anew and compared, in {}", n(r.snapshots_resplit, "snapshot")))?;
+    }
+    if r.resplit_same > 0 {
+        context.out.line(format!("{} came out as before", n(r.resplit_same, "file")))?;
+    }
+    if r.resplit_kept > 0 {
+        let files = format!("{} ({})", n(r.resplit_kept, "file"), render::size(r.resplit_kept_bytes));
+        context.out.line(format!("{files} could not be read or proven and stay as they are"))?;
+    }
+    if r.snapshots_kept > 0 {
+        let snapshots = n(r.snapshots_kept, "snapshot");
+        context.out.line(format!("{snapshots} cannot be read whole and stay as they are; see `onefold check`"))?;
+    }
+    if r.resplit_unreadable > 0 {
+        let places = n(r.resplit_unreadable, "folder or file");
+        context.out.line(format!("{places} could not be looked at; see `onefold check`"))?;
+    }
+    Ok(())
 }

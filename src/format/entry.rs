@@ -26,7 +26,7 @@
 use super::limits;
 use super::node::MapRoot;
 use super::recipe::{Recipe, Stream};
-use super::wire::{Put, Reader};
+use super::wire::{Put, Reader, replace_field};
 use crate::error::{Error, Result};
 
 /// A point in time with its nanoseconds, as files have it.
@@ -42,6 +42,16 @@ pub enum Content {
     /// At most [`limits::INLINE_FILE_BYTES`].
     Inline(Vec<u8>),
     Recipe(Box<Recipe>),
+}
+
+impl Content {
+    /// Where the bytes are, if they do not stand in the entry.
+    pub fn recipe(&self) -> Option<&Recipe> {
+        match self {
+            Content::Inline(_) => None,
+            Content::Recipe(recipe) => Some(recipe),
+        }
+    }
 }
 
 /// What an entry is.
@@ -109,6 +119,11 @@ fn time(r: &mut Reader<'_>) -> Result<Time> {
     if time.nanos >= 1_000_000_000 { Err(r.bad("nanoseconds of more than a second")) } else { Ok(time) }
 }
 
+fn bounded(encoded: Vec<u8>) -> Result<Vec<u8>> {
+    let (got, max) = (encoded.len() as u64, limits::ENTRY_BYTES as u64);
+    if got > max { Err(Error::Limit { what: "the length of an entry", got, max }) } else { Ok(encoded) }
+}
+
 /// Goes through `tag length value` fields in order.
 fn fields<'a>(
     what: &'static str,
@@ -170,6 +185,24 @@ pub fn decode_attributes(bytes: &[u8]) -> Result<Vec<(Vec<u8>, Vec<u8>)>> {
 }
 
 impl Entry {
+    /// An encoded file with another recipe, all else byte for byte.
+    ///
+    /// # Errors
+    /// [`Error::Malformed`]: it has none; [`Error::Limit`]: it does not fit an entry.
+    pub fn with_recipe(encoded: &[u8], recipe: &Recipe) -> Result<Vec<u8>> {
+        bounded(replace_field("an entry", encoded, 8, &recipe.encode())?)
+    }
+
+    /// An encoded folder with other children, all else byte for byte.
+    ///
+    /// # Errors
+    /// As [`Entry::with_recipe`].
+    pub fn with_children(encoded: &[u8], children: &MapRoot) -> Result<Vec<u8>> {
+        let mut root = Vec::new();
+        children.encode_into(&mut root);
+        bounded(replace_field("an entry", encoded, 12, &root)?)
+    }
+
     pub fn encode(&self) -> Vec<u8> {
         let mut out = Vec::with_capacity(160);
         match &self.kind {

@@ -24,6 +24,8 @@
 //!                         tagged:option(name:option(text) tags:varint text*) record:var
 //!   20 next serial        serial:u32
 //!   21 snapshot dropped   id:32
+//!   22 snapshot resplit   old:32 record
+//!   23 snapshot was       old:32 new:32
 //! 32768 scrub ledger      pack:12 time:i64 by:text
 //! ```
 //! `text` is `var` UTF-8; `option` is 0, or 1 and the value. A kind below 32768 that a reader does not
@@ -31,12 +33,14 @@
 //! in order of sealing, from 1 on and never used again; the index names packs by it. Kinds 19 and 20 stand
 //! in checkpoints only: 19 is a snapshot's record as it was added, with the number of that entry and what was
 //! said of it since. Kind 21 stands before the first pack is dropped that the snapshot may need: from then on it is
-//! not there.
+//! not there. Kind 22 puts a snapshot with another tree in the place of one that is there, which counts as forgotten from then
+//! on; 23 stands in checkpoints and says under which id one was known before. Both need [`RESPLIT`].
 
 use super::footer::PackKind;
 use super::group::Group;
 use super::id::{DiskId, PackId, SnapshotId, WriterId};
 use super::limits::{self, TEXT_BYTES};
+use super::superblock::RESPLIT;
 use super::wire::{Put, Reader};
 use crate::error::{Error, Result};
 use std::path::PathBuf;
@@ -192,6 +196,16 @@ pub enum Event {
     SnapshotDropped {
         id: SnapshotId,
     },
+    /// A snapshot whose files were split anew takes the place of the one that it was; that one is forgotten.
+    SnapshotResplit {
+        old: SnapshotId,
+        record: Vec<u8>,
+    },
+    /// The snapshot `new` was known as `old` before its files were split anew.
+    SnapshotWas {
+        old: SnapshotId,
+        new: SnapshotId,
+    },
     ScrubLedger {
         pack: PackId,
         time_ns: i64,
@@ -243,9 +257,19 @@ impl Event {
             Event::SnapshotKept { .. } => 19,
             Event::NextSerial { .. } => 20,
             Event::SnapshotDropped { .. } => 21,
+            Event::SnapshotResplit { .. } => 22,
+            Event::SnapshotWas { .. } => 23,
             Event::ScrubLedger { .. } => 0x8000,
             Event::PackSafer { .. } => 0x8001,
             Event::Unknown { kind, .. } => *kind,
+        }
+    }
+
+    /// Incompatible feature bits that the entry with this event must have.
+    pub fn incompatible(&self) -> u64 {
+        match self {
+            Event::SnapshotResplit { .. } | Event::SnapshotWas { .. } => RESPLIT,
+            _ => 0,
         }
     }
 
@@ -341,6 +365,14 @@ impl Event {
             }
             Event::NextSerial { serial } => p.put_u32(*serial),
             Event::SnapshotDropped { id } => p.put(&id.0),
+            Event::SnapshotResplit { old, record } => {
+                p.put(&old.0);
+                p.put(record);
+            }
+            Event::SnapshotWas { old, new } => {
+                p.put(&old.0);
+                p.put(&new.0);
+            }
             Event::ScrubLedger { pack, time_ns, by } => {
                 p.put(&pack.0);
                 p.put_i64(*time_ns);
@@ -450,6 +482,8 @@ impl Event {
             },
             20 => Event::NextSerial { serial: p.u32()? },
             21 => Event::SnapshotDropped { id: SnapshotId(p.array()?) },
+            22 => Event::SnapshotResplit { old: SnapshotId(p.array()?), record: p.take(p.left())?.to_vec() },
+            23 => Event::SnapshotWas { old: SnapshotId(p.array()?), new: SnapshotId(p.array()?) },
             0x8000 => Event::ScrubLedger { pack: PackId(p.array()?), time_ns: p.i64()?, by: p.text(TEXT_BYTES)? },
             0x8001 => Event::PackSafer { pack: PackId(p.array()?) },
             0x8002.. => Event::Unknown { kind, payload: p.take(p.left())?.to_vec() },
@@ -520,6 +554,8 @@ pub(crate) fn samples() -> Vec<Event> {
         Event::SnapshotKept { number: 9, pinned: false, forgotten: None, tagged: None, record: vec![] },
         Event::NextSerial { serial: 77 },
         Event::SnapshotDropped { id: snap },
+        Event::SnapshotResplit { old: snap, record: super::snapshot::sample().encode() },
+        Event::SnapshotWas { old: snap, new: SnapshotId([5; 32]) },
         Event::ScrubLedger { pack, time_ns: -5, by: text() },
         Event::PackSafer { pack },
         Event::Unknown { kind: 0x9000, payload: vec![1, 2, 3] },
@@ -547,6 +583,16 @@ mod tests {
                 let _ = Event::decode(&mut Reader::new("t", &bad)); // any answer but a panic
             }
         }
+    }
+
+    #[test]
+    fn a_snapshot_that_was_split_anew_is_told_in_these_bytes() {
+        let mut out = Vec::new();
+        Event::SnapshotResplit { old: SnapshotId([4; 32]), record: vec![1, 2, 3] }.encode_into(&mut out);
+        Event::SnapshotWas { old: SnapshotId([4; 32]), new: SnapshotId([5; 32]) }.encode_into(&mut out);
+        let want =
+            [&[22, 0, 35, 0, 0, 0][..], &[4; 32], &[1, 2, 3], &[23, 0, 64, 0, 0, 0], &[4; 32], &[5; 32]].concat();
+        assert_eq!(out, want);
     }
 
     #[test]

@@ -133,7 +133,7 @@ mod tests {
     fn an_unknown_incompatible_feature_or_event_is_the_future_and_no_damage() {
         let future =
             |e: &LogEntry| matches!(LogEntry::decode(Path::new("l"), &e.encode().0), Err(Error::FromTheFuture { .. }));
-        assert!(future(&LogEntry { features: (1, 0), ..entry() }));
+        assert!(future(&LogEntry { features: (1 << 1, 0), ..entry() }));
         assert!(!future(&entry()), "a read-only-compatible one is no obstacle to reading");
         let unknown = Event::Unknown { kind: 0x7000, payload: vec![1] };
         assert!(future(&LogEntry { events: vec![unknown], ..entry() }));

@@ -9,7 +9,7 @@ use super::check;
 use super::id::SnapshotId;
 use super::limits::TEXT_BYTES;
 use super::node::MapRoot;
-use super::wire::{Put, Reader};
+use super::wire::{Put, Reader, replace_field};
 use crate::error::Result;
 
 /// What was met and what became of it. All exact.
@@ -81,6 +81,17 @@ fn put_field(out: &mut Vec<u8>, tag: u64, value: &[u8]) {
     out.put_var(value);
 }
 
+const WHAT: &str = "a snapshot";
+
+/// A record's fields, as they stand in it.
+fn fields(record: &[u8]) -> Result<Vec<(u64, Vec<u8>)>> {
+    let (mut r, mut out) = (Reader::new(WHAT, record), Vec::new());
+    while r.left() > 0 {
+        out.push((r.varint()?, r.var_bytes(usize::MAX)?.to_vec()));
+    }
+    Ok(out)
+}
+
 impl Snapshot {
     pub fn encode(&self) -> Vec<u8> {
         let mut out = Vec::with_capacity(512);
@@ -142,6 +153,34 @@ impl Snapshot {
         out
     }
 
+    /// The record of the same snapshot with another tree, made by another program. All else stays byte for byte, fields of
+    /// later versions included.
+    ///
+    /// # Errors
+    /// [`crate::Error::Malformed`].
+    pub fn with_tree(record: &[u8], tree: &MapRoot, program: &str) -> Result<Vec<u8>> {
+        let mut root = Vec::new();
+        tree.encode_into(&mut root);
+        let record = replace_field(WHAT, record, Field::TREE, &root)?;
+        if fields(&record)?.iter().any(|(tag, _)| *tag == Field::PROGRAM) {
+            return replace_field(WHAT, &record, Field::PROGRAM, program.as_bytes());
+        }
+        Ok(record)
+    }
+
+    /// Whether two records differ in nothing but tree and program: one snapshot, its files split in two ways.
+    ///
+    /// # Errors
+    /// [`crate::Error::Malformed`].
+    pub fn is_resplit(one: &[u8], other: &[u8]) -> Result<bool> {
+        let rest = |record| -> Result<Vec<(u64, Vec<u8>)>> {
+            let mut all = fields(record)?;
+            all.retain(|(tag, _)| ![Field::TREE, Field::PROGRAM].contains(tag));
+            Ok(all)
+        };
+        Ok(rest(one)? == rest(other)?)
+    }
+
     /// The id of a record's bytes.
     pub fn id_of(encoded: &[u8]) -> SnapshotId {
         SnapshotId(check::blake3(&[encoded]))
@@ -150,7 +189,6 @@ impl Snapshot {
     /// # Errors
     /// [`crate::Error::Malformed`].
     pub fn decode(bytes: &[u8]) -> Result<Self> {
-        const WHAT: &str = "a snapshot";
         let mut r = Reader::new(WHAT, bytes);
         let mut s = Snapshot {
             time_ns: 0,
@@ -304,6 +342,35 @@ mod tests {
         let mut twice = sample().encode();
         put_field(&mut twice, Field::COMPLETE, &[1]);
         assert!(Snapshot::decode(&twice).is_err(), "a field twice");
+    }
+
+    #[test]
+    fn another_tree_changes_nothing_else_and_anything_else_is_told() {
+        let mut old = sample().encode();
+        put_field(&mut old, 99, b"of a later version");
+        let tree = MapRoot::Inline(vec![9; 40]);
+        let new = Snapshot::with_tree(&old, &tree, "onefold 9").unwrap();
+        let decoded = Snapshot::decode(&new).unwrap();
+        assert_eq!(decoded, Snapshot { tree, program: "onefold 9".into(), ..sample() });
+        assert!(new.windows(18).any(|w| w == b"of a later version"));
+        assert!(Snapshot::is_resplit(&old, &new).unwrap());
+        assert!(!Snapshot::is_resplit(&sample().encode(), &new).unwrap(), "a field of a later version is missing");
+        let others: [fn(&mut Snapshot); 9] = [
+            |s| s.time_ns += 1,
+            |s| s.host.push('x'),
+            |s| s.roots.push(b"/x".to_vec()),
+            |s| s.filters.clear(),
+            |s| s.parent = None,
+            |s| s.name = None,
+            |s| s.witness = None,
+            |s| s.counts.files += 1,
+            |s| s.complete = false,
+        ];
+        for change in others {
+            let mut other = sample();
+            change(&mut other);
+            assert!(!Snapshot::is_resplit(&sample().encode(), &other.encode()).unwrap());
+        }
     }
 
     proptest! {

@@ -36,8 +36,10 @@ use std::path::Path;
 const MAGIC: [u8; 8] = *b"OFSUPER\n";
 /// FastCDC as published in 2020, with a gear table altered by a seed.
 pub const CHUNKER_FASTCDC_2020: u16 = 1;
-/// Incompatible feature bits that this version knows, in superblock and log: none yet.
-pub const KNOWN_INCOMPATIBLE: u64 = 0;
+/// Incompatible feature: the log may say that a snapshot was split anew.
+pub const RESPLIT: u64 = 1;
+/// Incompatible feature bits that this version knows, in superblock and log.
+pub const KNOWN_INCOMPATIBLE: u64 = RESPLIT;
 /// Read-only-compatible feature bits that this version knows, in superblock and log: none yet.
 pub const KNOWN_READ_ONLY: u64 = 0;
 

@@ -122,6 +122,23 @@ impl<'a> Reader<'a> {
     }
 }
 
+/// Fields `tag:varint value:var` with another value in the field `tag`; all others byte for byte, those of later versions
+/// included.
+///
+/// # Errors
+/// [`Error::Malformed`]: there is no such field, or these are no fields.
+pub fn replace_field(what: &'static str, bytes: &[u8], tag: u64, value: &[u8]) -> Result<Vec<u8>> {
+    let mut r = Reader::new(what, bytes);
+    let (mut out, mut found) = (Vec::with_capacity(bytes.len() + value.len()), false);
+    while r.left() > 0 {
+        let (this, old) = (r.varint()?, r.var_bytes(usize::MAX)?);
+        out.put_varint(this); // varints have one form: this is what was read
+        out.put_var(if this == tag { value } else { old });
+        found |= this == tag;
+    }
+    if found { Ok(out) } else { Err(r.bad("a field is missing")) }
+}
+
 /// Appends the wire forms to a byte vector.
 pub trait Put {
     fn put(&mut self, bytes: &[u8]);

@@ -247,6 +247,12 @@ pub const PNG: SplitterId = SplitterId { number: 0x16, version: 1 };
 /// AAC in ADTS: frames apart from their headers.
 pub const ADTS: SplitterId = SplitterId { number: 0x17, version: 1 };
 
+/// Every splitter, as it is now.
+pub const SPLITTERS: &[SplitterId] = &[
+    OPAQUE, FLAC, MP3, OGG, TS, WAV, AIFF, CAF, AU, WAVPACK, ISOBMFF, MATROSKA, AVI, FLV, MXF, JPEG, PNG, ADTS, TAR,
+    ZIP, GZIP, PDF, DPX, TIFF, BMP, PNM, Y4M,
+];
+
 /// Not a splitter, but a way back that several use: bytes of streams put in another order, see [`permute`].
 pub const PERMUTE: SplitterId = SplitterId { number: 0x100, version: 1 };
 /// Another such way: samples in one order, see [`words`].

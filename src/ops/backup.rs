@@ -25,7 +25,8 @@ pub(crate) mod read;
 mod tree;
 mod walk;
 
-pub(in crate::ops) use anew::{Anew, copy_anew};
+pub(in crate::ops) use anew::{Anew, are_the_same, content_key, copy_anew, split_anew, with_helpers};
+pub(in crate::ops) use read::Readers;
 pub use walk::is_excluded;
 
 /// Entries by which the walk may be ahead of the tree.
@@ -147,6 +148,7 @@ pub fn run(store: &Store, mut options: BackupOptions, control: &Control) -> Resu
         moves: false,
         frees: false,
         max_fragments_per_gib: options.max_fragments_per_gib,
+        bases_from: 0,
         verb: None,
         safer: false,
     };

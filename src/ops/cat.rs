@@ -104,6 +104,21 @@ pub(super) fn whole(
     }
 }
 
+/// The first bytes of a file, `most` at most.
+///
+/// # Errors
+/// As [`whole`].
+pub(super) fn head(store: &Store, content: &Content, bytes: u64, most: u64, control: &Control) -> Result<Vec<u8>> {
+    let mut out = Vec::new();
+    match content {
+        Content::Inline(all) => out.extend_from_slice(all),
+        Content::Recipe(recipe) => {
+            stream(store, recipe, 0, bytes.min(most), &mut Writer { out: &mut out, control, written: 0 })?;
+        }
+    }
+    Ok(out)
+}
+
 /// The bytes from..to that a range stands for.
 fn bounds(range: Option<(u64, u64)>, bytes: u64) -> Result<(u64, u64)> {
     let Some((first, last)) = range else { return Ok((0, bytes)) };

@@ -1,7 +1,8 @@
 //! compact: chunks written anew, so that files lie together and take less room.
 //!
-//! Three kinds, each with a plan of its own: `gather` moves what lies in too many places, `recompress` codes anew what
-//! the fast tier coded, `shared` moves what many files need to packs that are held safer. All write new copies of chunks through an ingest and take nothing away: an old copy is
+//! Four kinds, each with a plan of its own: `resplit` gives files the recipes of today's splitters, `gather` moves what lies
+//! in too many places, `recompress` codes anew what the fast tier coded, `shared` moves what many files need to packs that are
+//! held safer. The latter three write new copies of chunks through an ingest and take nothing away: an old copy is
 //! *superseded*, since the index has the new one and a gc keeps the newest of equals, and its space comes back with the next
 //! gc. `docs/design/0005-compact.md` has the reasons.
 //!
@@ -27,6 +28,7 @@ pub mod fragments;
 mod gather;
 mod owned;
 mod recompress;
+mod resplit;
 mod shared;
 #[cfg(test)]
 mod tests;
@@ -35,6 +37,7 @@ pub(in crate::ops) mod tried;
 pub use super::share::needs::Needed;
 pub use gather::GatherPlan;
 pub use recompress::{RecompressPlan, Sample, threads};
+pub use resplit::{ResplitPlan, SPLIT_FILE, Split};
 pub use shared::SharedPlan;
 
 /// Fragments of a file, or of each GiB or so of a longer one, that are left alone where nothing else is said: eight seeks
@@ -48,6 +51,8 @@ pub struct CompactOptions {
     pub max_fragments: Option<u64>,
     /// Code with the dense tier what the fast one coded.
     pub recompress: bool,
+    /// Split files anew, with the dense tier if `recompress` is set.
+    pub resplit: Option<Split>,
     /// Hold safer what more files than this need; 0 gives that up.
     pub protect_shared: Option<u64>,
     /// Begin nothing further when records of so many bytes were moved, or tried.
@@ -74,11 +79,14 @@ pub struct Plan {
     pub shared: Option<SharedPlan>,
     pub gather: Option<GatherPlan>,
     pub recompress: Option<RecompressPlan>,
+    pub resplit: Option<ResplitPlan>,
 }
 
 impl Plan {
     pub fn is_empty(&self) -> bool {
-        self.gather.as_ref().is_none_or(|g| g.chosen == 0)
+        let is_split = self.resplit.as_ref().is_none_or(ResplitPlan::is_empty);
+        is_split
+            && self.gather.as_ref().is_none_or(|g| g.chosen == 0)
             && self.recompress.as_ref().is_none_or(|r| r.packs == 0)
             && self.shared.as_ref().is_none_or(SharedPlan::is_empty)
     }
@@ -102,6 +110,20 @@ pub struct CompactReport {
     pub chunks_recoded: u64,
     /// What their new records are smaller than the old ones, all together.
     pub saved_bytes: u64,
+    /// Files that were split anew, each content once, and their bytes.
+    pub files_resplit: u64,
+    pub resplit_bytes: u64,
+    /// Files that came out as they were.
+    pub resplit_same: u64,
+    pub resplit_same_bytes: u64,
+    /// Files that stay as they are because they could not be read, or what came of them could not be proven.
+    pub resplit_kept: u64,
+    pub resplit_kept_bytes: u64,
+    /// Snapshots that have new trees, and those whose trees could not be built anew.
+    pub snapshots_resplit: u64,
+    pub snapshots_kept: u64,
+    /// Folders and files that could not be looked at.
+    pub resplit_unreadable: u64,
     /// Bytes of the packs that were made.
     pub written_bytes: u64,
     /// Bytes of records that the next gc finds dead, with their rows.
@@ -115,9 +137,15 @@ pub struct CompactReport {
 }
 
 impl CompactReport {
-    /// What limits in bytes count: what was moved, for whatever reason, and what was tried.
+    /// What limits in bytes count: what was moved, for whatever reason, what was tried, and files that were split.
     pub fn bytes_handled(&self) -> u64 {
-        self.moved_bytes.saturating_add(self.tried_bytes).saturating_add(self.protected_bytes)
+        let split = [self.protected_bytes, self.resplit_bytes, self.resplit_same_bytes, self.resplit_kept_bytes];
+        split.iter().fold(self.moved_bytes.saturating_add(self.tried_bytes), |sum, n| sum.saturating_add(*n))
+    }
+
+    /// Whether something could not be read or proven and stays as it is.
+    pub fn has_losses(&self) -> bool {
+        self.chunks_unreadable + self.resplit_kept + self.resplit_unreadable + self.snapshots_kept > 0
     }
 
     /// Adds what a later turn of one run did, and takes over how that ended.
@@ -133,6 +161,15 @@ impl CompactReport {
         self.tried_bytes += turn.tried_bytes;
         self.chunks_recoded += turn.chunks_recoded;
         self.saved_bytes += turn.saved_bytes;
+        self.files_resplit += turn.files_resplit;
+        self.resplit_bytes += turn.resplit_bytes;
+        self.resplit_same += turn.resplit_same;
+        self.resplit_same_bytes += turn.resplit_same_bytes;
+        self.resplit_kept = self.resplit_kept.max(turn.resplit_kept); // each turn meets the same ones
+        self.resplit_kept_bytes = self.resplit_kept_bytes.max(turn.resplit_kept_bytes);
+        self.snapshots_resplit += turn.snapshots_resplit;
+        self.snapshots_kept = self.snapshots_kept.max(turn.snapshots_kept);
+        self.resplit_unreadable = turn.resplit_unreadable;
         self.written_bytes += turn.written_bytes;
         self.superseded_bytes += turn.superseded_bytes;
         self.chunks_unreadable = turn.chunks_unreadable; // each turn meets the same ones
@@ -158,6 +195,10 @@ pub fn plan(store: &Store, options: &CompactOptions, program: &str, control: &Co
         let purpose = Purpose { moves, ..purpose(program) };
         ingest::run(store, control, purpose, |_| Ok(((), |(): &mut (), _: &ingest::Counters| Vec::new())))?;
     }
+    let resplit = match options.resplit {
+        Some(split) => Some(resplit::plan(store, split, options.max_bytes, control)?),
+        None => None,
+    };
     let shared = match options.protect_shared {
         Some(more_than) => Some(shared::plan(store, more_than, control)?),
         None => None,
@@ -167,7 +208,7 @@ pub fn plan(store: &Store, options: &CompactOptions, program: &str, control: &Co
         Some(most) => Some(gather::plan(store, most.max(1), options.max_bytes, control)?),
         None => None,
     };
-    Ok(Plan { shared, gather, recompress })
+    Ok(Plan { shared, gather, recompress, resplit })
 }
 
 /// Does what a plan says. The store must be the one that it was made for, opened for writing and not changed since.
@@ -177,7 +218,7 @@ pub fn plan(store: &Store, options: &CompactOptions, program: &str, control: &Co
 /// all the same.
 pub fn run(
     store: &Store,
-    plan: Plan,
+    mut plan: Plan,
     options: &CompactOptions,
     program: &str,
     control: &Control,
@@ -191,8 +232,19 @@ pub fn run(
     let shared_bytes = plan.shared.as_ref().map_or(0, SharedPlan::move_bytes);
     let bytes = shared_bytes
         + plan.gather.as_ref().map_or(0, |g| g.move_bytes)
-        + plan.recompress.as_ref().map_or(0, |r| r.stored_bytes);
+        + plan.recompress.as_ref().map_or(0, |r| r.stored_bytes)
+        + plan.resplit.as_ref().map_or(0, |r| r.bytes);
     control.progress.bytes_total.store(bytes, Ordering::Relaxed);
+    if let Some(files) = plan.resplit.take().filter(|r| !r.is_empty()) {
+        resplit::run(store, files, options.recompress, &limits, program, control, &mut report)?;
+        if report.stopped_at_limit {
+            report.gave_way = limits.gave_way();
+            return Ok(report);
+        }
+        // What the others were to do was planned for the trees of before.
+        let left = CompactOptions { resplit: None, ..options.after(&report, Duration::ZERO) };
+        plan = self::plan(store, &left, program, control)?;
+    }
     if let Some(plan) = plan.shared.filter(|s| !s.is_empty()) {
         shared::set(store, &plan)?;
         if let Some(needed) = plan.needed.filter(|n| n.rest_chunks() > 0) {

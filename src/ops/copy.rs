@@ -17,9 +17,11 @@ use super::backup::{self, Anew};
 use super::ingest::{self, Counters, Purpose};
 use super::snapshots::{self, SnapshotInfo};
 use super::{Control, Notice};
+use crate::catalog::state::SnapshotState;
 use crate::error::{Error, Result};
 use crate::format::SnapshotId;
 use crate::format::event::{Event, Tagged};
+use crate::format::snapshot::Snapshot;
 use crate::store::Store;
 use records::Sender;
 use std::sync::atomic::Ordering;
@@ -76,7 +78,7 @@ pub fn run(store: &Store, from: &Store, list: &[SnapshotInfo], program: &str, co
     let mut anew = Anew::new(from, store.memory_bytes() / 8);
     for info in list {
         control.proceed()?;
-        if is_there(store, info, untouched) {
+        if is_there(store, from, info, untouched) {
             report.there += 1;
             control.progress.bytes_done.fetch_add(info.snapshot.counts.bytes, Ordering::Relaxed);
             continue;
@@ -94,10 +96,16 @@ pub fn run(store: &Store, from: &Store, list: &[SnapshotInfo], program: &str, co
 }
 
 /// Whether the target has a snapshot, or had it and keeps it as forgotten: who forgot it knows why.
-fn is_there(store: &Store, info: &SnapshotInfo, untouched: bool) -> bool {
+fn is_there(store: &Store, from: &Store, info: &SnapshotInfo, untouched: bool) -> bool {
     store.with_state(|state| {
         if untouched {
-            return state.snapshot(&info.id).is_some();
+            // Its files may have been split anew here or there since.
+            let record = from.with_state(|s| s.snapshot(&info.id).map(|s| s.record.clone())).unwrap_or_default();
+            let same = |s: &SnapshotState| {
+                s.snapshot.time_ns == info.snapshot.time_ns && Snapshot::is_resplit(&s.record, &record).unwrap_or(false)
+            };
+            let all = || state.live_snapshots().into_iter().chain(state.forgotten_snapshots());
+            return state.snapshot(&info.id).is_some() || all().any(|(_, s)| same(s));
         }
         let same = |s: &crate::format::snapshot::Snapshot| {
             let i = &info.snapshot;

@@ -155,6 +155,7 @@ pub struct Ingest<'s> {
     /// The lane of data that is held safer, where other data has others.
     safer_lane: Option<usize>,
     max_fragments_per_gib: Option<u64>,
+    bases_from: u32,
     /// Records that this run stores again.
     superseded: Mutex<super::gc::Superseded>,
     parent: Option<SnapshotId>,
@@ -177,6 +178,8 @@ pub struct Purpose {
     pub frees: bool,
     /// Fragments that a file may come to have for each GiB; what would break that is stored again.
     pub max_fragments_per_gib: Option<u64>,
+    /// Chunks are coded against others in packs from this serial on alone; 0: against any.
+    pub bases_from: u32,
     /// What the log calls the writer, where that is not the verb that the store was opened for.
     pub verb: Option<&'static str>,
     /// All data of the run is to be held safer.
@@ -195,6 +198,7 @@ impl Purpose {
             moves: false,
             frees: false,
             max_fragments_per_gib: None,
+            bases_from: 0,
             verb: None,
             safer: false,
         }
@@ -271,6 +275,7 @@ where
         frees: purpose.frees,
         safer_lane: apart.then_some(data_lanes + 1),
         max_fragments_per_gib: purpose.max_fragments_per_gib,
+        bases_from: purpose.bases_from,
         superseded: Mutex::default(),
         parent: purpose.parent,
         verb: purpose.verb.unwrap_or(verb),

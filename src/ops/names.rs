@@ -121,6 +121,16 @@ mod tests {
     use super::*;
 
     #[test]
+    fn what_has_a_name_is_in_the_lists_of_what_there_is() {
+        let numbers = |list: &[media::SplitterId]| list.iter().map(|id| id.number).collect::<Vec<_>>();
+        let all = [numbers(media::SPLITTERS), numbers(media::WAYS_BACK)].concat();
+        let missing: Vec<_> = SPLITTERS.iter().filter(|(number, _)| !all.contains(number)).collect();
+        assert!(missing.is_empty(), "a resplit would pass these over: {missing:?}");
+        let nameless: Vec<_> = all.iter().filter(|n| SPLITTERS.iter().all(|(number, _)| number != *n)).collect();
+        assert!(nameless.is_empty(), "{nameless:?}");
+    }
+
+    #[test]
     fn numbers_and_names_stand_for_one_thing_each() {
         for table in [CODECS, SPLITTERS] {
             for (i, (number, name)) in table.iter().enumerate() {

@@ -6,6 +6,7 @@ use crate::format::SnapshotId;
 use crate::format::event::Forgotten;
 use crate::format::snapshot::Snapshot;
 use crate::store::Store;
+use std::collections::BTreeSet;
 
 /// A snapshot and its id.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,7 +36,8 @@ pub fn list(store: &Store, tags: &[String]) -> Vec<SnapshotInfo> {
     })
 }
 
-/// Snapshots that are forgotten and can still be brought back, oldest first.
+/// Snapshots that are forgotten and not given up yet, oldest first: those that can be brought back, and those whose place one
+/// has that was split anew.
 pub fn forgotten(store: &Store) -> Vec<SnapshotInfo> {
     store.with_state(|state| state.forgotten_snapshots().into_iter().map(|(id, s)| SnapshotInfo::of(id, s)).collect())
 }
@@ -49,7 +51,25 @@ pub fn resolve(store: &Store, name: &str) -> Result<SnapshotInfo> {
     if name == "latest" {
         return all.pop().ok_or_else(|| Error::NoSnapshot { name: name.to_owned() });
     }
-    one_of(all, name)
+    match one_of(all, name) {
+        Err(Error::NoSnapshot { .. }) => formerly(store, list(store, &[]), name),
+        found => found,
+    }
+}
+
+/// The one of these whose id began so before its files were split anew.
+///
+/// # Errors
+/// As [`resolve`].
+pub fn formerly(store: &Store, all: Vec<SnapshotInfo>, name: &str) -> Result<SnapshotInfo> {
+    let begins = |id: &SnapshotId| begins_so(id, name);
+    let ids: BTreeSet<SnapshotId> =
+        store.with_state(|s| s.aliases().filter(|(old, _)| begins(old)).map(|(_, new)| *new).collect());
+    the_only(all.into_iter().filter(|s| ids.contains(&s.id)).collect(), name)
+}
+
+fn begins_so(id: &SnapshotId, name: &str) -> bool {
+    !name.is_empty() && id.to_string().starts_with(&name.to_ascii_lowercase())
 }
 
 /// The one of these that is called so, or whose id begins so.
@@ -57,12 +77,11 @@ pub fn resolve(store: &Store, name: &str) -> Result<SnapshotInfo> {
 /// # Errors
 /// As [`resolve`].
 pub fn one_of(all: Vec<SnapshotInfo>, name: &str) -> Result<SnapshotInfo> {
-    let is_prefix = !name.is_empty() && name.bytes().all(|b| b.is_ascii_hexdigit());
-    let lower = name.to_ascii_lowercase();
-    let fits = |s: &SnapshotInfo| {
-        s.snapshot.name.as_deref() == Some(name) || (is_prefix && s.id.to_string().starts_with(&lower))
-    };
-    let mut found: Vec<SnapshotInfo> = all.into_iter().filter(fits).collect();
+    let fits = |s: &SnapshotInfo| s.snapshot.name.as_deref() == Some(name) || begins_so(&s.id, name);
+    the_only(all.into_iter().filter(fits).collect(), name)
+}
+
+fn the_only(mut found: Vec<SnapshotInfo>, name: &str) -> Result<SnapshotInfo> {
     match found.len() {
         0 => Err(Error::NoSnapshot { name: name.to_owned() }),
         1 => found.pop().ok_or_else(|| Error::NoSnapshot { name: name.to_owned() }),

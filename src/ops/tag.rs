@@ -92,7 +92,12 @@ pub fn pin(store: &Store, list: &[SnapshotInfo], pinned: bool, control: &Control
 /// # Errors
 /// [`Error::NoForgotten`] where none is called so; [`Error::AmbiguousSnapshot`]; those of the log.
 pub fn undelete(store: &Store, name: &str, who: &str, control: &Control) -> Result<SnapshotInfo> {
-    let found = snapshots::one_of(snapshots::forgotten(store), name);
+    let mut all = snapshots::forgotten(store);
+    store.with_state(|s| all.retain(|info| s.now(&info.id) == info.id)); // the others have a successor, which is brought back
+    let found = match snapshots::one_of(all.clone(), name) {
+        Err(Error::NoSnapshot { .. }) => snapshots::formerly(store, all, name),
+        found => found,
+    };
     let mut info = found.map_err(|e| match e {
         Error::NoSnapshot { name } => Error::NoForgotten { name },
         e => e,

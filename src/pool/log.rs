@@ -489,7 +489,11 @@ impl LogWriter {
             // the order is the number's; the clock may jump back
             time_ns: self.io.world.now_ns().max(self.state.time_ns.saturating_add(1)),
             checkpoint: if checkpoint { number } else { self.state.checkpoint },
-            features: self.state.features,
+            // in use from the entry on that needs it first
+            features: (
+                events.iter().fold(self.state.features.0, |bits, e| bits | e.incompatible()),
+                self.state.features.1,
+            ),
             events,
         };
         let (bytes, hash) = entry.encode();

@@ -14,7 +14,7 @@ pub struct Library {
     dir: tempfile::TempDir,
     pub files: Files,
     /// Writes so far: each gets a time of its own.
-    writes: i64,
+    pub writes: i64,
 }
 
 const FOLDERS: [&str; 4] = ["a", "b", "c/d", "e"];

@@ -9,6 +9,7 @@ use onefold::io::faulty::FaultPlan;
 use onefold::io::threads;
 use onefold::ops::Control;
 use onefold::ops::check;
+use onefold::ops::compact::Split;
 use onefold::store::Mode;
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -58,6 +59,10 @@ pub enum Step {
     Compact,
     CompactCut,
     CompactUnderFaults,
+    /// Files are split anew. In lives alone that store some without splitters.
+    Resplit,
+    ResplitCut,
+    ResplitUnderFaults,
     Scrub,
     ScrubCut,
     ScrubUnderFaults,
@@ -160,6 +165,9 @@ const STEPS: &[Step] = &[
 ];
 
 pub fn draw(story: &mut Story) -> Step {
+    if story.resplits && story.chance.one_in(4) {
+        return *story.chance.pick(&[Resplit, Resplit, ResplitCut, ResplitCut, ResplitUnderFaults]);
+    }
     *story.chance.pick(STEPS)
 }
 
@@ -283,14 +291,22 @@ impl Story {
                     self.gc(None);
                 }
             }
-            Compact => self.compact(None),
-            CompactCut | CompactUnderFaults => {
+            Compact => self.compact(None, None),
+            Resplit => {
+                let split = Some(*self.chance.pick(&[Split::Older, Split::Older, Split::All]));
+                self.compact(None, split);
+                if self.chance.one_in(2) {
+                    self.gc(None);
+                }
+            }
+            CompactCut | CompactUnderFaults | ResplitCut | ResplitUnderFaults => {
+                let split = matches!(step, ResplitCut | ResplitUnderFaults).then_some(Split::Older);
                 let plan = match step {
-                    CompactCut => faults::power_cut(&mut self.chance),
+                    CompactCut | ResplitCut => faults::power_cut(&mut self.chance),
                     _ => faults::passing(&mut self.chance, &self.shelf, true),
                 };
                 self.tell(format!("  {plan:?}"));
-                self.compact(Some(plan));
+                self.compact(Some(plan), split);
                 if self.chance.one_in(2) {
                     self.gc(None);
                 }
@@ -349,8 +365,7 @@ impl Story {
         let run = self.shelf.run(plan);
         let opened = self.shelf.open(&run.io, Mode::Write { verb: "backup" })?;
         let source = onefold::ops::backup::Source::Paths(vec![self.library.root().to_owned()]);
-        let report =
-            onefold::ops::backup::run(&opened.store, crate::support::options(source, false), &Control::default())?;
+        let report = onefold::ops::backup::run(&opened.store, self.options(source, false), &Control::default())?;
         // The plan was not met: a backup like any other.
         let files = self.library.files.clone();
         let id = report.snapshot.expect("no dry run");
@@ -440,8 +455,7 @@ impl Story {
                 }
             });
             let source = onefold::ops::backup::Source::Paths(vec![self.library.root().to_owned()]);
-            let outcome =
-                onefold::ops::backup::run(&opened.store, crate::support::options(source, false), &Control::default());
+            let outcome = onefold::ops::backup::run(&opened.store, self.options(source, false), &Control::default());
             if let Err(panic) = beside.join() {
                 std::panic::resume_unwind(panic);
             }

@@ -4,7 +4,7 @@ use super::chance::Chance;
 use super::library::{Files, Library};
 use super::oracle::{Acked, FileOf, Pristine, path_in};
 use super::shelf::{Kept, Run, Shelf};
-use crate::support::options;
+use onefold::format::SnapshotId;
 use onefold::io::faulty::FaultPlan;
 use onefold::io::memory::MemFs;
 use onefold::ops::backup::{self, Source};
@@ -50,6 +50,10 @@ pub struct Story {
     pub attempted: Vec<Files>,
     /// Files whose loss was found and named, because more was destroyed than the store promises to survive.
     pub lost: BTreeSet<FileOf>,
+    /// Snapshots that were split anew: what each was before.
+    pub was: BTreeMap<SnapshotId, SnapshotId>,
+    /// Files are stored without splitters now and then, and split anew later.
+    pub resplits: bool,
     /// The index says things that are not so: files may be out of reach until it is made anew.
     pub index_lies: bool,
     /// More was destroyed than the store promises to survive, also of snapshots that nobody acknowledged.
@@ -108,9 +112,43 @@ impl Story {
         failing
     }
 
+    /// How this library is backed up. Without splitters by its edits, so that no chance is drawn for it.
+    pub fn options(&self, source: onefold::ops::backup::Source, force: bool) -> onefold::ops::backup::BackupOptions {
+        let mut options = crate::support::options(source, force);
+        if self.resplits && self.library.writes % 4 != 0 {
+            options.coding = options.coding.without(onefold::chunk::Technique::Splitters);
+        }
+        options
+    }
+
+    /// Follows acknowledged snapshots to what they are since their files were split anew; or back, where that was not
+    /// acknowledged and is not known any more.
+    fn follow(&mut self, store: &Store, listed: &[SnapshotInfo]) {
+        let is_live = |id: &SnapshotId| listed.iter().any(|i| i.id == *id);
+        for acked in &mut self.acked {
+            let old = acked.id;
+            let mut now = store.with_state(|s| s.now(&old));
+            while !is_live(&now)
+                && let Some(before) = self.was.get(&now)
+            {
+                now = *before;
+            }
+            if now == old || !is_live(&now) {
+                continue;
+            }
+            if store.with_state(|s| s.now(&old)) == now {
+                self.was.insert(now, old);
+            }
+            acked.id = now;
+            let lost = std::mem::take(&mut self.lost);
+            self.lost = lost.into_iter().map(|(id, name)| (if id == old { now } else { id }, name)).collect();
+        }
+    }
+
     /// Every acknowledged snapshot is listed, and what is listed besides is what someone tried to store.
-    pub fn listed(&self, store: &Store) -> Vec<SnapshotInfo> {
+    pub fn listed(&mut self, store: &Store) -> Vec<SnapshotInfo> {
         let listed = snapshots::list(store, &[]);
+        self.follow(store, &listed);
         for acked in &self.acked {
             assert!(
                 listed.iter().any(|i| i.id == acked.id),
@@ -277,7 +315,7 @@ impl Story {
             noticed.lock().unwrap().extend(opened.notices.iter().map(|n| format!("    open: {n}")));
             Ok(opened.store)
         };
-        let source = Source::Paths(vec![self.library.root().to_owned()]);
+        let options = self.options(Source::Paths(vec![self.library.root().to_owned()]), force);
         let sink = Arc::clone(&noticed);
         let control = Control::with_sink(move |n| sink.lock().unwrap().push(format!("    {n:?}")));
         let outcome = onefold::io::threads::scope(|scope| {
@@ -288,7 +326,7 @@ impl Story {
                     control.cancel();
                 });
             }
-            backup::over::run(&mut open, options(source, force), &control)
+            backup::over::run(&mut open, options, &control)
         });
         self.told.append(&mut noticed.lock().unwrap());
         match outcome {

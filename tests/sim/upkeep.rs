@@ -3,7 +3,7 @@
 use super::story::{Story, allowed};
 use onefold::Error;
 use onefold::io::faulty::FaultPlan;
-use onefold::ops::compact::{self, CompactOptions};
+use onefold::ops::compact::{self, CompactOptions, Split};
 use onefold::ops::gc::{self, GcOptions, GcReport};
 use onefold::ops::scrub::{self, ScrubOptions};
 use onefold::ops::{Control, forget, snapshots};
@@ -94,12 +94,13 @@ impl Story {
         self.look_at_all();
     }
 
-    /// Writes chunks anew. Whatever stops it, nothing of what is live is less whole than before.
-    pub fn compact(&mut self, plan: Option<FaultPlan>) {
+    /// Writes chunks anew, or splits files anew. Whatever stops it, nothing of what is live is less whole than before.
+    pub fn compact(&mut self, plan: Option<FaultPlan>, split: Option<Split>) {
         let is_unhindered = plan.is_none();
         let options = CompactOptions {
             max_fragments: (!self.chance.one_in(3)).then(|| 1 + self.chance.below(3)),
             recompress: self.chance.one_in(3),
+            resplit: split,
             protect_shared: self.chance.one_in(2).then(|| [0, 1, 1, 1, 1, 2][self.chance.below(6) as usize]),
             max_bytes: self.chance.one_in(5).then_some(100_000),
             max_duration_ns: None,
@@ -125,6 +126,7 @@ impl Story {
         match outcome {
             Ok(report) => {
                 self.tally.add("compacts", 1);
+                self.tally.add("files split anew", report.files_resplit);
                 self.tally.add("chunks held safer", report.chunks_protected);
                 self.tally.add("chunks written anew", report.chunks_moved + report.chunks_recoded);
             }

@@ -8,6 +8,7 @@ use super::tree::Builder;
 use super::walk::Step;
 use crate::catalog::tree::{self, Step as Walked, Walk};
 use crate::error::{Error, Result};
+use crate::format::Keys;
 use crate::format::entry::{Content, Entry, EntryKind, Witness};
 use crate::format::event::Event;
 use crate::format::node::MapRoot;
@@ -170,49 +171,169 @@ impl Anew<'_> {
         lane: usize,
         control: &Control,
     ) -> Result<Content> {
-        // Two files with one content have one recipe, whatever their names and times are.
-        let bare = Entry {
-            kind: entry.kind.clone(),
-            mode: 0,
-            mtime: Default::default(),
-            uid: 0,
-            gid: 0,
-            user: None,
-            group: None,
-            attributes: Default::default(),
-            link: None,
-            digests: Vec::new(),
-        };
-        let key = self.from.keys().keyed_check(&bare.encode());
+        let encoded = bare(&entry.kind);
+        let key = self.from.keys().keyed_check(&encoded);
         if let Some(known) = self.known.get(&key) {
             return Ok(known.clone());
         }
-        let (give, take) = bounded(AHEAD);
-        let from = self.from;
-        // The reader's progress counts nothing here: the copy's own does.
-        let quiet = Control::default();
-        let (stored, read) = crate::io::threads::scope(|scope| {
-            let giver = scope.spawn(|| cat::whole(from, content, bytes, &mut Giver(give), &quiet));
-            let stored = readers.stream(&mut Taker { from: take, held: Vec::new(), at: 0 }, lane);
-            if stored.is_err() || control.is_cancelled() {
-                quiet.cancel();
-            }
-            (stored, giver.join().unwrap_or(Err(Error::WorkerLost { verb: "copy" })))
-        });
-        // What could not be read ends the stream early, and is the cause.
-        if let Err(e) = read
-            && !(stored.is_err() && matches!(e, Error::Interrupted | Error::Io { .. }))
-        {
-            return Err(e);
-        }
-        let (content, got) = stored?;
-        if got != bytes {
-            return Err(Error::Malformed { what: "a recipe", offset: got, why: "it makes another number of bytes" });
-        }
+        let content = split_anew(self.from, readers, content, bytes, lane, control)??;
         if self.known_bytes < self.known_max {
-            self.known_bytes += KNOWN_BYTES + bare.encode().len() as u64;
+            self.known_bytes += KNOWN_BYTES + encoded.len() as u64;
             self.known.insert(key, content.clone());
         }
         Ok(content)
     }
+}
+
+/// An entry of this kind without a name's own facts. Two files with one content have one recipe, whatever their times are.
+fn bare(kind: &EntryKind) -> Vec<u8> {
+    let entry = Entry {
+        kind: kind.clone(),
+        mode: 0,
+        mtime: Default::default(),
+        uid: 0,
+        gid: 0,
+        user: None,
+        group: None,
+        attributes: Default::default(),
+        link: None,
+        digests: Vec::new(),
+    };
+    entry.encode()
+}
+
+/// What a file's content is known by, whatever it is called.
+pub(in crate::ops) fn content_key(keys: &Keys, kind: &EntryKind) -> [u8; 32] {
+    keys.keyed_check(&bare(kind))
+}
+
+/// Runs `work` while so many threads store batches of the file that is in work.
+///
+/// # Errors
+/// [`Error::WorkerLost`]; else what `work` returns.
+pub(in crate::ops) fn with_helpers<T>(
+    readers: &Readers<'_, '_>,
+    helpers: usize,
+    work: impl FnOnce() -> Result<T>,
+) -> Result<T> {
+    let (files, none) = bounded(1); // they take no files of their own
+    crate::io::threads::scope(|scope| {
+        let helpers: Vec<_> =
+            (0..helpers).map(|_| none.clone()).map(|none| scope.spawn(move || readers.work(&none))).collect();
+        drop(none);
+        let done = work();
+        drop(files);
+        let lost = helpers.into_iter().map(|h| h.join().is_err()).fold(false, |a, b| a | b);
+        if lost { Err(Error::WorkerLost { verb: "compact" }) } else { done }
+    })
+}
+
+/// Stores the bytes that a content in `from` stands for as a backup would store them today. The inner error: those bytes
+/// cannot be had.
+///
+/// # Errors
+/// Those of an ingest, [`Error::Interrupted`].
+pub(in crate::ops) fn split_anew(
+    from: &Store,
+    readers: &Readers<'_, '_>,
+    content: &Content,
+    bytes: u64,
+    lane: usize,
+    control: &Control,
+) -> Result<Result<Content>> {
+    // The reader's progress counts nothing here: the run's own does.
+    let quiet = Control::default();
+    let (stored, read) = while_read(from, content, bytes, &quiet, |taker| {
+        let stored = readers.stream(taker, lane);
+        if stored.is_err() || control.is_cancelled() {
+            quiet.cancel();
+        }
+        stored
+    });
+    // What could not be read ends the stream early, and is the cause.
+    if let Err(e) = read
+        && !(stored.is_err() && matches!(e, Error::Interrupted | Error::Io { .. }))
+    {
+        control.proceed()?;
+        return Ok(Err(e));
+    }
+    let (content, got) = stored?;
+    if got != bytes {
+        let why = "it makes another number of bytes";
+        return Ok(Err(Error::Malformed { what: "a recipe", offset: got, why }));
+    }
+    Ok(Ok(content))
+}
+
+/// Runs `work` with the bytes of a content, which another thread reads and proves. They end early where that fails.
+fn while_read<T>(
+    from: &Store,
+    content: &Content,
+    bytes: u64,
+    quiet: &Control,
+    work: impl FnOnce(&mut Taker) -> T,
+) -> (T, Result<()>) {
+    let (give, take) = bounded(AHEAD);
+    crate::io::threads::scope(|scope| {
+        let giver = scope.spawn(|| cat::whole(from, content, bytes, &mut Giver(give), quiet));
+        let mut taker = Taker { from: take, held: Vec::new(), at: 0 };
+        let done = work(&mut taker);
+        drop(taker); // a giver that waits ends by it
+        (done, giver.join().unwrap_or(Err(Error::WorkerLost { verb: "copy" })))
+    })
+}
+
+/// Compares what is written with what a taker gives.
+struct Compare<'t> {
+    with: &'t mut Taker,
+    held: Vec<u8>,
+    control: &'t Control,
+}
+
+impl Write for Compare<'_> {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        if self.control.is_cancelled() {
+            return Err(std::io::ErrorKind::Other.into()); // `Interrupted` would be tried again
+        }
+        self.held.resize(bytes.len(), 0);
+        self.with.read_exact(&mut self.held)?;
+        if self.held == bytes {
+            Ok(bytes.len())
+        } else {
+            Err(std::io::Error::new(std::io::ErrorKind::InvalidData, "the bytes differ"))
+        }
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Reads two contents back, side by side, and compares all of their bytes. The inner error says why they are not known to be
+/// the same. Memory: what two readers of a file take.
+///
+/// # Errors
+/// [`Error::Interrupted`].
+pub(in crate::ops) fn are_the_same(
+    store: &Store,
+    old: &Content,
+    new: &Content,
+    bytes: u64,
+    control: &Control,
+) -> Result<Result<()>> {
+    let quiet = Control::default();
+    let (same, read) = while_read(store, old, bytes, &quiet, |taker| {
+        let ours = Control::default();
+        let same = cat::whole(store, new, bytes, &mut Compare { with: taker, held: Vec::new(), control }, &ours);
+        if same.is_err() {
+            quiet.cancel();
+        }
+        same
+    });
+    control.proceed()?;
+    // Old bytes that cannot be had end early, which is the cause; a reader that nobody listens to any more is none.
+    Ok(match read {
+        Err(e) if !(same.is_err() && matches!(e, Error::Interrupted | Error::Io { .. })) => Err(e),
+        _ => same,
+    })
 }

@@ -119,7 +119,7 @@ struct Batch {
 }
 
 /// What all readers share.
-pub(super) struct Readers<'a, 's> {
+pub(in crate::ops) struct Readers<'a, 's> {
     ingest: &'a Ingest<'s>,
     names: &'a Names,
     batches: (Sender<Batch>, Receiver<Batch>),
@@ -169,7 +169,7 @@ impl<'a, 's> Readers<'a, 's> {
     }
 
     /// One reader thread: files first come, first served; between them batches of other readers' files.
-    pub fn work(&self, jobs: &Receiver<FileJob>) {
+    pub(super) fn work(&self, jobs: &Receiver<FileJob>) {
         let mut reader = Reader::new(self);
         let mut open = true;
         loop {

@@ -17,6 +17,7 @@ use std::sync::Arc;
 pub(super) const GATHER: CompactOptions = CompactOptions {
     max_fragments: Some(2),
     recompress: false,
+    resplit: None,
     protect_shared: None,
     max_bytes: None,
     max_duration_ns: None,

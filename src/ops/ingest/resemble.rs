@@ -485,7 +485,7 @@ impl<'i, 's> Resembler<'i, 's> {
     fn stored(&self, id: &ChunkId) -> Option<(Located, super::TableRow)> {
         let at = self.ingest.store.locate(std::slice::from_ref(id)).ok()?.pop().flatten()?;
         let row = self.ingest.row(&at, id)?;
-        Some((at, row))
+        (at.place.pack >= self.ingest.bases_from).then_some((at, row))
     }
 
     fn read_fresh(&self, fresh: &Fresh) -> Option<(Arc<Vec<u8>>, Option<Pcm>)> {

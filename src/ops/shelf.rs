@@ -104,6 +104,13 @@ pub fn retire(store: &Store, disk: &Named, lost: bool) -> Result<()> {
         let why = "it is the last one that is here".to_owned();
         return Err(Error::Argument { what: format!("the disk {:?}", disk.label), why });
     }
+    // What it knows of where packs went must be known elsewhere before it goes: on the disks alone, should STORE be lost.
+    if store.pool().disks().all(|d| d.id == disk.id || d.is_suspect()) {
+        let why = "no other disk takes the log now, so nobody but this one would know where its packs went; `onefold disk list` \
+                   tells which failed"
+            .to_owned();
+        return Err(Error::Argument { what: format!("the disk {:?}", disk.label), why });
+    }
     store.append(|_| vec![Event::DiskRetired { disk: disk.id }])?;
     let mut known = store.pool().known();
     known.disks.retain(|d| d.disk != disk.id);

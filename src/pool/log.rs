@@ -510,8 +510,12 @@ impl LogWriter {
         self.state.apply(&entry, hash, bytes.len() as u64)?;
         let mut notices = Vec::new();
         let mut on_disks = 0;
+        // A disk that leaves with this entry takes its copy along: those count that stay.
+        let leaves =
+            |disk: &Disk| entry.events.iter().any(|e| matches!(e, Event::DiskRetired { disk: d } if *d == disk.id));
         // Any m disks may go, and m more may have been away: then one of 2m + 1 still tells.
-        let sound = self.copies.iter().filter(|c| c.disk.as_ref().is_some_and(|d| !d.is_suspect())).count();
+        let stays = |c: &&LogCopy| c.disk.as_ref().is_some_and(|d| !d.is_suspect() && !leaves(d));
+        let sound = self.copies.iter().filter(stays).count();
         let wanted = (2 * self.state.parity() + 1).min(sound);
         let mut last_error = None;
         for copy in &self.copies {
@@ -519,7 +523,7 @@ impl LogWriter {
                 continue;
             }
             match (copy.put(&self.io, number, &bytes, false), &copy.disk) {
-                (Ok(()), Some(_)) => on_disks += 1,
+                (Ok(()), Some(disk)) => on_disks += usize::from(!leaves(disk)),
                 (Ok(()), None) => {}
                 (Err(e), None) => return Err(e),
                 (Err(e), Some(disk)) => {

@@ -32,12 +32,15 @@ bad() { say "FAILED: $*"; FAILED=1; }
 rnd() { echo $(( (RANDOM * 32768 + RANDOM) % $1 )); }
 nap() { sleep "$(awk -v m="$1" -v r="$RANDOM" 'BEGIN { printf "%.3f", m * r / 32768 }')"; }
 
+# Real sound and pictures, for what splitters do.
+MEDIA=$(dirname "$(readlink -f "$0")")/../media
 # A library that changes a little each time.
 edit() {
     mkdir -p "$LIB/a" "$LIB/b"
     for _ in 1 2 3; do
         local f="$LIB/$([ "$(rnd 2)" = 0 ] && echo a || echo b)/$(rnd 12)"
-        case $(rnd 4) in
+        case $(rnd 6) in
+            4 | 5) cat "$(shuf -n 1 -e "$MEDIA"/*/*/*)" <(head -c "$(rnd 3000)" /dev/urandom) > "$f" ;;
             0) head -c "$(rnd 3000000)" /dev/urandom > "$f" ;;
             1) head -c "$(rnd 700)" /dev/urandom > "$f" ;;
             2) seq "$(rnd 200000)" > "$f" ;;
@@ -53,7 +56,9 @@ N=0 ACKED=()
 begin_backup() {
     N=$((N + 1))
     sums > "$WORK/s$N.sums"
-    job backup --name "s$N" "$LIB" > "$WORK/out" 2> "$WORK/err" &
+    local how=()
+    [ "$(rnd 3)" = 0 ] && how=(--without splitters) # for `compact --resplit`
+    job backup --name "s$N" "${how[@]}" "$LIB" > "$WORK/out" 2> "$WORK/err" &
     JOB=$!
 }
 end_backup() { # 0 and 3 are acknowledged
@@ -200,6 +205,9 @@ eio() {
         of compact --max-fragments 1 --recompress --yes > "$WORK/out" 2> "$WORK/err"
         status=$?
         [ $status -le 4 ] || bad "$PART: compact under EIO ends with $status"
+        of compact --resplit --yes > "$WORK/out" 2> "$WORK/err"
+        status=$?
+        [ $status -le 4 ] || bad "$PART: compact --resplit under EIO ends with $status"
         rm -rf "$WORK/target"
         of restore "$(some):$LIB" --target "$WORK/target" > "$WORK/out" 2> "$WORK/err"
         status=$?
@@ -231,7 +239,8 @@ kills() {
     local kills=0 hit=0 end=$((SECONDS + SECONDS_EACH))
     while [ $SECONDS -lt $end ] && [ $FAILED -eq 0 ]; do
         edit
-        case $(rnd 10) in
+        case $(rnd 12) in
+            10 | 11) job compact --resplit --yes > /dev/null 2>&1 & JOB=$!; nap 0.4; kill -9 $JOB 2> /dev/null && hit=$((hit + 1)); wait $JOB 2> /dev/null ;;
             8 | 9) job compact --max-fragments 1 --recompress --yes > /dev/null 2>&1 & JOB=$!; nap 0.4; kill -9 $JOB 2> /dev/null && hit=$((hit + 1)); wait $JOB 2> /dev/null ;;
             5) job scrub > /dev/null 2>&1 & JOB=$!; nap 0.3; kill -9 $JOB 2> /dev/null && hit=$((hit + 1)); wait $JOB 2> /dev/null ;;
             6 | 7) forget_one; job gc --yes --grace 0s --threshold 90 > /dev/null 2>&1 & JOB=$!; nap 0.3; kill -9 $JOB 2> /dev/null && hit=$((hit + 1)); wait $JOB 2> /dev/null ;;

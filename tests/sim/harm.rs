@@ -20,6 +20,7 @@ impl Story {
         if self.index_lies {
             self.recover();
         }
+        self.see_what_came_back();
         let run = self.shelf.run(FaultPlan::new());
         let store = self.shelf.open(&run.io, Mode::Read).unwrap_or_else(|e| panic!("{}", e.line())).store;
         let root = self.library.root();
@@ -27,6 +28,29 @@ impl Story {
         drop(store);
         self.shelf.ran(&run);
         oracle
+    }
+
+    /// Files that were lost may come back with others of their bytes that are split anew: into the very chunks that they have.
+    /// And an entry of the log that nobody acknowledged may stand on one disk: what snapshots are called must not change when
+    /// that one dies, so a writer ends what was begun.
+    pub fn see_what_came_back(&mut self) {
+        if !self.resplits {
+            return;
+        }
+        let run = self.shelf.run(FaultPlan::new());
+        drop(self.shelf.open(&run.io, Mode::Write { verb: "settle" }));
+        let store = self.shelf.open(&run.io, Mode::Read).unwrap_or_else(|e| panic!("{}", e.line())).store;
+        let listed = self.listed(&store);
+        let mut failing = BTreeSet::new();
+        if !self.lost.is_empty() {
+            for acked in &self.acked {
+                let info = listed.iter().find(|i| i.id == acked.id).unwrap();
+                failing.extend(self.failing(&store, info, &acked.files).into_keys().map(|name| (acked.id, name)));
+            }
+        }
+        self.lost.retain(|file| failing.contains(file));
+        drop(store);
+        self.shelf.ran(&run);
     }
 
     pub fn pack_bytes(&self) -> BTreeMap<PathBuf, Vec<u8>> {

@@ -382,6 +382,7 @@ impl Story {
         if self.index_lies {
             self.recover();
         }
+        self.see_what_came_back();
         let report = self.check();
         let named = self.named(&report.lost);
         assert_eq!(named, self.lost, "check names other files than are lost: {:?}", report.lost);
@@ -394,6 +395,7 @@ impl Story {
         if self.index_lies {
             self.recover();
         }
+        self.see_what_came_back();
         let (info, lost) =
             self.restore_under(FaultPlan::new()).unwrap_or_else(|e| panic!("restore fails: {}", e.line()));
         let named = self.named(&lost);

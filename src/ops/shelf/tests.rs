@@ -491,3 +491,31 @@ fn what_is_left_of_a_broken_group_gets_parity_again_once_its_disks_are_given_up(
 }
 
 mod degraded;
+
+/// Found by the simulation: the entry that retired a disk stood in `STORE` and on that disk alone; with `STORE` lost nobody knew
+/// where its packs had gone.
+#[test]
+fn a_disk_leaves_only_when_the_log_says_so_on_one_that_stays() {
+    let shelf = filled(2, 0, 2);
+    let store = shelf.write();
+    let from = find(&store, &disk_id(1).to_string(), Path::new("")).unwrap();
+    moves::run(&store, &plan::plan(&store, from.clone(), Purpose::Drain), &Control::default()).unwrap();
+    drop(store);
+    let plan = FaultPlan::new().with_path(Op::Create, When::Every(1), "/disk0/log", Action::Fail(Failure::Full));
+    let (faulty, _) = shelf.with_faults(plan);
+    let store = faulty.write();
+    assert!(retire(&store, &from, false).is_err());
+    drop(store);
+    // Where it is known already that the other one failed, nothing is written.
+    let (faulty, _) = shelf.with_faults(FaultPlan::new());
+    let store = faulty.write();
+    store.pool().disk(&disk_id(0)).unwrap().suspect();
+    let before = store.reflected();
+    let told = retire(&store, &from, false).unwrap_err().to_string();
+    assert!(told.contains("no other disk takes the log"), "{told}");
+    assert_eq!(store.reflected(), before);
+    drop(store);
+    retire(&shelf.write(), &from, false).unwrap();
+    shelf.take_away(1);
+    whole(&shelf);
+}

@@ -512,14 +512,17 @@ impl Story {
             };
             lying.apply(&[(id, place)], None).unwrap();
         }
-        if self.chance.one_in(2) && !rows.is_empty() {
+        let has_phantoms = self.chance.one_in(2) && !rows.is_empty();
+        if has_phantoms {
             self.phantoms(&lying, &rows);
         }
         lying.apply(&[], reflected).unwrap();
         self.shelf.index = Index::Memory(Arc::new(lying));
         self.index_lies = true;
         self.look();
-        if self.chance.one_in(2) {
+        if has_phantoms {
+            self.backup(); // of just what the index claims to have
+        } else if self.chance.one_in(2) {
             self.library.edit(&mut self.chance);
             self.backup();
         }

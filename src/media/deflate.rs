@@ -105,6 +105,39 @@ pub(super) struct Undo<'a> {
     text_bytes: u64,
 }
 
+/// Undoes a stream that may be told how many bytes it has: it does not go beyond them.
+pub(super) struct Bounded<'a> {
+    undo: Box<Undo<'a>>,
+    given: u64,
+    bytes: Option<u64>,
+}
+
+impl<'a> Bounded<'a> {
+    /// `bytes`: those of the stream in the file, where that is known.
+    pub fn new(undo: Undo<'a>, bytes: Option<u64>) -> Bounded<'a> {
+        Bounded { undo: Box::new(undo), given: 0, bytes }
+    }
+
+    /// Bytes of the file so far.
+    pub fn given(&self) -> u64 {
+        self.given
+    }
+
+    /// Bytes that are still to come, where it is known how many there are.
+    pub fn left(&self) -> Option<u64> {
+        self.bytes.map(|bytes| bytes.saturating_sub(self.given))
+    }
+
+    /// As [`Undo::step`].
+    pub fn step(&mut self, walk: &mut Walk<'_, '_>, last: bool) -> Step {
+        let before = walk.rest().len();
+        let shown = self.left().map_or(usize::MAX, |left| usize::try_from(left).unwrap_or(usize::MAX));
+        let step = walk.within(shown, |part| self.undo.step(part, last || shown <= before));
+        self.given += (before - walk.rest().len()) as u64; // the walk only goes on
+        step
+    }
+}
+
 /// Whole blocks, read.
 struct Blocks {
     /// With the history in front.

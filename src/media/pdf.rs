@@ -15,9 +15,9 @@
 //!
 //! 1. A stream that has its own splitter begins and ends on borders, and is split as a file of its own would be.
 //! 2. What is a stream depends on the bytes before it, up to [`DICTIONARY_MAX`], and on those behind it, up to [`AHEAD`].
-//! 3. State: a few numbers, and the stream's own splitter or `Undo`.
+//! 3. State: a few numbers, and the stream's own splitter or `Bounded`.
 
-use super::deflate::{Step, Undo};
+use super::deflate::{Bounded, Step, Undo};
 use super::nested::{ALONE, Member, Text};
 use super::runs::{Last, Walk};
 use super::{Deflate, ESSENCE, Hints, Options, PDF, Part, Splitter, SplitterId, WINDOW_MIN, WRAPPER, open_member};
@@ -169,8 +169,7 @@ enum State<'a> {
     /// Between streams.
     Objects,
     Jpeg(Member<'a>),
-    /// Undone; so many bytes so far of those that the stream has, if that is known.
-    Deflate(Box<Undo<'a>>, u64, Option<u64>),
+    Deflate(Bounded<'a>),
     /// As it is: so many bytes to go.
     Plain(u64),
     /// Up to the keyword behind it.
@@ -226,8 +225,8 @@ impl Pdf<'_> {
             }
             _ if undone => {
                 self.left += ZLIB;
-                let undo = Box::new(Undo::new(self.when, Text::new(open_member), self.joins));
-                State::Deflate(undo, 0, bytes.map(|n| n.saturating_sub(ZLIB)))
+                let undo = Undo::new(self.when, Text::new(open_member), self.joins);
+                State::Deflate(Bounded::new(undo, bytes.map(|n| n.saturating_sub(ZLIB))))
             }
             Some(bytes) => State::Plain(bytes),
             None => State::Search,
@@ -266,15 +265,10 @@ impl Splitter for Pdf<'_> {
                         break;
                     }
                 }
-                State::Deflate(undo, given, bytes) => {
-                    // A stream does not go beyond what its dictionary tells.
-                    let shown = bytes.map_or(u64::MAX, |n| n.saturating_sub(*given));
-                    let shown = usize::try_from(shown).unwrap_or(usize::MAX);
-                    let step = walk.within(shown, |part| undo.step(part, last || shown <= rest.len()));
-                    *given += (rest.len() - walk.rest().len()) as u64; // the walk only goes on
-                    let (given, bytes) = (*given, *bytes);
-                    self.joins |= given > 0;
-                    let as_it_is = bytes.map_or(State::Search, |n| State::Plain(n.saturating_sub(given)));
+                State::Deflate(stream) => {
+                    let step = stream.step(&mut walk, last);
+                    self.joins |= stream.given() > 0;
+                    let as_it_is = stream.left().map_or(State::Search, State::Plain);
                     match step {
                         Step::Went => {}
                         Step::Wait => break,

@@ -15,9 +15,9 @@
 //! # Invariants
 //!
 //! 1. A member begins and ends on borders, and is split as a file of its own would be.
-//! 2. State: a few numbers, and the member's own splitter or `Undo`.
+//! 2. State: a few numbers, and the member's own splitter or `Bounded`.
 
-use super::deflate::{Step, Undo};
+use super::deflate::{Bounded, Step, Undo};
 use super::nested::{ALONE, Member, Text};
 use super::runs::{Last, Walk};
 use super::{Deflate, ESSENCE, Hints, Options, Part, Splitter, SplitterId, WINDOW_MIN, WRAPPER, ZIP, open_member};
@@ -129,8 +129,7 @@ enum State<'a> {
     /// Before a local header or the central directory.
     Header,
     Stored(Member<'a>, Header),
-    /// Undone; so many bytes so far.
-    Deflate(Box<Undo<'a>>, Header, u64),
+    Deflate(Bounded<'a>, Header),
     /// As it is: so many bytes to go.
     Plain(u64, Header),
     /// Up to a descriptor; so many bytes so far.
@@ -180,7 +179,8 @@ impl Zip<'_> {
                 return;
             }
             Some(_) | None if undone => {
-                State::Deflate(Box::new(Undo::new(self.when, Text::new(open_member), self.joins)), header, 0)
+                let undo = Undo::new(self.when, Text::new(open_member), self.joins);
+                State::Deflate(Bounded::new(undo, header.bytes), header)
             }
             Some(bytes) => State::Plain(bytes, header),
             None => State::Search(0, header),
@@ -263,14 +263,10 @@ impl Splitter for Zip<'_> {
                         break;
                     }
                 }
-                State::Deflate(undo, header, given) => {
+                State::Deflate(stream, header) => {
                     let header = *header;
-                    // A stream does not go beyond what its header tells.
-                    let shown = header.bytes.map_or(u64::MAX, |b| b.saturating_sub(*given));
-                    let shown = usize::try_from(shown).unwrap_or(usize::MAX);
-                    let step = walk.within(shown, |part| undo.step(part, last || shown <= rest.len()));
-                    *given += (rest.len() - walk.rest().len()) as u64; // the walk only goes on
-                    let given = *given;
+                    let step = stream.step(&mut walk, last);
+                    let given = stream.given();
                     self.joins |= given > 0;
                     match step {
                         Step::Went => {}

@@ -77,7 +77,7 @@ pub(super) fn is_sound(shelf: &Shelf) {
     assert!(differ.is_none_or(|n| n == 0), "{differ:?}");
 }
 
-fn stored(shelf: &Shelf) -> u64 {
+pub(super) fn stored(shelf: &Shelf) -> u64 {
     shelf.read().with_state(|s| s.packs().map(|p| p.sealed.bytes).sum())
 }
 

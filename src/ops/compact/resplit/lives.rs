@@ -1,8 +1,9 @@
 //! Lives of stores by chance, in which files are split anew.
 
 use super::super::CompactOptions;
+use super::super::tests::is_sound;
 use super::Split;
-use super::tests::{Facts, OLDER, back_up_opaque, flac, gc, held, is_sound, mp3, try_resplit};
+use super::tests::{Facts, OLDER, back_up_opaque, flac, gc, held, mp3, try_resplit};
 use crate::format::SnapshotId;
 use crate::io::Io;
 use crate::io::faulty::{Action, FaultPlan, Op, When};

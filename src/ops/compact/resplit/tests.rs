@@ -1,5 +1,6 @@
 //! Splitting anew in memory.
 
+use super::super::tests::{is_sound, stored};
 use super::super::{CompactOptions, CompactReport, Plan, plan, run};
 use super::Split;
 use crate::chunk::{Coding, Technique};
@@ -14,7 +15,6 @@ use crate::io::memory::MemFs;
 use crate::media::testing::{flac_file, id3v2, mp3_frames};
 use crate::media::{FLAC, MP3, OPAQUE};
 use crate::ops::backup::{self, BackupOptions, Source};
-use crate::ops::check::{self, CheckOptions};
 use crate::ops::gc::{self, GcOptions};
 use crate::ops::testing::{DAY_NS, HOME, Shelf, disk_path, noise};
 use crate::ops::{Control, Notice, copy, forget, recover, snapshots, tag};
@@ -106,18 +106,6 @@ fn splitters(shelf: &Shelf) -> BTreeMap<u16, u64> {
         .unwrap();
     }
     out
-}
-
-pub(super) fn is_sound(shelf: &Shelf) {
-    let options = CheckOptions { read_data: true, rebuild: false };
-    let report = check::run(&shelf.read(), &options, &Control::default()).unwrap();
-    assert_eq!((report.lost, report.problems), (vec![], vec![]));
-    let differ = gc::audit(&shelf.read(), &Control::default()).unwrap();
-    assert!(differ.is_none_or(|n| n == 0), "{differ:?}");
-}
-
-fn stored(shelf: &Shelf) -> u64 {
-    shelf.read().with_state(|s| s.packs().map(|p| p.sealed.bytes).sum())
 }
 
 /// The shelf as it is now, on disks of its own.

@@ -511,19 +511,31 @@ impl LogWriter {
         let mut notices = Vec::new();
         let mut on_disks = 0;
         // A disk that leaves with this entry takes its copy along: those count that stay.
-        let leaves =
-            |disk: &Disk| entry.events.iter().any(|e| matches!(e, Event::DiskRetired { disk: d } if *d == disk.id));
+        let leaves = |copy: &LogCopy| {
+            let is_this = |e: &Event, id| matches!(e, Event::DiskRetired { disk } if *disk == id);
+            copy.disk.as_ref().is_some_and(|d| entry.events.iter().any(|e| is_this(e, d.id)))
+        };
+        let is_sound = |copy: &LogCopy| copy.disk.as_ref().is_some_and(|d| !d.is_suspect());
         // Any m disks may go, and m more may have been away: then one of 2m + 1 still tells.
-        let stays = |c: &&LogCopy| c.disk.as_ref().is_some_and(|d| !d.is_suspect() && !leaves(d));
-        let sound = self.copies.iter().filter(stays).count();
+        let sound = self.copies.iter().filter(|c| is_sound(c) && !leaves(c)).count();
         let wanted = (2 * self.state.parity() + 1).min(sound);
+        // They have such an entry before any other place: an entry that stands anywhere is in force with the next opening.
+        let mut order: Vec<&LogCopy> = self.copies.iter().collect();
+        let is_told_first = order.iter().any(|c| leaves(c));
+        if is_told_first {
+            order.sort_by_key(|c| c.disk.is_none() || leaves(c));
+        }
+        let embedded = self.copies.len() == 1;
         let mut last_error = None;
-        for copy in &self.copies {
+        for copy in order {
             if copy.disk.as_ref().is_some_and(|d| d.is_suspect()) {
                 continue;
             }
+            if is_told_first && on_disks == 0 && !embedded && (copy.disk.is_none() || leaves(copy)) {
+                break;
+            }
             match (copy.put(&self.io, number, &bytes, false), &copy.disk) {
-                (Ok(()), Some(disk)) => on_disks += usize::from(!leaves(disk)),
+                (Ok(()), Some(_)) => on_disks += usize::from(!leaves(copy)),
                 (Ok(()), None) => {}
                 (Err(e), None) => return Err(e),
                 (Err(e), Some(disk)) => {
@@ -533,7 +545,6 @@ impl LogWriter {
                 }
             }
         }
-        let embedded = self.copies.len() == 1;
         if on_disks == 0 && !embedded {
             return Err(last_error.unwrap_or(Error::NoDisks { known: self.copies.len() - 1 })); // a copy in STORE and others
         }

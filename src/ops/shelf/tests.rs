@@ -506,6 +506,12 @@ fn a_disk_leaves_only_when_the_log_says_so_on_one_that_stays() {
     let store = faulty.write();
     assert!(retire(&store, &from, false).is_err());
     drop(store);
+    let again = faulty.read();
+    assert!(
+        again.pool().disk(&disk_id(1)).is_some() && !again.with_state(|s| s.disks[&disk_id(1)].retired),
+        "it stays"
+    );
+    drop(again);
     // Where it is known already that the other one failed, nothing is written.
     let (faulty, _) = shelf.with_faults(FaultPlan::new());
     let store = faulty.write();

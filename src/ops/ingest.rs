@@ -376,13 +376,13 @@ impl<'s> Ingest<'s> {
         if self.failed.load(Ordering::Relaxed) { Err(Error::Interrupted) } else { self.control.proceed() }
     }
 
-    /// As [`Ingest::proceed`], and waits until so many bytes may be moved.
+    /// As [`Ingest::proceed`], and waits until so many bytes may be moved; no longer once another process waits to write, for
+    /// which what was begun is ended first.
     ///
     /// # Errors
     /// As [`Ingest::proceed`].
     pub fn pace(&self, bytes: u64) -> Result<()> {
-        self.proceed()?;
-        self.control.pace(bytes)
+        self.control.pace_unless(bytes, &|| self.store.is_asked_for(), &|| self.proceed())
     }
 
     /// How new chunks are coded.

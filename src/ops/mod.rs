@@ -151,7 +151,20 @@ impl Control {
     /// # Errors
     /// [`Error::Interrupted`] after [`Control::cancel`], also while it waits.
     pub fn pace(&self, bytes: u64) -> Result<()> {
-        self.pace.take(bytes, &|| self.proceed())
+        self.pace.take(bytes, &|| false, &|| self.proceed())
+    }
+
+    /// As [`Control::pace`], by another way to ask whether to go on, and no longer once it `is_urgent`.
+    ///
+    /// # Errors
+    /// What `proceed` returns.
+    pub fn pace_unless(
+        &self,
+        bytes: u64,
+        is_urgent: &dyn Fn() -> bool,
+        proceed: &dyn Fn() -> Result<()>,
+    ) -> Result<()> {
+        self.pace.take(bytes, is_urgent, proceed)
     }
 
     pub fn notice(&self, notice: Notice) {

@@ -15,6 +15,9 @@ pub struct Pace {
     rate: AtomicU64,
     /// When what was taken so far is paid for.
     paid: Mutex<Option<Instant>>,
+    /// All that was asked for.
+    #[cfg(test)]
+    pub taken: AtomicU64,
 }
 
 impl Pace {
@@ -24,12 +27,14 @@ impl Pace {
     }
 
     /// Takes so many bytes, once those that were taken before are paid for. Time in which nothing was taken earns nothing:
-    /// what follows a pause is no faster.
+    /// what follows a pause is no faster. The wait ends early where `is_urgent`: what was begun is to end soon.
     ///
     /// # Errors
-    /// What `proceed` returns, which is asked ten times a second.
-    pub fn take(&self, bytes: u64, proceed: &dyn Fn() -> Result<()>) -> Result<()> {
+    /// What `proceed` returns. Both are asked ten times a second.
+    pub fn take(&self, bytes: u64, is_urgent: &dyn Fn() -> bool, proceed: &dyn Fn() -> Result<()>) -> Result<()> {
         proceed()?;
+        #[cfg(test)]
+        self.taken.fetch_add(bytes, Ordering::Relaxed);
         let rate = self.rate.load(Ordering::Relaxed);
         if rate == 0 {
             return Ok(());
@@ -44,6 +49,9 @@ impl Pace {
         };
         while let Some(early) = from.checked_duration_since(Instant::now()).filter(|d| !d.is_zero()) {
             proceed()?;
+            if is_urgent() {
+                break;
+            }
             std::thread::sleep(early.min(NAP));
         }
         Ok(())
@@ -62,22 +70,26 @@ mod tests {
     use crate::ops::{Control, forget, snapshots};
     use std::path::Path;
 
-    fn taken(pace: &Pace, bytes: u64) -> Duration {
-        let begun = Instant::now();
-        pace.take(bytes, &|| Ok(())).unwrap();
-        begun.elapsed()
+    fn take(pace: &Pace, bytes: u64) {
+        pace.take(bytes, &|| false, &|| Ok(())).unwrap();
     }
 
     #[test]
     fn what_is_taken_is_waited_for_by_who_comes_next_and_pauses_earn_nothing() {
         let pace = Pace::default();
-        assert!(taken(&pace, u64::MAX) < Duration::from_secs(60), "no rate is set");
+        let begun = Instant::now();
+        take(&pace, u64::MAX);
+        assert!(begun.elapsed() < Duration::from_secs(60), "no rate is set");
         pace.set(Some(1_000_000));
-        taken(&pace, 150_000);
-        assert!(taken(&pace, 50_000) >= Duration::from_millis(140));
+        let begun = Instant::now();
+        take(&pace, 150_000);
+        take(&pace, 50_000);
+        assert!(begun.elapsed() >= Duration::from_millis(150));
         std::thread::sleep(Duration::from_millis(300));
-        taken(&pace, 150_000);
-        assert!(taken(&pace, 1) >= Duration::from_millis(140), "300 ms of nothing pay for nothing");
+        let begun = Instant::now();
+        take(&pace, 150_000);
+        take(&pace, 1);
+        assert!(begun.elapsed() >= Duration::from_millis(150), "300 ms of nothing pay for nothing");
     }
 
     #[test]
@@ -87,7 +99,7 @@ mod tests {
         let begun = Instant::now();
         std::thread::scope(|scope| {
             for _ in 0..4 {
-                scope.spawn(|| taken(&pace, 100_000));
+                scope.spawn(|| take(&pace, 100_000));
             }
         });
         assert!(begun.elapsed() >= Duration::from_millis(290));
@@ -99,6 +111,11 @@ mod tests {
         let control = Control::default();
         control.set_rate(Some(bytes));
         control
+    }
+
+    /// What was asked for by this control.
+    fn asked(control: &Control) -> u64 {
+        control.pace.taken.load(Ordering::Relaxed)
     }
 
     /// Whether at least `part` of a second went by: what is taken last is waited for by nobody.
@@ -117,14 +134,23 @@ mod tests {
         let planned = plan::plan(&store, from, Purpose::Drain);
         assert!(planned.moves.len() > 2);
         let begun = Instant::now();
-        let moved = moves::run(&store, &planned, &in_a_second(planned.paced_bytes)).unwrap();
+        let control = in_a_second(planned.paced_bytes);
+        let moved = moves::run(&store, &planned, &control).unwrap();
         took(begun, 0.4);
+        assert_eq!(asked(&control), planned.paced_bytes);
         assert_eq!((moved.bytes, moved.failed), (planned.move_bytes, vec![]));
         set_parity(&store, 1, Some(2)).unwrap();
         let planned = rebalance::plan(&store);
         let begun = Instant::now();
-        rebalance::run(&store, &planned, &in_a_second(planned.read_bytes)).unwrap();
+        let control = in_a_second(planned.read_bytes);
+        rebalance::run(&store, &planned, &control).unwrap();
         took(begun, 0.4);
+        assert_eq!(asked(&control), planned.read_bytes);
+        // What gives up its parity is read, too.
+        set_parity(&store, 0, None).unwrap();
+        let control = Control::default();
+        rebalance::run(&store, &rebalance::plan(&store), &control).unwrap();
+        assert_eq!(asked(&control), planned.read_bytes);
     }
 
     #[test]
@@ -141,9 +167,17 @@ mod tests {
         let planned = compact::plan(&store, &options, "test", &Control::default()).unwrap();
         let bytes = planned.gather.as_ref().unwrap().move_bytes;
         let begun = Instant::now();
-        let report = compact::run(&store, planned, &options, "test", &in_a_second(bytes)).unwrap();
+        let control = in_a_second(bytes);
+        let report = compact::run(&store, planned, &options, "test", &control).unwrap();
         took(begun, 0.4);
+        assert_eq!(asked(&control), report.moved_bytes);
         assert!(report.moved_bytes > 0, "{report:?}");
+        let options = CompactOptions { recompress: true, ..CompactOptions::default() };
+        let planned = compact::plan(&store, &options, "test", &Control::default()).unwrap();
+        let control = Control::default();
+        let report = compact::run(&store, planned, &options, "test", &control).unwrap();
+        assert_eq!(asked(&control), report.tried_bytes);
+        assert!(report.tried_bytes > 0);
 
         let list: Vec<_> = snapshots::list(&store, &[]).into_iter().take(6).collect();
         forget::run(&store, &forget::by_name(list).unwrap(), "t", "t", &Control::default()).unwrap();
@@ -151,8 +185,11 @@ mod tests {
         let planned = gc::plan(&store, &options, "test", &Control::default()).unwrap();
         let bytes = planned.moved_bytes();
         let begun = Instant::now();
-        let report = gc::run(&store, planned, &options, "test", &in_a_second(bytes)).unwrap();
+        let control = in_a_second(bytes);
+        let report = gc::run(&store, planned, &options, "test", &control).unwrap();
         took(begun, 0.2);
+        // Those have the rows of tables in them.
+        assert!((report.moved_bytes * 9 / 10..=report.moved_bytes).contains(&asked(&control)), "{report:?}");
         assert!(report.packs_rewritten > 1, "{report:?}");
     }
 
@@ -160,13 +197,16 @@ mod tests {
     fn who_waits_stops_when_asked_to() {
         let pace = Pace::default();
         pace.set(Some(1));
-        taken(&pace, 1 << 40);
-        assert!(matches!(pace.take(1, &|| Err(Error::Interrupted)), Err(Error::Interrupted)));
+        take(&pace, 1 << 40);
+        assert!(matches!(pace.take(1, &|| false, &|| Err(Error::Interrupted)), Err(Error::Interrupted)));
         let asked = std::cell::Cell::new(0);
         let later = || {
             asked.set(asked.get() + 1);
             if asked.get() > 3 { Err(Error::Interrupted) } else { Ok(()) }
         };
-        assert!(pace.take(1, &later).is_err() && asked.get() == 4);
+        assert!(pace.take(1, &|| false, &later).is_err() && asked.get() == 4);
+        let begun = Instant::now();
+        pace.take(1, &|| true, &|| Ok(())).unwrap();
+        assert!(begun.elapsed() < Duration::from_secs(60), "somebody waits for it to end");
     }
 }

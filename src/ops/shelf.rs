@@ -26,7 +26,7 @@ mod tests;
 use crate::error::{Error, Result};
 use crate::format::DiskId;
 use crate::format::event::Event;
-use crate::pool::{path_of, write_known};
+use crate::pool::{change_known, path_of};
 use crate::store::Store;
 use std::path::{Path, PathBuf};
 
@@ -112,9 +112,7 @@ pub fn retire(store: &Store, disk: &Named, lost: bool) -> Result<()> {
         return Err(Error::Argument { what: format!("the disk {:?}", disk.label), why });
     }
     store.append(|_| vec![Event::DiskRetired { disk: disk.id }])?;
-    let mut known = store.pool().known();
-    known.disks.retain(|d| d.disk != disk.id);
-    write_known(store.io(), store.path(), &known)
+    change_known(store.io(), store.path(), store.pool().known(), |known| known.disks.retain(|d| d.disk != disk.id))
 }
 
 /// Sets how many times metadata is kept whole, on disks of their own. New packs are; old ones when the store is rebalanced.

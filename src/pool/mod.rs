@@ -333,6 +333,18 @@ pub fn read_known(io: &Io, store: &Path) -> Result<Option<DiskList>> {
     }
 }
 
+/// Changes `STORE/disks` as it stands now: where a disk is that came back may have been noted beside a run since that opened
+/// the store. `opened`: the list as the run knows it, for where that there is cannot be read.
+///
+/// # Errors
+/// As [`write_known`].
+pub fn change_known(io: &Io, store: &Path, opened: DiskList, change: impl FnOnce(&mut DiskList)) -> Result<()> {
+    let mut list = read_known(io, store).ok().flatten().unwrap_or(opened);
+    change(&mut list);
+    list.disks.sort_by_key(|d| d.disk);
+    write_known(io, store, &list)
+}
+
 /// Whether a name in a folder is one that a filesystem puts there itself.
 pub fn is_of_the_filesystem(name: &OsStr) -> bool {
     name == "lost+found" || name == ".Trash-0" || name == "System Volume Information"

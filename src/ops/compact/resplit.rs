@@ -155,6 +155,7 @@ fn contents(
     for i in 0..plan.chosen.len() {
         ingest.proceed()?;
         let file = &plan.chosen[i]; // i < len
+        ingest.pace(file.bytes)?;
         if limits.are_reached(store, handled) {
             report.stopped_at_limit = true;
             break;
@@ -163,7 +164,6 @@ fn contents(
             break; // the next round takes the others
         }
         handled += file.bytes;
-        ingest.pace(file.bytes)?;
         match backup::split_anew(store, readers, &file.content, file.bytes, ingest.lane_of(i as u64), control)? {
             Ok(content) => match content.recipe().filter(|new| file.content.recipe() != Some(new)) {
                 Some(new) => {

@@ -9,7 +9,7 @@ use crate::io::Io;
 use crate::ops::init;
 use crate::pack::PACKS_DIR;
 use crate::pool::disk::{self, KEY_SLOT_FILE, KEYS_DIR, LOG_DIR, PARITY_DIR, SUPERBLOCK_FILE};
-use crate::pool::{bytes_of, path_of, read_marker, write_known};
+use crate::pool::{bytes_of, change_known, path_of, read_marker, write_known};
 use crate::store::{self, Store};
 use std::path::{Path, PathBuf};
 
@@ -141,11 +141,10 @@ pub fn run(store: &Store, options: &AddOptions) -> Result<Added> {
 
 /// Puts a disk and its place on the list in `STORE`.
 fn list(store: &Store, disk: DiskId, label: &str, path: &Path) -> Result<()> {
-    let mut known = store.pool().known();
-    known.disks.retain(|d| d.disk != disk);
-    known.disks.push(KnownDisk { disk, label: label.to_owned(), path: bytes_of(path), serial: String::new() });
-    known.disks.sort_by_key(|d| d.disk);
-    write_known(store.io(), store.path(), &known)
+    change_known(store.io(), store.path(), store.pool().known(), |known| {
+        known.disks.retain(|d| d.disk != disk);
+        known.disks.push(KnownDisk { disk, label: label.to_owned(), path: bytes_of(path), serial: String::new() });
+    })
 }
 
 /// What a folder is to a store that is to take it.

@@ -326,7 +326,7 @@ fn made(
     let planned: BTreeSet<PackId> = planned(store, seats).iter().flat_map(|(_, g)| g).map(|s| s.member.pack).collect();
     let has_group = |s: &&Seat| store.with_state(|state| state.group_of(&s.member.pack).is_some());
     for seat in seats.iter().filter(|s| s.from == s.to && !planned.contains(&s.member.pack)).filter(has_group) {
-        control.proceed()?;
+        control.pace(seat.member.bytes)?; // all of it is read
         let stands = || repair::standing(store, &seat.member.pack).and_then(|s| s.reader.prove(s.slot));
         if stands().is_err() {
             repair::mend(store, &[seat.member.pack], control)?;

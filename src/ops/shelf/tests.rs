@@ -525,3 +525,17 @@ fn a_disk_leaves_only_when_the_log_says_so_on_one_that_stays() {
     shelf.take_away(1);
     whole(&shelf);
 }
+
+#[test]
+fn a_place_that_is_noted_beside_a_run_outlives_it() {
+    let shelf = filled(3, 0, 2);
+    shelf.take_away(2);
+    let store = shelf.write();
+    let from = find(&store, &disk_id(1).to_string(), Path::new("")).unwrap();
+    moves::run(&store, &plan::plan(&store, from.clone(), Purpose::Drain), &Control::default()).unwrap();
+    shelf.io.fs.rename(Path::new("/away2"), Path::new("/elsewhere")).unwrap();
+    add::note_place(&shelf.io, store.path(), Path::new("/elsewhere")).unwrap().unwrap();
+    retire(&store, &from, false).unwrap();
+    drop(store);
+    assert_eq!(shelf.read().pool().disk(&disk_id(2)).unwrap().path, Path::new("/elsewhere"));
+}

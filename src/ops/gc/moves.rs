@@ -13,7 +13,6 @@ use crate::ops::ingest::Ingest;
 use crate::ops::{Control, Notice};
 use crate::pack::read;
 use crate::pack::write::NewRecord;
-use std::collections::VecDeque;
 
 /// Bytes of records that are sent at once.
 const BATCH_BYTES: u64 = 4 << 20;
@@ -39,7 +38,7 @@ pub(super) fn run(
     (report, gone): (&mut GcReport, &mut Gone),
 ) -> Result<()> {
     let store = ingest.store();
-    let mut pending: VecDeque<Pending> = VecDeque::new();
+    let mut pending: Vec<Pending> = Vec::new();
     let mut sent = 0u64;
     for source in sources {
         if limits.are_reached(store, report.moved_bytes) {
@@ -50,7 +49,7 @@ pub(super) fn run(
             Ok(ids) => {
                 report.moved_bytes += source.kept.kept_bytes;
                 report.chunks_moved += ids.len() as u64;
-                pending.push_back(Pending { sealed: source.sealed, ids });
+                pending.push(Pending { sealed: source.sealed, ids });
             }
             // One that cannot be read whole stays; what it still holds is found by a check, and healed by a backup.
             Err(e) => {
@@ -58,15 +57,19 @@ pub(super) fn run(
                 control.notice(Notice::Note(format!("{e}; pack {} stays", source.sealed.pack)));
             }
         }
+        // Not only the first ones: what goes to a lane of few packs may wait for long, and the others' room is needed.
         let mut done = Vec::new();
-        while let Some(first) = pending.front() {
+        let mut still = Vec::with_capacity(pending.len());
+        for source in pending {
             // the last of a pack's records is published last
-            let last = first.ids.last().map(std::slice::from_ref).unwrap_or_default();
-            if !ingest.stands_in_new(last, first_new)? || !ingest.stands_in_new(&first.ids, first_new)? {
-                break;
+            let last = source.ids.last().map(std::slice::from_ref).unwrap_or_default();
+            if ingest.stands_in_new(last, first_new)? && ingest.stands_in_new(&source.ids, first_new)? {
+                done.push(source.sealed);
+            } else {
+                still.push(source);
             }
-            done.extend(pending.pop_front().map(|p| p.sealed));
         }
+        pending = still;
         sweep::drop_packs(store, control, waiting, &done, None, gone)?;
     }
     if pending.is_empty() {

@@ -92,7 +92,7 @@ pub fn each(
     Ok(walked)
 }
 
-/// As [`each`], each content at a path once, as far as that is remembered: a folder that changed from snapshot to snapshot has
+/// As [`each`], each recipe at a path once, as far as that is remembered: a folder that changed from snapshot to snapshot has
 /// mostly files that did not. Files that stand in their entries as a whole are left out.
 ///
 /// # Errors
@@ -106,7 +106,7 @@ pub fn each_once(
     let (mut seen, mut files) = (Seen::default(), 0);
     let walked = each(store, snapshots, control, &mut |met| {
         let Content::Recipe(recipe) = met.content else { return Ok(()) };
-        if seen.is_known(blake3(&[&recipe.check, met.path])) {
+        if seen.is_known(blake3(&[&recipe.encode(), met.path])) {
             return Ok(());
         }
         files += 1;
@@ -115,8 +115,9 @@ pub fn each_once(
     Ok(Walked { files, ..walked })
 }
 
-/// As [`each`], each content once, wherever and however often it stands, as far as that is remembered: it may come twice, none
-/// is left out. Files that stand in their entries as a whole are.
+/// As [`each`], each recipe once, wherever and however often it stands, as far as that is remembered: it may come twice, none
+/// is left out. One content that was split in two ways has two, of other chunks, though their checks may be the same: those of
+/// mapped segments are of the bytes. Files that stand in their entries as a whole are left out.
 ///
 /// # Errors
 /// As [`each`].
@@ -128,7 +129,7 @@ pub fn each_content(
 ) -> Result<Walked> {
     let mut seen = Seen::default();
     each(store, snapshots, control, &mut |met| match met.recipe() {
-        Some(recipe) if !seen.is_known(recipe.check) => once(recipe),
+        Some(recipe) if !seen.is_known(blake3(&[&recipe.encode()])) => once(recipe),
         _ => Ok(()),
     })
 }

@@ -13,7 +13,7 @@ use crate::format::snapshot::Snapshot;
 use crate::format::superblock::KNOWN_READ_ONLY;
 use crate::format::{DiskId, EntryHash, PackId, SnapshotId, StoreId, WriterId};
 use crate::io::threads::simulated_or;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 mod groups;
 
@@ -100,6 +100,8 @@ pub struct LogState {
     /// Ids under which snapshots were known before their files were split anew, and their ids now. None of the old ones is
     /// live, each of the new ones is there.
     aliases: BTreeMap<SnapshotId, SnapshotId>,
+    /// The same, from the ids now: there may be very many.
+    formerly: BTreeMap<SnapshotId, BTreeSet<SnapshotId>>,
     pub disks: BTreeMap<DiskId, DiskState>,
     pub writers: BTreeMap<WriterId, WriterState>,
     pub settings: BTreeMap<String, String>,
@@ -141,6 +143,7 @@ impl LogState {
             next_serial: 1,
             snapshots: BTreeMap::new(),
             aliases: BTreeMap::new(),
+            formerly: BTreeMap::new(),
             disks: BTreeMap::new(),
             writers: BTreeMap::new(),
             settings: BTreeMap::new(),
@@ -272,7 +275,9 @@ impl LogState {
                     return Err(no("a snapshot is dropped that is not forgotten"));
                 }
                 self.snapshots.remove(id);
-                self.aliases.retain(|_, new| new != id);
+                for old in self.formerly.remove(id).unwrap_or_default() {
+                    self.aliases.remove(&old);
+                }
             }
             Event::SnapshotResplit { old, record } => self.resplit(old, record, entry)?,
             Event::SnapshotWas { old, new } => {
@@ -280,7 +285,10 @@ impl LogState {
                 if is_live || old == new || !self.snapshots.contains_key(new) {
                     return Err(no("a snapshot was another one that cannot be"));
                 }
-                self.aliases.insert(*old, *new);
+                if let Some(all) = self.aliases.insert(*old, *new).and_then(|before| self.formerly.get_mut(&before)) {
+                    all.remove(old);
+                }
+                self.formerly.entry(*new).or_default().insert(*old);
             }
             Event::SnapshotTagged { id, tagged } => self.snapshot_mut(id, number)?.tag(tagged),
             Event::SnapshotPinned { id, pinned } => self.snapshot_mut(id, number)?.pinned = *pinned,
@@ -352,8 +360,10 @@ impl LogState {
             why: format!("split anew as {new}"),
         });
         self.snapshots.insert(new, state);
-        self.aliases.values_mut().filter(|to| *to == old).for_each(|to| *to = new);
-        self.aliases.insert(*old, new);
+        let mut all = self.formerly.remove(old).unwrap_or_default();
+        all.insert(*old);
+        self.aliases.extend(all.iter().map(|id| (*id, new)));
+        self.formerly.insert(new, all);
         Ok(())
     }
 

@@ -129,8 +129,13 @@ impl CompactArgs {
         } else {
             plan_text(context, &plan, threads)?;
         }
-        if self.dry_run || plan.is_empty() {
-            return summary(context, &CompactReport::default(), self.dry_run);
+        if self.dry_run {
+            return summary(context, &CompactReport::default(), true);
+        }
+        if plan.is_empty() {
+            // What was looked at is remembered, and what cannot be read told.
+            let report = compact::run(&store, plan, &options, program, &context.control)?;
+            return summary(context, &report, false);
         }
         if !ask::confirm(context, self.yes, "write these chunks anew?")? {
             context.warn("nothing was changed".into());
@@ -380,13 +385,15 @@ fn summary(context: &Context, r: &CompactReport, dry_run: bool) -> Result<Exit> 
             let saved = render::size(r.saved_bytes);
             context.out.line(format!("{anew} of {} coded anew, {saved} smaller", render::count(r.chunks_tried)))?;
         }
-        let written = render::size(r.written_bytes);
-        let freed = render::size(r.superseded_bytes);
-        match r.snapshots_resplit {
-            0 => context.out.line(format!("{written} written; the next gc frees {freed}"))?,
-            _ => context
-                .out
-                .line(format!("{written} written; what is not needed any more goes with a gc after the grace"))?,
+        if r.written_bytes + r.superseded_bytes + r.snapshots_resplit > 0 {
+            let written = render::size(r.written_bytes);
+            let freed = render::size(r.superseded_bytes);
+            match r.snapshots_resplit {
+                0 => context.out.line(format!("{written} written; the next gc frees {freed}"))?,
+                _ => context
+                    .out
+                    .line(format!("{written} written; what is not needed any more goes with a gc after the grace"))?,
+            }
         }
         if r.stopped_at_limit {
             context.out.line("a limit ended it before the plan's end; the next compact goes on")?;

@@ -137,9 +137,10 @@ pub struct CompactReport {
 }
 
 impl CompactReport {
-    /// What limits in bytes count: what was moved, for whatever reason, what was tried, and files that were split.
+    /// What limits in bytes count: what was moved, for whatever reason, what was tried, and files that were split. Not those
+    /// that stay for what is wrong with them: they would keep the others from their turn.
     pub fn bytes_handled(&self) -> u64 {
-        let split = [self.protected_bytes, self.resplit_bytes, self.resplit_same_bytes, self.resplit_kept_bytes];
+        let split = [self.protected_bytes, self.resplit_bytes, self.resplit_same_bytes];
         split.iter().fold(self.moved_bytes.saturating_add(self.tried_bytes), |sum, n| sum.saturating_add(*n))
     }
 
@@ -167,7 +168,7 @@ impl CompactReport {
         self.resplit_same_bytes += turn.resplit_same_bytes;
         self.resplit_kept = self.resplit_kept.max(turn.resplit_kept); // each turn meets the same ones
         self.resplit_kept_bytes = self.resplit_kept_bytes.max(turn.resplit_kept_bytes);
-        self.snapshots_resplit += turn.snapshots_resplit;
+        self.snapshots_resplit = self.snapshots_resplit.max(turn.snapshots_resplit); // mostly the same ones
         self.snapshots_kept = self.snapshots_kept.max(turn.snapshots_kept);
         self.resplit_unreadable = turn.resplit_unreadable;
         self.written_bytes += turn.written_bytes;
@@ -224,6 +225,9 @@ pub fn run(
     control: &Control,
 ) -> Result<CompactReport> {
     let mut report = CompactReport::default();
+    if let Some(files) = plan.resplit.take_if(|r| r.is_empty()) {
+        resplit::end(store, &files, control, &mut report);
+    }
     if plan.is_empty() {
         return Ok(report);
     }
@@ -235,7 +239,7 @@ pub fn run(
         + plan.recompress.as_ref().map_or(0, |r| r.stored_bytes)
         + plan.resplit.as_ref().map_or(0, |r| r.bytes);
     control.progress.bytes_total.store(bytes, Ordering::Relaxed);
-    if let Some(files) = plan.resplit.take().filter(|r| !r.is_empty()) {
+    if let Some(files) = plan.resplit.take() {
         resplit::run(store, files, options.recompress, &limits, program, control, &mut report)?;
         if report.stopped_at_limit {
             report.gave_way = limits.gave_way();

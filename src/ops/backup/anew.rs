@@ -60,6 +60,14 @@ impl Write for Giver {
     }
 }
 
+/// Whether a reader ended because nobody takes its bytes any more, or was asked to: why is for the other side to say.
+fn is_of_the_pipe(e: &Error) -> bool {
+    match e {
+        Error::Io { source, .. } => source.kind() == std::io::ErrorKind::BrokenPipe,
+        e => matches!(e, Error::Interrupted),
+    }
+}
+
 /// The reading end.
 struct Taker {
     from: Receiver<Vec<u8>>,
@@ -252,7 +260,7 @@ pub(in crate::ops) fn split_anew(
     });
     // What could not be read ends the stream early, and is the cause.
     if let Err(e) = read
-        && !(stored.is_err() && matches!(e, Error::Interrupted | Error::Io { .. }))
+        && !(stored.is_err() && is_of_the_pipe(&e))
     {
         control.proceed()?;
         return Ok(Err(e));
@@ -333,7 +341,7 @@ pub(in crate::ops) fn are_the_same(
     control.proceed()?;
     // Old bytes that cannot be had end early, which is the cause; a reader that nobody listens to any more is none.
     Ok(match read {
-        Err(e) if !(same.is_err() && matches!(e, Error::Interrupted | Error::Io { .. })) => Err(e),
+        Err(e) if !(same.is_err() && is_of_the_pipe(&e)) => Err(e),
         _ => same,
     })
 }

@@ -11,18 +11,18 @@
 //! 2. A snapshot changes by one event, which stands in the log behind the packs of all that it reaches. A crash at any
 //!    moment leaves the old or the new; what it leaves besides, nothing reaches.
 //! 3. Trees differ in recipes alone: names, their order and all other bytes of entries are copied. So the witness fits.
-//! 4. A file gets its new recipe in all live snapshots, or in none, but for snapshots whose trees cannot be read: those stay
-//!    as they are. Forgotten ones stay, too: `undelete` gives what was.
+//! 4. A file gets its new recipe in all live snapshots, or in none, but for folders that cannot be read: those stay as they
+//!    are. Forgotten ones stay, too: `undelete` gives what was.
 //! 5. Nothing is removed: the old trees are those of forgotten snapshots, and go with a gc after the grace.
 
 use super::CompactReport;
 use crate::chunk::{Coding, Tier};
 use crate::error::{Error, Result};
-use crate::format::Keys;
 use crate::format::entry::{Content, EntryKind};
 use crate::format::event::Event;
 use crate::format::node::MapRoot;
 use crate::format::recipe::Recipe;
+use crate::format::{Keys, SnapshotId};
 use crate::io::source::Names;
 use crate::io::threads::{self, simulated_or};
 use crate::ops::backup::{self, Readers};
@@ -30,7 +30,7 @@ use crate::ops::gc::Limits;
 use crate::ops::ingest::{self, Counters, Ingest, Purpose};
 use crate::ops::{Control, Notice};
 use crate::store::Store;
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::atomic::Ordering;
 
 mod done;
@@ -42,6 +42,7 @@ mod tests;
 mod trees;
 
 pub use done::SPLIT_FILE;
+use scan::Memory;
 pub use scan::ResplitPlan;
 pub(super) use scan::plan;
 
@@ -84,6 +85,20 @@ struct Waiting {
     bytes: u64,
 }
 
+/// What is live.
+fn live(store: &Store) -> BTreeSet<SnapshotId> {
+    store.with_state(|s| s.live_snapshots().into_iter().map(|(id, _)| id).collect())
+}
+
+/// Notes what a run knows at its end. The list is a cache: a run does not fail for it.
+pub(super) fn end(store: &Store, plan: &ResplitPlan, control: &Control, report: &mut CompactReport) {
+    report.resplit_unreadable = plan.unreadable;
+    let is_all_done = plan.is_empty() && plan.left == 0 && plan.unreadable == 0;
+    if let Err(e) = done::add(store, &plan.memory, is_all_done) {
+        control.notice(Notice::Note(format!("{}; the next run will look at those files once more", e.line())));
+    }
+}
+
 /// Splits anew what a plan says, round by round.
 ///
 /// # Errors
@@ -91,6 +106,23 @@ struct Waiting {
 pub(super) fn run(
     store: &Store,
     mut plan: ResplitPlan,
+    dense: bool,
+    limits: &Limits,
+    program: &str,
+    control: &Control,
+    report: &mut CompactReport,
+) -> Result<()> {
+    let before = live(store);
+    let ended = rounds(store, &mut plan, dense, limits, program, control, report);
+    report.snapshots_resplit = live(store).difference(&before).count() as u64;
+    report.stopped_at_limit |= plan.left > 0;
+    end(store, &plan, control, report);
+    ended
+}
+
+fn rounds(
+    store: &Store,
+    plan: &mut ResplitPlan,
     dense: bool,
     limits: &Limits,
     program: &str,
@@ -110,12 +142,11 @@ pub(super) fn run(
             // As many as a backup has, less this thread.
             let by_memory = usize::try_from(store.memory_bytes() / (64 << 20)).unwrap_or(usize::MAX);
             let helpers = threads::parallelism().min(by_memory).saturating_sub(1);
-            let anew = backup::with_helpers(&readers, helpers, || {
-                contents(ingest, &readers, &mut plan, limits, control, report)
-            })?;
-            let (events, kept) = self::round(ingest, &anew, &plan, program, control, report)?;
-            if kept > 0 {
-                // These have the files as they were. The next round is not to split them again for that.
+            let anew =
+                backup::with_helpers(&readers, helpers, || contents(ingest, &readers, plan, limits, control, report))?;
+            let (events, kept) = round(ingest, &anew, &plan.memory, program, control, report)?;
+            if kept {
+                // Somewhere these files stay as they were. The next round is not to split them again for that.
                 plan.memory.failed.extend(anew.keys().map(short));
             }
             Ok((0u64, move |written: &mut u64, counters: &Counters| {
@@ -127,16 +158,14 @@ pub(super) fn run(
             break;
         }
         let left = most.map(|most| most.saturating_sub(report.bytes_handled()));
-        plan = scan::again(store, plan.memory, left, control)?;
+        *plan = scan::again(store, plan.take_memory(), left, control)?;
         if plan.memory.is_full() {
-            // What was tried would be tried again. The next run knows folders that are done, and goes on.
+            // What was tried would be tried again. The next run knows what is done, and goes on.
             report.stopped_at_limit |= !plan.chosen.is_empty();
             break;
         }
     }
-    report.stopped_at_limit |= plan.left > 0;
-    report.resplit_unreadable = plan.unreadable;
-    done::add(store, &plan.memory)
+    Ok(())
 }
 
 /// Splits files anew and proves them. Returns the new recipes by the keys of the old contents.
@@ -163,15 +192,16 @@ fn contents(
         if held > store.memory_bytes() / 8 {
             break; // the next round takes the others
         }
-        handled += file.bytes;
         match backup::split_anew(store, readers, &file.content, file.bytes, ingest.lane_of(i as u64), control)? {
             Ok(content) => match content.recipe().filter(|new| file.content.recipe() != Some(new)) {
                 Some(new) => {
+                    handled += file.bytes;
                     waiting.bytes += file.bytes;
                     held += RECIPE_BYTES + new.encode().len() as u64;
                     waiting.files.push((i, new.clone()));
                 }
                 None => {
+                    handled += file.bytes;
                     report.resplit_same += 1;
                     report.resplit_same_bytes += file.bytes;
                     plan.memory.tried.insert(short(&file.key));
@@ -188,18 +218,18 @@ fn contents(
     Ok(anew)
 }
 
-/// Builds the trees around new recipes. Returns the events that end the run, and how many snapshots stay as they are; what is
-/// too much for one entry is logged before.
+/// Builds the trees around new recipes. Returns the events that end the run, and whether some of it stays as it is; what is too
+/// much for one entry is logged before.
 fn round(
     ingest: &Ingest<'_>,
     anew: &HashMap<[u8; 32], Recipe>,
-    plan: &ResplitPlan,
+    memory: &Memory,
     program: &str,
     control: &Control,
     report: &mut CompactReport,
-) -> Result<(Vec<Event>, u64)> {
+) -> Result<(Vec<Event>, bool)> {
     control.progress.set_phase("building trees anew");
-    let (mut events, kept) = trees::events(ingest, anew, &plan.memory, program, control, report)?;
+    let (mut events, kept) = trees::events(ingest, anew, memory, program, control, report)?;
     let last = events.split_off(events.len().saturating_sub(simulated_or(2, AT_ONCE)));
     if !events.is_empty() {
         ingest.settle()?;

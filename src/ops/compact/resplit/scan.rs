@@ -37,7 +37,9 @@ pub(super) struct Memory {
     pub listed: HashSet<u64>,
     /// Folders that this run found to have nothing left.
     pub clean: HashSet<u64>,
-    /// Files that need not be tried: what came of them was the same, or no splitter takes them.
+    /// Files that need not be tried: of the list, or no splitter takes them.
+    pub known: HashSet<u64>,
+    /// Files that this run tried: what came of them was the same, or is what stands in the trees.
     pub tried: HashSet<u64>,
     /// Files that could not be read or proven, or that stay in a snapshot whose tree cannot be read.
     pub failed: HashSet<u64>,
@@ -47,6 +49,11 @@ pub(super) struct Memory {
 }
 
 impl Memory {
+    fn empty(split: Split, most: usize) -> Memory {
+        let [listed, clean, known, tried, failed]: [HashSet<u64>; 5] = Default::default();
+        Memory { split, listed, clean, known, tried, failed, told: false, most }
+    }
+
     /// Whether more was tried than can be remembered.
     pub fn is_full(&self) -> bool {
         self.tried.len() > self.most || self.failed.len() > self.most
@@ -76,6 +83,12 @@ pub struct ResplitPlan {
 }
 
 impl ResplitPlan {
+    /// Takes what is known out of it, for the next plan.
+    pub(super) fn take_memory(&mut self) -> Memory {
+        let empty = Memory::empty(self.memory.split, self.memory.most);
+        std::mem::replace(&mut self.memory, empty)
+    }
+
     pub fn is_empty(&self) -> bool {
         self.chosen.is_empty()
     }
@@ -90,8 +103,10 @@ pub(in crate::ops::compact) fn plan(
     control: &Control,
 ) -> Result<ResplitPlan> {
     let most = usize::try_from(store.memory_bytes() / 32 / ID_BYTES).unwrap_or(usize::MAX);
-    let (clean, tried, failed) = Default::default();
-    let memory = Memory { split, listed: done::load(store, split, most), clean, tried, failed, told: false, most };
+    let listed = done::load(store, split);
+    let mut memory = Memory::empty(split, most);
+    memory.listed.extend(listed.folders.into_iter().take(most));
+    memory.known.extend(listed.files.into_iter().take(most));
     again(store, memory, most_bytes, control)
 }
 
@@ -116,9 +131,12 @@ pub(super) fn again(store: &Store, memory: Memory, most_bytes: Option<u64>, cont
         most_bytes,
     };
     let (met, dirty) = Default::default();
-    let mut scan = Scan { store, control, plan, met, dirty, room: store.memory_bytes() / 16 };
+    let mut scan = Scan { store, control, plan, met, dirty, room: store.memory_bytes() / 16, is_closed: false };
     for info in snapshots::list(store, &[]).iter().rev() {
         scan.snapshot(&info.snapshot.tree)?;
+        if scan.is_at_end() {
+            break;
+        }
     }
     scan.plan.memory.told = true;
     Ok(scan.plan)
@@ -134,9 +152,16 @@ struct Scan<'s> {
     dirty: HashSet<u64>,
     /// Bytes of memory for files that are chosen.
     room: u64,
+    /// Whatever is met further is for the next round, or another run.
+    is_closed: bool,
 }
 
 impl Scan<'_> {
+    /// Behind a round nobody asks how much is left: the beginnings of all these files would be read each time.
+    fn is_at_end(&self) -> bool {
+        self.is_closed && self.plan.memory.told
+    }
+
     fn snapshot(&mut self, tree: &MapRoot) -> Result<()> {
         let root = short(&key_of(self.store.keys(), tree));
         if self.plan.memory.is_done(root) || self.dirty.contains(&root) {
@@ -166,6 +191,9 @@ impl Scan<'_> {
                     EntryKind::File { .. } | EntryKind::Symlink(_) => true,
                 },
             };
+            if self.is_at_end() {
+                return Ok(()); // nothing is known of the folders that are open
+            }
             if let Some(top) = stack.last_mut() {
                 top.is_clean &= is_clean;
             }
@@ -208,7 +236,7 @@ impl Scan<'_> {
         }
         let key = backup::content_key(self.store.keys(), &entry.kind);
         let id = short(&key);
-        if self.plan.memory.tried.contains(&id) {
+        if self.plan.memory.tried.contains(&id) || self.plan.memory.known.contains(&id) {
             return Ok(true);
         }
         if self.met.contains(&id) || self.plan.memory.failed.contains(&id) {
@@ -220,12 +248,15 @@ impl Scan<'_> {
         if is_opaque {
             let head = match cat::head(self.store, content, bytes, media::HINT_BYTES as u64, &Control::default()) {
                 Ok(head) => head,
-                Err(e) if is_of_one_place(&e) => return self.unreadable(path, &e),
+                Err(e) if is_of_one_place(&e) => {
+                    remember(&mut self.plan.memory.failed, id, self.plan.memory.most);
+                    return self.unreadable(path, &e);
+                }
                 Err(e) => return Err(e),
             };
             by = media::open(Hints { head: &head, tail: None }).id().number;
             if by == media::OPAQUE.number {
-                remember(&mut self.plan.memory.tried, id, self.plan.memory.most);
+                remember(&mut self.plan.memory.known, id, self.plan.memory.most);
                 return Ok(true);
             }
         }
@@ -239,11 +270,13 @@ impl Scan<'_> {
         let is_left = self.plan.left > 0 || self.plan.most_bytes.is_some_and(|most| before >= most);
         if is_left {
             self.plan.left += 1;
+            self.is_closed = true;
         } else if takes <= self.room {
             self.room -= takes;
             self.plan.chosen.push(Chosen { key, content: content.clone(), bytes, path: path.to_vec() });
         } else {
             self.room = 0; // for the next round, with all behind it
+            self.is_closed = true;
         }
         Ok(false)
     }

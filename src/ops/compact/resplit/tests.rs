@@ -304,6 +304,40 @@ fn limits_end_it_between_files_and_the_next_run_goes_on() {
 }
 
 #[test]
+fn a_limit_does_not_keep_all_from_its_end() {
+    let shelf = Shelf::new(1);
+    let folder = tempfile::tempdir().unwrap();
+    library(folder.path(), &shelf);
+    resplit(&shelf);
+    // All come out as they are: only what is remembered tells one run from the next.
+    let all = CompactOptions { resplit: Some(Split::All), max_bytes: Some(1), ..OLDER };
+    let (mut runs, mut same) = (0, 0);
+    loop {
+        let report = try_resplit(&shelf, &all).unwrap();
+        assert_eq!(report.files_resplit, 0, "{report:?}");
+        same += report.resplit_same;
+        if !report.stopped_at_limit {
+            break;
+        }
+        runs += 1;
+        assert!(runs < 20, "it never ends");
+    }
+    assert!(runs > 2 && same > 3, "{runs} runs, {same} files");
+    assert_eq!(try_resplit(&shelf, &all).unwrap(), CompactReport::default());
+}
+
+#[test]
+fn what_no_splitter_takes_is_looked_at_once() {
+    let shelf = Shelf::new(1);
+    shelf.stream("a", &noise(1, 90_000));
+    shelf.stream("b", &noise(2, 90_000));
+    let looked_at = || plan(&shelf.read(), &OLDER, "test", &Control::default()).unwrap().resplit.unwrap().looked_at;
+    assert_eq!(looked_at(), 2);
+    assert_eq!(try_resplit(&shelf, &OLDER).unwrap(), CompactReport::default());
+    assert_eq!(looked_at(), 0);
+}
+
+#[test]
 fn a_store_is_recovered_from_its_disks_alone_and_reads_the_same() {
     let mut shelf = Shelf::new(2);
     let folder = tempfile::tempdir().unwrap();
@@ -557,7 +591,7 @@ fn a_log_that_says_what_cannot_be_is_refused() {
 }
 
 #[test]
-fn a_snapshot_that_cannot_be_read_whole_stays_and_the_others_are_split() {
+fn a_folder_that_cannot_be_read_stays_and_all_else_is_split() {
     let shelf = Shelf::new(1);
     let folder = tempfile::tempdir().unwrap();
     for i in 0..120 {
@@ -582,13 +616,15 @@ fn a_snapshot_that_cannot_be_read_whole_stays_and_the_others_are_split() {
     let (bad, good) = (node(0), node(2));
     assert_ne!(bad, good);
     drop(store);
+    let before = held(&shelf);
     shelf.spoil(crate::format::ChunkKind::Tree, &bad);
     for nth in 0..2 {
         let report = resplit(&shelf);
-        // Its files are split again in each run: the snapshots that hold them may be readable then.
-        assert!(report.snapshots_kept == 2 && report.resplit_unreadable == 1 && report.has_losses(), "{report:?}");
-        assert_eq!(report.snapshots_resplit, if nth == 0 { 1 } else { 0 }, "{report:?}");
-        let now = ids(&shelf);
-        assert!(now[..2] == old[..2] && now[2] != old[2]);
+        assert!(report.snapshots_kept == 0 && report.resplit_unreadable == 1 && report.has_losses(), "{report:?}");
+        assert_eq!(report.snapshots_resplit, if nth == 0 { 3 } else { 0 }, "{report:?}");
+        assert_eq!(ids(&shelf).iter().filter(|id| old.contains(id)).count(), 0);
     }
+    shelf.spoil(crate::format::ChunkKind::Tree, &bad); // the bit is as it was
+    assert_eq!(held(&shelf), before);
+    is_sound(&shelf);
 }

@@ -21,8 +21,8 @@ use std::collections::{BTreeSet, HashMap};
 /// What a remembered folder takes beside a root that stands in its parent's entry.
 const FOLDER_BYTES: u64 = 120;
 
-/// Builds the trees of all live snapshots anew, and returns the events of those that changed, and how many of the others
-/// should have.
+/// Builds the trees of all live snapshots anew, and returns the events of those that changed, and whether some of them stays as
+/// it is that should have changed.
 ///
 /// # Errors
 /// Those of an ingest, [`Error::Interrupted`].
@@ -33,17 +33,19 @@ pub(super) fn events(
     program: &str,
     control: &Control,
     report: &mut CompactReport,
-) -> Result<(Vec<Event>, u64)> {
+) -> Result<(Vec<Event>, bool)> {
     let (store, mut kept) = (ingest.store(), 0);
     if anew.is_empty() {
-        return Ok((Vec::new(), kept));
+        return Ok((Vec::new(), false));
     }
     let live: Vec<(SnapshotId, MapRoot, Vec<u8>)> = store.with_state(|state| {
         let live = state.live_snapshots().into_iter();
         live.map(|(id, s)| (id, s.snapshot.tree.clone(), s.record.clone())).collect()
     });
     let room = store.memory_bytes() / 16;
-    let mut trees = Trees { store, ingest, sink: ingest.sink(), anew, memory, known: HashMap::new(), room };
+    let (sink, known, is_left) = (ingest.sink(), HashMap::new(), false);
+    let mut trees = Trees { store, ingest, sink, anew, memory, known, room, is_left };
+    let mut is_equal = false;
     let (mut events, mut taken) = (Vec::new(), BTreeSet::new());
     for (id, tree, record) in live {
         let new = match trees.rebuilt(&tree) {
@@ -61,14 +63,13 @@ pub(super) fn events(
         // The log would refuse it. Two snapshots of one moment that come out equal: cannot be, and costs nothing.
         if !taken.insert(id_now) || store.with_state(|s| s.snapshot(&id_now).is_some() || s.now(&id_now) != id_now) {
             control.notice(Notice::Note(format!("snapshot {} stays as it is: another one equals it", id.short())));
-            kept += 1;
+            is_equal = true;
             continue;
         }
-        report.snapshots_resplit += 1;
         events.push(Event::SnapshotResplit { old: id, record });
     }
     report.snapshots_kept = report.snapshots_kept.max(kept); // each round meets the same ones
-    Ok((events, kept))
+    Ok((events, kept > 0 || is_equal || trees.is_left))
 }
 
 /// A folder that is gone through.
@@ -95,6 +96,8 @@ struct Trees<'i, 's> {
     /// out equal.
     known: HashMap<[u8; 32], Option<MapRoot>>,
     room: u64,
+    /// A folder that cannot be read, or a file whose new recipe is too long for its entry, stays as it is.
+    is_left: bool,
 }
 
 impl<'s> Trees<'_, 's> {
@@ -118,7 +121,9 @@ impl<'s> Trees<'_, 's> {
             return Ok(known);
         }
         let mut stack = vec![self.folder(tree, key, Vec::new(), Vec::new())];
-        while let Some(top) = stack.last_mut() {
+        loop {
+            let depth = stack.len();
+            let Some(top) = stack.last_mut() else { break };
             self.ingest.proceed()?;
             let Some(item) = top.items.next() else {
                 let Some(done) = stack.pop() else { break }; // it was there a moment ago
@@ -135,7 +140,17 @@ impl<'s> Trees<'_, 's> {
                 self.pass(parent, &done.name, &entry, new.is_some())?;
                 continue;
             };
-            let (name, value) = item?;
+            let (name, value) = match item {
+                Err(e) if is_of_one_place(&e) && depth > 1 => {
+                    // What is below it stays, with its old name; the scan told of it.
+                    let (Some(folder), Some(parent)) = (stack.pop(), stack.last_mut()) else { break }; // two at least
+                    self.is_left = true;
+                    self.remember(folder.key, &None);
+                    self.pass(parent, &folder.name, &folder.entry, false)?;
+                    continue;
+                }
+                item => item?,
+            };
             match Entry::decode(&value)?.kind {
                 EntryKind::Dir(children) => {
                     let key = key_of(self.store.keys(), &children);
@@ -154,10 +169,14 @@ impl<'s> Trees<'_, 's> {
                 }
                 kind @ EntryKind::File { content: Content::Recipe(_), .. } => {
                     match self.anew.get(&backup::content_key(self.store.keys(), &kind)) {
-                        Some(new) => {
-                            let entry = Entry::with_recipe(&value, new)?;
-                            self.pass(top, &name, &entry, true)?;
-                        }
+                        Some(new) => match Entry::with_recipe(&value, new) {
+                            Ok(entry) => self.pass(top, &name, &entry, true)?,
+                            Err(Error::Limit { .. }) => {
+                                self.is_left = true;
+                                self.pass(top, &name, &value, false)?;
+                            }
+                            Err(e) => return Err(e),
+                        },
                         None => self.pass(top, &name, &value, false)?,
                     }
                 }

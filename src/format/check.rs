@@ -52,6 +52,25 @@ pub fn check128(bytes: &[u8]) -> [u8; 16] {
     XxHash3_128::oneshot(bytes).to_le_bytes()
 }
 
+/// XXH3-128 of bytes that come in pieces.
+pub struct Check128(Box<XxHash3_128>);
+
+impl Default for Check128 {
+    fn default() -> Self {
+        Check128(Box::new(XxHash3_128::new()))
+    }
+}
+
+impl Check128 {
+    pub fn update(&mut self, bytes: &[u8]) {
+        self.0.write(bytes);
+    }
+
+    pub fn finish(&self) -> [u8; 16] {
+        self.0.finish_128().to_le_bytes()
+    }
+}
+
 /// Makes the unit checks of a file that grows: one XXH3-128 per [`UNIT_BYTES`], the last one of what
 /// is left.
 pub struct Units {
@@ -103,6 +122,18 @@ impl Units {
 mod tests {
     use super::*;
     use crate::format::WriterId;
+
+    #[test]
+    fn a_check_in_pieces_is_the_check_of_the_whole() {
+        let long: Vec<u8> = (0..300_000_u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
+        for bytes in [0, 1, 240, 241, 65_536, 65_537, 300_000] {
+            for piece in [7, 256, 65_536, 300_000] {
+                let mut check = Check128::default();
+                long[..bytes].chunks(piece).for_each(|p| check.update(p));
+                assert_eq!(check.finish(), check128(&long[..bytes]), "{bytes} bytes in pieces of {piece}");
+            }
+        }
+    }
 
     /// The values that XXH3's own library gives.
     #[test]

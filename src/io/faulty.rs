@@ -351,6 +351,11 @@ impl File for FaultyFile {
         self.faults.powered()?;
         self.inner.drop_cache(offset, len)
     }
+
+    fn will_need(&self, offset: u64, len: u64) -> io::Result<()> {
+        self.faults.powered()?;
+        self.inner.will_need(offset, len)
+    }
 }
 
 impl Fs for FaultyFs {

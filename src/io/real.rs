@@ -80,6 +80,10 @@ impl File for RealFile {
         };
         advise(&self.0, start, end.map_or(0, |end| end - start), Advice::DontNeed)
     }
+
+    fn will_need(&self, offset: u64, len: u64) -> io::Result<()> {
+        advise(&self.0, offset, len, Advice::WillNeed)
+    }
 }
 
 /// Writes all of `parts` from `offset` on, by a `write` that may write less than it is given.

@@ -2,7 +2,7 @@
 //!
 //! Any number of threads ask [`Ingest::claim`] which of their chunks are new and hand those to a *lane*. A
 //! lane is a thread with one open pack; what is sent to one lane lies together. When a lane's pack is
-//! full it is sealed and, with others, *published*: logged, then indexed. [`run`] ends with the entry
+//! full it is sealed and, with others, *published* by threads of its own: given its parity, logged, then indexed. [`run`] ends with the entry
 //! that makes the run's purpose true (a snapshot, say) in the same breath as its last packs.
 //!
 //! # Invariants
@@ -12,11 +12,11 @@
 //! 2. The log entry that ends a run is written after every pack of the run was sealed and a sample of it
 //!    read back. If any lane failed for good, no such entry is written.
 //! 3. Memory: the lanes' queues and unsynced bytes, a table cache, and 48 bytes for each chunk that is
-//!    not published yet; a publication comes at the latest when twice as many packs wait as are published
-//!    at once (eight, or with parity the next multiple of the groups' width).
+//!    not published yet; lanes wait while twice as many packs wait as are published at once (eight, or with
+//!    parity the next multiple of the groups' width).
 
 use super::{Control, Notice};
-use crate::catalog::state::{LogState, sealed_events};
+use crate::catalog::state::LogState;
 use crate::chunk::{Coding, Form, Payload, Squeezer};
 use crate::error::{Error, Result};
 use crate::format::event::{Event, Outcome, SealedPack};
@@ -26,10 +26,10 @@ use crate::format::{ChunkId, ChunkKind, DiskId, PackId, SnapshotId, WriterId};
 use crate::io::threads::{self, Mutex, MutexGuard};
 use crate::pack::WriteChunks;
 use crate::pack::payload::Payload as Bytes;
-use crate::pack::write::{NewRecord, PackWriter, Sealed};
-use crate::store::{Located, Mode, PackRows, Store};
-use groups::Unprotected;
-use lanes::{EndLanes, Lane};
+use crate::pack::write::{NewRecord, PackWriter};
+use crate::store::{Located, Mode, Store};
+use lanes::{EndLanes, LANE_MEMORY_BYTES, Lane};
+use publish::EndPublisher;
 use resemble::Hit;
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
@@ -39,15 +39,11 @@ pub(in crate::ops) mod adopt;
 mod groups;
 mod lanes;
 pub mod locality;
+mod publish;
 pub(in crate::ops) mod resemble;
 
-/// Sealed packs are published when so many have gathered.
-const PUBLISH_PACKS: usize = 8;
 /// Data lanes at most: beyond that a machine with this many disks is limited by its cores.
 const LANES_MAX: usize = 8;
-/// What a lane needs of the memory budget: its queue, its unsynced bytes, a batch on the way.
-const LANE_MEMORY_BYTES: u64 = 48 << 20;
-
 /// What a claim takes in memory, about.
 const CLAIM_BYTES: u64 = 64;
 
@@ -137,11 +133,10 @@ pub struct Ingest<'s> {
     tables: Mutex<Tables>,
     resemblance: resemble::Resemblance,
     lanes: Vec<Lane>,
+    runs: Mutex<lanes::Runs>,
     /// Disks of the open packs, one entry a pack.
     open_on: Mutex<Vec<DiskId>>,
-    sealed: Mutex<Vec<Sealed>>,
-    /// Held by whoever publishes, so that publications follow each other in the order of their serials.
-    publishing: Mutex<()>,
+    unpublished: publish::Unpublished,
     protection: groups::Protection,
     failure: Mutex<Option<Error>>,
     failed: AtomicBool,
@@ -230,23 +225,16 @@ where
     let disks = store.pool().disks().filter(|d| d.takes_data()).count();
     let by_memory = (store.memory_bytes() / 2 / LANE_MEMORY_BYTES).max(2) as usize - 1; // small numbers
     let kind = if purpose.safer { PackKind::Shared } else { PackKind::Data };
-    let shape = store.shape(kind);
-    let by_disks = match (shape.parity, kind) {
-        (0, _) => disks,
-        // What is held safer shares no group with metadata.
-        (_, PackKind::Shared) => shape.width,
-        // With the metadata's lane as many as a group is wide: what a short run leaves open makes one group.
-        _ => shape.width.saturating_sub(1),
-    };
     // What moves chunks leaves those that are held safer so.
     let has_safer = || store.with_state(|s| s.packs().any(|p| p.sealed.kind == PackKind::Shared));
     let apart = purpose.moves && kind == PackKind::Data && has_safer();
-    let data_lanes = by_disks.clamp(1, LANES_MAX).min(by_memory.saturating_sub(usize::from(apart)).max(1));
+    let data_lanes = disks.clamp(1, LANES_MAX).min(by_memory.saturating_sub(usize::from(apart)).max(1));
+    let queue_bytes = lanes::queue_bytes(store.memory_bytes(), data_lanes + 1 + usize::from(apart));
     let mut lanes = Vec::new();
     let mut ends = Vec::new();
     let of_data = std::iter::repeat_n(kind, data_lanes).chain(apart.then_some(PackKind::Shared));
     for kind in std::iter::once(PackKind::Metadata).chain(of_data) {
-        let (lane, end) = Lane::new();
+        let (lane, end) = Lane::new(queue_bytes);
         lanes.push(lane);
         ends.push((kind, end));
     }
@@ -261,9 +249,9 @@ where
         tables: Mutex::default(),
         resemblance: resemble::Resemblance::default(),
         lanes,
+        runs: Mutex::default(),
         open_on: Mutex::default(),
-        sealed: Mutex::default(),
-        publishing: Mutex::default(),
+        unpublished: publish::Unpublished::default(),
         protection: groups::Protection::new(store.shapes(), kind, data_lanes),
         failure: Mutex::default(),
         failed: AtomicBool::new(false),
@@ -293,21 +281,26 @@ where
                 scope.spawn_named(name, move || shared.lane(kind, &end))
             })
             .collect();
+        let publish = |_| scope.spawn_named("onefold-publish", || shared.publish_meanwhile());
+        let publishers: Vec<_> = (0..publish::PUBLISHERS).map(publish).collect();
         let mut outcome = Ok(());
-        for handle in &handles {
+        for handle in handles.iter().chain(&publishers) {
             if let Err(e) = handle {
                 let source = std::io::Error::new(e.kind(), e.to_string());
                 outcome = Err(Error::Io { action: "start a thread for", path: shared.store.path().to_owned(), source });
             }
         }
-        let ending = EndLanes(&shared.lanes);
+        let (ending, publishing) = (EndLanes(&shared.lanes), EndPublisher(&shared.unpublished));
         let worked = outcome.and_then(|()| adopt::salvage(shared, &leftovers)).and_then(|()| work(shared));
         drop(ending);
-        for handle in handles.into_iter().flatten() {
+        let join = |handle: threads::ScopedJoinHandle<'_, ()>| {
             if handle.join().is_err() {
                 shared.fail(Error::WorkerLost { verb: shared.verb });
             }
-        }
+        };
+        handles.into_iter().flatten().for_each(join);
+        drop(publishing);
+        publishers.into_iter().flatten().for_each(join);
         worked
     });
     let failure = ingest.failure.get_mut().unwrap_or_else(PoisonError::into_inner).take();
@@ -342,6 +335,7 @@ impl<'s> Ingest<'s> {
         let mut failure = self.failure.lock().unwrap_or_else(PoisonError::into_inner);
         failure.get_or_insert(error);
         self.failed.store(true, Ordering::Relaxed);
+        self.unpublished.wake();
         for lane in &self.lanes {
             lane.close();
         }
@@ -353,6 +347,7 @@ impl<'s> Ingest<'s> {
             self.fail(error);
         }
         self.failed.store(true, Ordering::Relaxed);
+        self.unpublished.wake();
     }
 
     /// Tells something that a person should know.
@@ -401,11 +396,6 @@ impl<'s> Ingest<'s> {
     /// What new data chunks are coded with. One a thread.
     pub fn squeezer(&self) -> Squeezer {
         Squeezer::new(self.coding)
-    }
-
-    /// The lane for the `n`th run of files that should lie together.
-    pub fn lane_of(&self, n: u64) -> usize {
-        1 + (n % self.data_lanes().max(1)) as usize
     }
 
     /// The lane for what moves out of a pack of this kind, the `n`th run of it.
@@ -593,7 +583,7 @@ impl<'s> Ingest<'s> {
             let _ = wait.recv(); // the other end is dropped when the pack is sealed, or with the lane
         }
         self.proceed()?;
-        self.publish(Vec::new(), true)
+        self.publish(Vec::new())
     }
 
     /// Whether all these chunks stand in packs that were sealed from this serial on, by those packs' own tables.
@@ -666,94 +656,6 @@ impl<'s> Ingest<'s> {
         Ok(())
     }
 
-    /// Gives sealed packs their parity, logs them with `events` behind them, then indexes their chunks. All that
-    /// wait if it is the `last` time; else such as make whole groups.
-    fn publish(&self, events: Vec<Event>, last: bool) -> Result<()> {
-        let _turn = self.publishing.lock().unwrap_or_else(PoisonError::into_inner);
-        let packs = self.ready(last);
-        if packs.is_empty() && events.is_empty() {
-            return Ok(());
-        }
-        let unprotected: Vec<_> = packs.iter().map(Unprotected::of).collect();
-        let groups = match self.protect(&unprotected) {
-            Ok(groups) => groups,
-            Err((e, bad)) => {
-                // It must not be logged; the others wait for the run's end.
-                let mut waiting = self.sealed.lock().unwrap_or_else(PoisonError::into_inner);
-                for pack in packs {
-                    match pack.pack == bad {
-                        true => self.set_aside(&pack.disk, bad),
-                        false => waiting.push(pack),
-                    }
-                }
-                return Err(e);
-            }
-        };
-        let mut first = 0;
-        self.log(|state| {
-            first = state.next_serial();
-            let sealed = packs.iter().zip(first..).flat_map(|(p, serial)| sealed_events(p.event(serial)));
-            sealed.chain(groups).chain(events).collect()
-        })?;
-        let waited = packs.iter().filter(|p| self.protection.shape(p.kind).parity > 0);
-        waited.for_each(|p| self.closed(&p.disk));
-        let last = packs.len().saturating_sub(1);
-        for (i, (pack, serial)) in packs.iter().zip(first..).enumerate() {
-            let mut rows = PackRows::of(serial, &pack.footer);
-            if self.moves {
-                rows.bases.clear(); // they were counted when the delta was made
-            }
-            // the index stands for the entry only when all of it is in
-            self.index(&rows, i == last);
-        }
-        if packs.is_empty() {
-            self.index(&PackRows::default(), true);
-        }
-        for pack in &packs {
-            self.resemblance.published(&pack.footer.rows, &pack.footer.features);
-        }
-        for row in packs.iter().flat_map(|p| &p.footer.rows) {
-            self.claims.release(&row.header.id);
-        }
-        Ok(())
-    }
-
-    /// So many sealed packs are published at once.
-    fn publish_at(&self) -> usize {
-        self.protection.publish_at(threads::simulated_or(3, PUBLISH_PACKS))
-    }
-
-    /// Takes the sealed packs that are to be published now.
-    fn ready(&self, last: bool) -> Vec<Sealed> {
-        let mut waiting = self.sealed.lock().unwrap_or_else(PoisonError::into_inner);
-        let needs_group = |kind| self.protection.shape(kind).parity > 0;
-        if last || !waiting.iter().any(|p| needs_group(p.kind)) {
-            return std::mem::take(&mut *waiting);
-        }
-        let at = self.publish_at();
-        if waiting.len() < at {
-            return Vec::new(); // another lane was faster
-        }
-        let places: Vec<_> = waiting.iter().map(|p| (p.kind, p.disk, p.bytes)).collect();
-        let is_alone = |i: &usize| waiting.get(*i).is_some_and(|p| !needs_group(p.kind));
-        let alone: Vec<usize> = (0..waiting.len()).filter(is_alone).collect();
-        let groups = self.protection.plan(self.store.pool(), &places).into_iter();
-        let wide = groups.filter(|(_, is_wide)| *is_wide).flat_map(|(g, _)| g).filter(|i| !is_alone(i));
-        let mut taken: Vec<usize> = wide.chain(alone).collect();
-        if taken.is_empty() && waiting.len() >= 2 * at {
-            return std::mem::take(&mut *waiting); // they do not come to lie on enough disks
-        }
-        taken.sort_unstable_by(|a, b| b.cmp(a));
-        taken.into_iter().map(|i| waiting.swap_remove(i)).collect() // places in it, the last ones first
-    }
-
-    /// Indexes chunks. The index is a cache: if it fails, the run goes on and the next one rebuilds it.
-    fn index(&self, rows: &PackRows, reflect: bool) {
-        if let Some(note) = self.store.index_apply(rows, reflect) {
-            self.control.notice(Notice::Note(note));
-        }
-    }
-
     fn finish(&self, mut events: Vec<Event>, outcome: Outcome) -> Result<()> {
         if self.dry_run {
             return Ok(());
@@ -764,7 +666,7 @@ impl<'s> Ingest<'s> {
         if self.salvaged.load(Ordering::Relaxed) {
             events.extend(self.dead.iter().map(|w| Event::WriterEnded { writer: *w, outcome: Outcome::Superseded }));
         }
-        self.publish(events, true)
+        self.publish(events)
     }
 
     /// A sink for metadata chunks, one a thread.

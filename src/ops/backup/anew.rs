@@ -146,7 +146,7 @@ impl Anew<'_> {
             if run_bytes >= RUN_BYTES {
                 (run, run_bytes) = (run + 1, 0);
             }
-            let lane = ingest.lane_of(run);
+            let lane = ingest.lane_of_file(run);
             let attributes = tree::attributes(self.from, &entry)?;
             entry.attributes = readers.attributes(attributes, &path, lane)?;
             match &entry.kind {

@@ -135,7 +135,7 @@ impl Members {
                     if run_bytes >= RUN_BYTES {
                         (run, run_bytes) = (run + 1, 0);
                     }
-                    let lane = ingest.lane_of(run);
+                    let lane = ingest.lane_of_file(run);
                     let (content, bytes) = match &member.sparse {
                         None => readers.stream(&mut archive, lane)?,
                         Some(Ok(map)) => {
@@ -159,7 +159,7 @@ impl Members {
             attributes.sort();
             attributes.dedup_by(|a, b| a.0 == b.0);
             let mut entry = entry_of(member, content);
-            entry.attributes = readers.attributes(attributes, &shown, ingest.lane_of(run))?;
+            entry.attributes = readers.attributes(attributes, &shown, ingest.lane_of_file(run))?;
             if let Err(reason) = self.put(path, entry)? {
                 builder.unreadable(shown, reason);
             }

@@ -41,7 +41,8 @@ const SEGMENT_PARTS: usize = 4096;
 /// A file to read.
 pub(super) struct FileJob {
     pub path: PathBuf,
-    pub lane: usize,
+    /// Of files that should lie together.
+    pub run: u64,
     /// What its bytes are digested with while they are stored; mostly nothing.
     pub digest: Arc<[Algorithm]>,
     pub send: Sender<FileOutcome>,
@@ -344,6 +345,7 @@ impl<'r, 'a, 's> Reader<'r, 'a, 's> {
     }
 
     fn try_file(&mut self, job: &FileJob) -> Read<FileOutcome> {
+        let lane = self.shared.ingest.lane_of_file(job.run);
         let mut changed = false;
         loop {
             let file = match SourceFile::open(&job.path) {
@@ -355,7 +357,7 @@ impl<'r, 'a, 's> Reader<'r, 'a, 's> {
                 Err(e) => return Ok(Err(e)),
             };
             let mut digest = Several::new(&job.digest);
-            let reading = match self.content(&file, before.size, job, &mut digest)? {
+            let reading = match self.content(&file, before.size, lane, &mut digest)? {
                 Ok(reading) => reading,
                 Err(e) => return Ok(Err(e)),
             };
@@ -377,7 +379,7 @@ impl<'r, 'a, 's> Reader<'r, 'a, 's> {
                     let path = job.path.as_os_str().as_bytes();
                     entry.attributes = match self.shared.short_attributes(list, path) {
                         Ok(attributes) => attributes,
-                        Err(encoded) => self.long_attributes(&encoded, job.lane)?,
+                        Err(encoded) => self.long_attributes(&encoded, lane)?,
                     };
                 }
                 Err(e) => return Ok(Err(e)),
@@ -408,7 +410,7 @@ impl<'r, 'a, 's> Reader<'r, 'a, 's> {
     }
 
     /// Reads and stores a file's bytes; `digest` gets just those that are stored, in their order.
-    fn content(&mut self, file: &SourceFile, size: u64, job: &FileJob, digest: &mut Several) -> Read<Reading> {
+    fn content(&mut self, file: &SourceFile, size: u64, lane: usize, digest: &mut Several) -> Read<Reading> {
         if size <= limits::INLINE_FILE_BYTES as u64 {
             let mut bytes = vec![0; limits::INLINE_FILE_BYTES + 1];
             let mut n = 0;
@@ -437,14 +439,14 @@ impl<'r, 'a, 's> Reader<'r, 'a, 's> {
         let sparse = !matches!(first, Some((0, end)) if end >= size);
         if sparse {
             let next = &mut |at| if at == 0 { Ok(first) } else { file.next_data(at) };
-            return self.sparse(next, &mut |into, at| file.read_at(into, at), size, job.lane, digest);
+            return self.sparse(next, &mut |into, at| file.read_at(into, at), size, lane, digest);
         }
         let read = &mut |into: &mut [u8], at: u64| {
             let n = file.read_at(into, at)?;
             digest.update(&into[..n]); // windows follow each other, each byte is read once
             Ok(n)
         };
-        self.all(read, Some(size), job.lane)
+        self.all(read, Some(size), lane)
     }
 
     fn count(&self, bytes: u64) {

@@ -87,7 +87,8 @@ pub(super) fn build(
                 .filter_map(|p| source::stat(p).ok())
                 .map(|m| (m.device, m.inode))
                 .collect();
-            let cores = threads::parallelism();
+            // Where disks are slower than cores, readers wait for lanes: one for each keeps all disks at work.
+            let readers_wanted = threads::parallelism().max(ingest.data_lanes() as usize); // few
             // A reader holds a few windows of 4 MiB.
             let by_memory = (ingest.store().memory_bytes() / (64 << 20)).max(1) as usize; // a small number
             let ahead = threads::simulated_or(4, AHEAD);
@@ -118,7 +119,7 @@ pub(super) fn build(
                     control.progress.totals_known.store(true, Ordering::Relaxed);
                     outcome
                 });
-                let workers: Vec<_> = (0..cores.min(by_memory))
+                let workers: Vec<_> = (0..readers_wanted.min(by_memory))
                     .map(|_| (todo.clone(), &readers))
                     .map(|(todo, r)| scope.spawn(move || r.work(&todo)))
                     .collect();

@@ -454,8 +454,8 @@ impl<'s> Walker<'_, 's> {
         let (send, outcome) = bounded(1);
         let raw = path.as_os_str().as_bytes().to_vec();
         self.step(Step::Pending { name: name.to_vec(), path: raw, had_parent, outcome })?;
-        let (lane, digest) = (self.ingest.lane_of(self.run), self.digests.of(path));
-        let job = FileJob { path: path.to_owned(), lane, digest, send };
+        let (run, digest) = (self.run, self.digests.of(path));
+        let job = FileJob { path: path.to_owned(), run, digest, send };
         self.jobs.send(job).map_err(|_| STOPPED)
     }
 

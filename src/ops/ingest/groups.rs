@@ -47,8 +47,13 @@ struct Spread {
 
 impl Protection {
     pub fn new(shapes: Shapes, kind: PackKind, data_lanes: usize) -> Self {
-        let left = if shapes.of(kind).parity > 0 { SPREAD_BYTES * data_lanes as u64 } else { 0 };
-        let spread = Mutex::new(Spread { left, sent: vec![0; data_lanes] });
+        let shape = shapes.of(kind);
+        // With the metadata's lane as many as a group is wide: what a short run leaves open makes one group. What is held
+        // safer shares no group with metadata.
+        let beside = usize::from(kind != PackKind::Shared);
+        let over = data_lanes.min(shape.width.saturating_sub(beside).max(1));
+        let left = if shape.parity > 0 { SPREAD_BYTES * over as u64 } else { 0 };
+        let spread = Mutex::new(Spread { left, sent: vec![0; over] });
         Protection { shapes, kind, short: Mutex::default(), spread }
     }
 
@@ -78,7 +83,8 @@ impl Protection {
     pub fn publish_at(&self, without: usize) -> usize {
         match self.shape(self.kind) {
             Shape { parity: 0, .. } => without,
-            shape => without.next_multiple_of(shape.width.max(1)),
+            // A group as soon as there is one: what waits at the end has to be made then, and the run waits for it.
+            shape => (without / 2).next_multiple_of(shape.width.max(1)).max(1),
         }
     }
 

@@ -9,14 +9,29 @@ use crate::format::{DiskId, PackId};
 use crate::io::threads::{self, Condvar, Mutex, Receiver, Sender};
 use crate::ops::Notice;
 use crate::pack::write::{Abandoned, NewRecord, PackWriter};
+use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError};
 
-/// Bytes that wait for one lane at most.
-const LANE_QUEUE_BYTES: u64 = 16 << 20;
+/// Bytes that wait for one lane, at least and at most: enough that a run of files is taken off the hands of those who read it
+/// while another lane's disk is written to.
+const QUEUE_BYTES: std::ops::RangeInclusive<u64> = 16 << 20..=64 << 20;
+/// What a lane needs of the memory budget beside its queue: its unsynced bytes, a batch on the way.
+const BESIDE_BYTES: u64 = 32 << 20;
+/// What a lane needs at least.
+pub(super) const LANE_MEMORY_BYTES: u64 = *QUEUE_BYTES.start() + BESIDE_BYTES;
+/// Runs of files whose lanes are known. Readers work on two or three at a time.
+const RUNS_KNOWN: usize = 64;
+
+/// The queue of each of so many lanes.
+pub(super) fn queue_bytes(memory_bytes: u64, lanes: usize) -> u64 {
+    let each = (memory_bytes / 2 / lanes.max(1) as u64).saturating_sub(BESIDE_BYTES);
+    threads::simulated_or(100 << 10, each.clamp(*QUEUE_BYTES.start(), *QUEUE_BYTES.end()))
+}
 
 /// A queue's bound in bytes.
 struct Room {
+    most: u64,
     used: Mutex<u64>,
     freed: Condvar,
     closed: AtomicBool,
@@ -26,7 +41,7 @@ impl Room {
     fn take(&self, bytes: u64) -> bool {
         let mut used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
         // one batch always fits, however large
-        while *used > 0 && *used + bytes > threads::simulated_or(100 << 10, LANE_QUEUE_BYTES) {
+        while *used > 0 && *used + bytes > self.most {
             if self.closed.load(Ordering::Relaxed) {
                 return false;
             }
@@ -39,6 +54,10 @@ impl Room {
     fn give(&self, bytes: u64) {
         *self.used.lock().unwrap_or_else(PoisonError::into_inner) -= bytes;
         self.freed.notify_all();
+    }
+
+    fn used(&self) -> u64 {
+        *self.used.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn close(&self) {
@@ -68,10 +87,11 @@ pub(super) struct LaneEnd {
 }
 
 impl Lane {
-    pub fn new() -> (Lane, LaneEnd) {
+    /// With a queue of so many bytes.
+    pub fn new(most: u64) -> (Lane, LaneEnd) {
         // The bound is in bytes, by the room; the channel's own length only has to be beyond it.
         let (queue, end) = threads::unbounded();
-        let room = Arc::new(Room { used: Mutex::new(0), freed: Condvar::new(), closed: AtomicBool::new(false) });
+        let room = Arc::new(Room { most, used: Mutex::new(0), freed: Condvar::new(), closed: AtomicBool::new(false) });
         (Lane { queue, room: Arc::clone(&room) }, LaneEnd { queue: end, room })
     }
 
@@ -96,6 +116,16 @@ impl Lane {
         let batch = Batch { records: Vec::new(), bytes: 0, settled: Some(settled) };
         self.queue.send(batch).map_err(|_| Error::Interrupted)?;
         Ok(wait)
+    }
+
+    /// Bytes that wait for it or are being written.
+    fn waiting_bytes(&self) -> u64 {
+        self.room.used()
+    }
+
+    /// Whether what is sent now may soon have to wait.
+    fn is_behind(&self) -> bool {
+        self.waiting_bytes() > self.room.most / 2
     }
 
     /// Lets nobody wait for room any more.
@@ -127,7 +157,49 @@ impl Drop for LaneAlive<'_, '_> {
     }
 }
 
+/// Which lanes the last runs of files went to.
+#[derive(Default)]
+pub(super) struct Runs {
+    known: VecDeque<(u64, usize)>,
+    last: usize,
+}
+
 impl Ingest<'_> {
+    /// The data lane for the `n`th run of files that should lie together: the one that has least to do when the run begins, or
+    /// the next one of those.
+    pub fn lane_of(&self, n: u64) -> usize {
+        self.lane_of_run(n, false)
+    }
+
+    /// As [`Ingest::lane_of`], for the next file of a run: where the run's lane is behind, it goes on in another one. Else the disks would
+    /// write one after the other, each a folder's run, while whoever reads the files waits.
+    pub fn lane_of_file(&self, n: u64) -> usize {
+        self.lane_of_run(n, true)
+    }
+
+    fn lane_of_run(&self, n: u64, may_move: bool) -> usize {
+        let lanes = self.data_lanes().max(1) as usize; // few
+        let mut runs = self.runs.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = runs.known.iter().position(|(run, _)| *run == n);
+        if let Some((_, lane)) = known.and_then(|at| runs.known.get(at))
+            && !(may_move && self.lanes.get(*lane).is_some_and(Lane::is_behind))
+        {
+            return *lane;
+        }
+        let free = (0..lanes).map(|i| 1 + (runs.last + i) % lanes).min_by_key(|lane| {
+            self.lanes.get(*lane).map_or(u64::MAX, Lane::waiting_bytes) // of those with the same the first
+        });
+        let lane = free.unwrap_or(1);
+        runs.last = lane; // lanes are counted from 1 on: the search begins with the next one
+        if let Some(at) = known {
+            runs.known.remove(at);
+        } else if runs.known.len() >= RUNS_KNOWN {
+            runs.known.pop_front();
+        }
+        runs.known.push_back((n, lane));
+        lane
+    }
+
     pub(super) fn lane(&self, kind: PackKind, end: &LaneEnd) {
         let _alive = LaneAlive(self);
         let mut open: Option<PackWriter> = None;
@@ -245,12 +317,8 @@ impl Ingest<'_> {
                 self.counters.bytes_written.fetch_add(sealed.bytes, Ordering::Relaxed);
                 let rows = sealed.footer.rows.iter().map(TableRow::of).collect();
                 self.keep_table(sealed.pack, Some(Arc::new(rows)));
-                let waiting = {
-                    let mut list = self.sealed.lock().unwrap_or_else(PoisonError::into_inner);
-                    list.push(sealed);
-                    list.len()
-                };
-                if waiting >= self.publish_at() { self.publish(Vec::new(), false) } else { Ok(()) }
+                self.hand_over(sealed);
+                Ok(())
             }
             Err((writer, e)) => {
                 let mut left = self.abandon(*writer, e);

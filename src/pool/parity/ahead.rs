@@ -5,7 +5,7 @@
 //! up, and the caller, who writes, is a third stage. A unit that is not had this way is looked for as [`GroupReader::unit`] does.
 
 use super::read::GroupReader;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::format::check::UNIT_BYTES;
 use crate::io::threads::{self, Receiver, Scope};
 use std::sync::Arc;
@@ -36,33 +36,6 @@ pub struct Ahead<'a> {
 
 /// Columns of one member, as they are read.
 type Queue = (usize, Receiver<Result<Vec<u8>>>);
-
-/// The same unit of several members, one unit after the other.
-pub struct Columns<'a> {
-    reader: &'a GroupReader,
-    members: usize,
-    next: u64,
-    read: Option<Vec<Queue>>,
-}
-
-impl Columns<'_> {
-    /// The next unit of each member, its own bytes, proven.
-    ///
-    /// # Errors
-    /// Whose could not be had, and why.
-    pub fn take(&mut self) -> std::result::Result<Vec<Vec<u8>>, (usize, Error)> {
-        let unit = self.next;
-        self.next += 1;
-        let one = |slot: usize| {
-            let read = self.read.as_ref().and_then(|all| all.get(slot)).map(|(_, queue)| queue.recv());
-            match read {
-                Some(Ok(column)) => column.map_err(|e| (slot, e)),
-                _ => self.reader.column(slot, unit).map_err(|e| (slot, e)),
-            }
-        };
-        (0..self.members).map(one).collect()
-    }
-}
 
 impl Ahead<'_> {
     /// The next unit: as long as the group's coded bytes there.
@@ -108,6 +81,7 @@ impl GroupReader {
             return own.map_or_else(|| self.wanted(slot, unit, wanted), Ok);
         }
         let made = (columns.len() == self.data()).then(|| self.rebuild_from(slot, unit, &columns));
+        self.give_back(columns.into_iter().map(|(_, bytes)| bytes));
         match made {
             Some(Ok(bytes)) if wanted == Wanted::Recomputed || self.is_own_unit(slot, unit, &bytes) => {
                 Ok(Arc::new(bytes))
@@ -144,18 +118,7 @@ impl GroupReader {
             let mut ahead = Ahead { reader: self, slot, wanted, next: 0, made };
             let out = work(&mut ahead);
             drop(ahead); // the threads end: nobody takes what they have
-            out
-        })
-    }
-
-    /// Reads `units` units of the first `members` members ahead of `work`, which takes them unit by unit.
-    pub fn columns_ahead<T>(&self, members: usize, units: u64, work: impl FnOnce(&mut Columns<'_>) -> T) -> T {
-        let sources: Vec<usize> = (0..members).collect();
-        threads::scope(|scope| {
-            let read = self.read_ahead(scope, &sources, units);
-            let mut columns = Columns { reader: self, members, next: 0, read };
-            let out = work(&mut columns);
-            drop(columns); // the threads end: nobody takes what they have
+            self.forget_spare();
             out
         })
     }
@@ -298,13 +261,11 @@ mod tests {
         let (_, io, group, mut places) = group();
         let reader = GroupReader::new(&io, group.clone(), places.clone()).unwrap();
         let first = reader.ahead(0, reader.units(), Wanted::Proven, |ahead| ahead.take().is_ok());
-        assert!(first && reader.columns_ahead(3, reader.units(), |columns| columns.take().is_ok()));
+        assert!(first);
         places[0] = None;
         places[1] = None;
         places[4] = None;
         let reader = GroupReader::new(&io, group, places).unwrap();
         assert!(reader.ahead(0, reader.units(), Wanted::Proven, |ahead| ahead.take().is_err()));
-        let failed = reader.columns_ahead(3, reader.units(), |columns| columns.take().map_err(|(slot, _)| slot).err());
-        assert_eq!(failed, Some(0));
     }
 }

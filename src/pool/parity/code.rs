@@ -40,6 +40,8 @@ struct Sums {
 const ELEMENTS: usize = 32;
 /// Bytes that are multiplied at once: what stays in a core's first cache.
 const BLOCK_BYTES: usize = 8 << 10;
+/// Bytes of a shard that are encoded at once; a multiple of [`ALIGN`].
+pub const PIECE_BYTES: usize = 64 << 10;
 
 impl Coder {
     /// For `data` and `parity` shards, at least one of each.
@@ -52,19 +54,35 @@ impl Coder {
     /// # Errors
     /// None for such shards.
     pub fn encode(&mut self, data: &[&[u8]]) -> Result<Vec<Vec<u8>>> {
+        let mut made = vec![Vec::new(); self.parity];
+        self.encode_onto(data, &mut made)?;
+        Ok(made)
+    }
+
+    /// As [`Coder::encode`], behind what stands in one buffer for each parity shard.
+    ///
+    /// # Errors
+    /// None for such shards.
+    pub fn encode_onto(&mut self, data: &[&[u8]], onto: &mut [Vec<u8>]) -> Result<()> {
         let bytes = data.first().map_or(0, |d| d.len());
-        let encoder = match &mut self.encoder {
-            Some(encoder) => {
-                encoder.reset(self.data, self.parity, bytes).map_err(refused)?;
-                encoder
+        // What the encoder holds of a piece of each shard stays in a core's second cache.
+        for at in (0..bytes).step_by(PIECE_BYTES) {
+            let piece = at..bytes.min(at + PIECE_BYTES);
+            let encoder = match &mut self.encoder {
+                Some(encoder) => {
+                    encoder.reset(self.data, self.parity, piece.len()).map_err(refused)?;
+                    encoder
+                }
+                none => none.insert(ReedSolomonEncoder::new(self.data, self.parity, piece.len()).map_err(refused)?),
+            };
+            for shard in data {
+                // one that is shorter is refused for its length
+                encoder.add_original_shard(shard.get(piece.clone()).unwrap_or_default()).map_err(refused)?;
             }
-            none => none.insert(ReedSolomonEncoder::new(self.data, self.parity, bytes).map_err(refused)?),
-        };
-        for shard in data {
-            encoder.add_original_shard(shard).map_err(refused)?;
+            let made = encoder.encode().map_err(refused)?;
+            onto.iter_mut().zip(made.recovery_iter()).for_each(|(to, part)| to.extend_from_slice(part));
         }
-        let made = encoder.encode().map_err(refused)?;
-        Ok(made.recovery_iter().map(<[u8]>::to_vec).collect())
+        Ok(())
     }
 
     /// Rebuilds the shards that are `wanted` from those that are there; both are named by slot: data first, then

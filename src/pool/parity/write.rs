@@ -7,15 +7,18 @@ use crate::format::check::{UNIT_BYTES, blake3, check128};
 use crate::format::group::{CODE_REED_SOLOMON_16, Group, Member};
 use crate::format::parity::{HEADER_STEP, ParityHeader, ParityTrailer, payload_bytes};
 use crate::format::{PackId, StoreId};
+use crate::io::threads::{self, Mutex, Receiver, ScopedJoinHandle, Sender};
 use crate::io::{File, Io};
 use crate::pool::parity::ahead::Wanted;
 use crate::pool::parity::read::GroupReader;
 use std::io::IoSlice;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 
 /// Written bytes are synced when so many have gathered, as those of packs.
 const SYNC_BYTES: u64 = 16 << 20;
+/// Units that wait for one target at most.
+const UNITS_AHEAD: usize = 4;
 
 /// Where a parity pack goes, and under which name.
 #[derive(Clone, Debug)]
@@ -167,41 +170,106 @@ pub fn make(
     for m in group.members.iter_mut().filter(|m| m.parity) {
         m.bytes = trailer.file_bytes();
     }
-    let mut writing: Vec<Writing<'_>> = Vec::with_capacity(targets.len());
+    let mut writing: Vec<Mutex<Writing<'_>>> = Vec::with_capacity(targets.len());
     let outcome = (|| {
         for (i, target) in targets.iter().enumerate() {
             let slot = (members.len() + i) as u8; // at most GROUP_MEMBERS
             let header = ParityHeader { store, pack: target.pack, slot, group: group.clone() }.encode();
-            writing.push(Writing::begin(io, target, header).map_err(|e| Failed::Target(i, e))?);
+            writing.push(Mutex::new(Writing::begin(io, target, header).map_err(|e| Failed::Target(i, e))?));
         }
-        let mut coder = Coder::new(members.len(), targets.len());
-        let units = payload.div_ceil(UNIT_BYTES);
-        source.columns_ahead(members.len(), units, |columns| {
-            for _ in 0..units {
-                let columns = columns.take().map_err(|(slot, e)| Failed::Member(slot, e))?;
-                let shards: Vec<&[u8]> = columns.iter().map(|c| c.as_slice()).collect();
-                let made = coder.encode(&shards).map_err(|e| Failed::Member(0, e))?;
-                for (i, (w, shard)) in writing.iter_mut().zip(&made).enumerate() {
-                    w.unit(shard).map_err(|e| Failed::Target(i, e))?;
-                }
-            }
-            Ok(())
-        })?;
-        for (i, w) in writing.iter_mut().enumerate() {
-            let (bytes, root) = w.finish(header_bytes, payload).map_err(|e| Failed::Target(i, e))?;
-            if let Some(m) = group.members.get_mut(members.len() + i) {
-                (m.bytes, m.root) = (bytes, root);
-            }
-        }
-        Ok(())
+        code(source, members.len(), payload, header_bytes, &writing)
     })();
     match outcome {
-        Ok(()) => Ok(group),
+        Ok(made) => {
+            for (m, made) in group.members.iter_mut().filter(|m| m.parity).zip(made) {
+                (m.bytes, m.root) = made;
+            }
+            Ok(group)
+        }
         Err(failed) => {
-            writing.iter().for_each(Writing::remove);
+            writing.iter().for_each(|w| w.lock().unwrap_or_else(PoisonError::into_inner).remove());
             Err(failed)
         }
     }
+}
+
+/// Codes the members and writes every target to its end, each from a thread of its own: no disk waits for another one's
+/// sync, and the members' disks for neither. Returns each target's length and root.
+fn code(
+    source: &GroupReader,
+    members: usize,
+    payload: u64,
+    header_bytes: u32,
+    writing: &[Mutex<Writing<'_>>],
+) -> std::result::Result<Vec<(u64, [u8; 32])>, Failed> {
+    let units = payload.div_ceil(UNIT_BYTES);
+    let lock = |w: &'_ Mutex<Writing<'_>>, unit: &[u8]| w.lock().unwrap_or_else(PoisonError::into_inner).unit(unit);
+    let finish =
+        |w: &Mutex<Writing<'_>>| w.lock().unwrap_or_else(PoisonError::into_inner).finish(header_bytes, payload);
+    threads::scope(|scope| {
+        // `None` where the system has no thread to give: then it is written here.
+        let ways: Vec<Option<Way<'_>>> = writing
+            .iter()
+            .map(|w| {
+                let (to, from) = threads::bounded::<Vec<u8>>(UNITS_AHEAD);
+                let (back, spare) = threads::unbounded();
+                let write = move || {
+                    for _ in 0..units {
+                        let Ok(unit) = from.recv() else { return Ok(None) }; // it is given up
+                        lock(w, &unit)?;
+                        let _ = back.send(unit); // of no use to who has ended
+                    }
+                    finish(w).map(Some)
+                };
+                let writer = scope.spawn_named("onefold-parity", write).ok()?;
+                Some(Way { to, spare, writer })
+            })
+            .collect();
+        let mut coder = Coder::new(members, writing.len());
+        let (mut made, mut buffers) = (vec![Vec::new(); writing.len()], Vec::new());
+        // `None` where a thread has ended, and tells why.
+        let mut one = |unit: u64| -> std::result::Result<(), Option<Failed>> {
+            made.iter_mut().for_each(|unit: &mut Vec<u8>| unit.clear());
+            source
+                .in_pieces(members, unit, &mut buffers, &mut |pieces| coder.encode_onto(pieces, &mut made))
+                .map_err(|(slot, e)| Some(Failed::Member(slot, e)))?;
+            for (i, ((w, way), unit)) in writing.iter().zip(&ways).zip(&mut made).enumerate() {
+                match way {
+                    Some(way) => {
+                        let next = way.spare.try_recv().unwrap_or_default();
+                        way.to.send(std::mem::replace(unit, next)).map_err(|_| None)?;
+                    }
+                    None => lock(w, unit).map_err(|e| Some(Failed::Target(i, e)))?,
+                }
+            }
+            Ok(())
+        };
+        let coded = (0..units).try_for_each(&mut one);
+        let mut ends = Vec::with_capacity(writing.len());
+        for (i, (w, way)) in writing.iter().zip(ways).enumerate() {
+            let end = match way {
+                Some(Way { to, writer, .. }) => {
+                    drop(to);
+                    writer.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+                }
+                None if coded.is_ok() => finish(w).map(Some),
+                None => Ok(None),
+            };
+            ends.push(end.map_err(|e| Failed::Target(i, e)));
+        }
+        if let Err(Some(failed)) = coded {
+            return Err(failed);
+        }
+        let ends = ends.into_iter().collect::<std::result::Result<Vec<_>, _>>()?;
+        Ok(ends.into_iter().flatten().collect())
+    })
+}
+
+/// The way of a target's units to the thread that writes them, and of their memory back.
+struct Way<'scope> {
+    to: Sender<Vec<u8>>,
+    spare: Receiver<Vec<u8>>,
+    writer: ScopedJoinHandle<'scope, Result<Option<(u64, [u8; 32])>>>,
 }
 
 /// Reads the parity packs that [`make`] made from end to end, past the page cache: what old parity may be given up for.

@@ -1,0 +1,253 @@
+//! Publishing: sealed packs get their parity, then the log names both, then the index their chunks.
+//!
+//! Threads of its own do it while the lanes fill the next packs. Writing the parity of a group takes its disks as long as a pack takes a
+//! lane, or twice that where lanes write to them too, and in that time the lanes fill another group: so two or three groups are in
+//! work at once. A lane that did it itself would hold up whoever has chunks for it.
+//!
+//! # Invariants
+//!
+//! 1. Log entries and what the index is told follow each other in the order of serials: one lock is held over both.
+//! 2. Lanes wait while twice as many packs wait as are published at once, unless the run failed or ends: what is held of packs that are
+//!    in no log is bounded.
+//! 3. Whoever waits here is woken by what it waits for, by a failure and by the end.
+
+use super::Ingest;
+use super::groups::Unprotected;
+use crate::catalog::state::sealed_events;
+use crate::error::{Error, Result};
+use crate::format::event::Event;
+use crate::io::threads::{self, Condvar, Mutex, MutexGuard};
+use crate::ops::Notice;
+use crate::pack::write::Sealed;
+use crate::store::PackRows;
+use std::sync::PoisonError;
+use std::sync::atomic::Ordering;
+
+/// Sealed packs are published when so many have gathered.
+const PUBLISH_PACKS: usize = 8;
+/// Groups that are in work at once: the first two fill the disks that lanes leave free, the third begins while those sync.
+pub(super) const PUBLISHERS: usize = 3;
+
+/// Packs that were sealed and are in no log.
+#[derive(Default)]
+pub(super) struct Unpublished {
+    waiting: Mutex<Waiting>,
+    /// There is more to publish, or no more will come.
+    come: Condvar,
+    /// Packs were taken or published, or nobody takes any.
+    gone: Condvar,
+    /// Held by whoever logs.
+    logging: Mutex<()>,
+}
+
+#[derive(Default)]
+struct Waiting {
+    packs: Vec<Sealed>,
+    /// Publications that have begun and are not logged.
+    in_work: usize,
+    has_ended: bool,
+}
+
+impl Unpublished {
+    fn lock(&self) -> MutexGuard<'_, Waiting> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Lets everybody look again whether the run goes on.
+    pub fn wake(&self) {
+        let _waiting = self.lock(); // who has looked and does not wait yet holds it
+        self.come.notify_all();
+        self.gone.notify_all();
+    }
+}
+
+/// Ends the threads that publish when it is dropped, also by a panic.
+pub(super) struct EndPublisher<'a>(pub &'a Unpublished);
+
+impl Drop for EndPublisher<'_> {
+    fn drop(&mut self) {
+        self.0.lock().has_ended = true;
+        self.0.wake();
+    }
+}
+
+/// Fails the run if a thread that publishes panics: lanes must not wait for it.
+struct PublisherAlive<'i, 's>(&'i Ingest<'s>);
+
+impl Drop for PublisherAlive<'_, '_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.fail(Error::WorkerLost { verb: self.0.verb });
+        }
+    }
+}
+
+impl Ingest<'_> {
+    /// Takes a sealed pack from a lane, which waits here while too many wait to be published.
+    pub(super) fn hand_over(&self, sealed: Sealed) {
+        let mut waiting = self.unpublished.lock();
+        waiting.packs.push(sealed);
+        self.unpublished.come.notify_all();
+        let goes_on = |w: &Waiting| !w.has_ended && !self.failed.load(Ordering::Relaxed);
+        while waiting.packs.len() >= 2 * self.publish_at() && goes_on(&waiting) {
+            waiting = self.unpublished.gone.wait(waiting).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    /// Publishes what lanes hand over, group by group, until no more will come or it fails.
+    pub(super) fn publish_meanwhile(&self) {
+        let _alive = PublisherAlive(self);
+        loop {
+            let packs = {
+                let mut waiting = self.unpublished.lock();
+                loop {
+                    if self.failed.load(Ordering::Relaxed) {
+                        return; // what waits is published with the end of the run
+                    }
+                    let packs = self.take_group(&mut waiting);
+                    if !packs.is_empty() {
+                        break packs;
+                    }
+                    if waiting.has_ended {
+                        return;
+                    }
+                    waiting = self.unpublished.come.wait(waiting).unwrap_or_else(PoisonError::into_inner);
+                }
+            };
+            if let Err(e) = self.publish_packs(packs, Vec::new()) {
+                self.fail(e);
+            }
+        }
+    }
+
+    /// Publishes all that wait, with `events` behind them. What others have begun to publish is in the log, too, when this
+    /// returns.
+    ///
+    /// # Errors
+    /// Those of the log, and of a pack that cannot be read back.
+    pub(super) fn publish(&self, events: Vec<Event>) -> Result<()> {
+        let packs = {
+            let mut waiting = self.unpublished.lock();
+            let packs = std::mem::take(&mut waiting.packs);
+            self.take(&mut waiting);
+            packs
+        };
+        self.publish_packs(packs, events)?;
+        let mut waiting = self.unpublished.lock();
+        while waiting.in_work > 0 {
+            waiting = self.unpublished.gone.wait(waiting).unwrap_or_else(PoisonError::into_inner);
+        }
+        Ok(())
+    }
+
+    fn take(&self, waiting: &mut Waiting) {
+        waiting.in_work += 1;
+        self.unpublished.gone.notify_all(); // who waits looks when the lock is free
+    }
+
+    /// As [`Ingest::publish_now`], of packs that [`Ingest::take`] counts.
+    fn publish_packs(&self, packs: Vec<Sealed>, events: Vec<Event>) -> Result<()> {
+        /// Counts them as done, also by a panic.
+        struct Done<'a>(&'a Unpublished);
+        impl Drop for Done<'_> {
+            fn drop(&mut self) {
+                self.0.lock().in_work -= 1;
+                self.0.gone.notify_all();
+            }
+        }
+        let _done = Done(&self.unpublished);
+        self.publish_now(packs, events)
+    }
+
+    /// Gives sealed packs their parity, logs them with `events` behind them, then indexes their chunks.
+    fn publish_now(&self, packs: Vec<Sealed>, events: Vec<Event>) -> Result<()> {
+        if packs.is_empty() && events.is_empty() {
+            return Ok(());
+        }
+        let unprotected: Vec<_> = packs.iter().map(Unprotected::of).collect();
+        let groups = match self.protect(&unprotected) {
+            Ok(groups) => groups,
+            Err((e, bad)) => {
+                // It must not be logged; the others wait for the run's end.
+                let mut waiting = self.unpublished.lock();
+                for pack in packs {
+                    match pack.pack == bad {
+                        true => self.set_aside(&pack.disk, bad),
+                        false => waiting.packs.push(pack),
+                    }
+                }
+                return Err(e);
+            }
+        };
+        let _turn = self.unpublished.logging.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut first = 0;
+        self.log(|state| {
+            first = state.next_serial();
+            let sealed = packs.iter().zip(first..).flat_map(|(p, serial)| sealed_events(p.event(serial)));
+            sealed.chain(groups).chain(events).collect()
+        })?;
+        let waited = packs.iter().filter(|p| self.protection.shape(p.kind).parity > 0);
+        waited.for_each(|p| self.closed(&p.disk));
+        let last = packs.len().saturating_sub(1);
+        for (i, (pack, serial)) in packs.iter().zip(first..).enumerate() {
+            let mut rows = PackRows::of(serial, &pack.footer);
+            if self.moves {
+                rows.bases.clear(); // they were counted when the delta was made
+            }
+            // the index stands for the entry only when all of it is in
+            self.index(&rows, i == last);
+        }
+        if packs.is_empty() {
+            self.index(&PackRows::default(), true);
+        }
+        for pack in &packs {
+            self.resemblance.published(&pack.footer.rows, &pack.footer.features);
+        }
+        for row in packs.iter().flat_map(|p| &p.footer.rows) {
+            self.claims.release(&row.header.id);
+        }
+        Ok(())
+    }
+
+    /// So many sealed packs are published at once.
+    fn publish_at(&self) -> usize {
+        self.protection.publish_at(threads::simulated_or(3, PUBLISH_PACKS))
+    }
+
+    /// Takes packs that are to be published now: those of a whole group, with such as need none. None if more are to come
+    /// before.
+    fn take_group(&self, waiting: &mut Waiting) -> Vec<Sealed> {
+        let (packs, at) = (&mut waiting.packs, self.publish_at());
+        let needs_group = |kind| self.protection.shape(kind).parity > 0;
+        // At the end what makes a whole group is published by as many threads as there are; all else at once behind it.
+        let is_due = packs.len() >= at || waiting.has_ended && packs.iter().any(|p| needs_group(p.kind));
+        let taken: Vec<Sealed> = if !is_due {
+            Vec::new()
+        } else if !packs.iter().any(|p| needs_group(p.kind)) {
+            std::mem::take(packs)
+        } else {
+            let places: Vec<_> = packs.iter().map(|p| (p.kind, p.disk, p.bytes)).collect();
+            let is_alone = |i: &usize| packs.get(*i).is_some_and(|p| !needs_group(p.kind));
+            let alone: Vec<usize> = (0..packs.len()).filter(is_alone).collect();
+            let mut groups = self.protection.plan(self.store.pool(), &places).into_iter();
+            let wide = groups.find(|(group, is_wide)| *is_wide && !group.iter().any(is_alone));
+            let mut taken: Vec<usize> = wide.into_iter().flat_map(|(group, _)| group).chain(alone).collect();
+            if taken.is_empty() && packs.len() >= 2 * at {
+                taken = (0..packs.len()).collect(); // they do not come to lie on enough disks
+            }
+            taken.sort_unstable_by(|a, b| b.cmp(a));
+            taken.into_iter().map(|i| packs.swap_remove(i)).collect() // places in it, the last ones first
+        };
+        if !taken.is_empty() {
+            self.take(waiting);
+        }
+        taken
+    }
+
+    /// Indexes chunks. The index is a cache: if it fails, the run goes on and the next one rebuilds it.
+    pub(super) fn index(&self, rows: &PackRows, reflect: bool) {
+        if let Some(note) = self.store.index_apply(rows, reflect) {
+            self.control.notice(Notice::Note(note));
+        }
+    }
+}

@@ -352,6 +352,11 @@ impl File for FaultyFile {
         self.inner.drop_cache(offset, len)
     }
 
+    fn begin_to_write(&self, offset: u64, len: u64) -> io::Result<()> {
+        self.faults.powered()?;
+        self.inner.begin_to_write(offset, len)
+    }
+
     fn will_need(&self, offset: u64, len: u64) -> io::Result<()> {
         self.faults.powered()?;
         self.inner.will_need(offset, len)

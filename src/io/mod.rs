@@ -38,6 +38,10 @@ pub trait File: Send + Sync {
     /// Drops the page cache of this range, so that the next read comes from the disk. A hint: what
     /// cannot be dropped (unsynced pages, a filesystem in memory) stays. `len` 0 means to the end.
     fn drop_cache(&self, offset: u64, len: u64) -> io::Result<()>;
+    /// Begins to write what is in the page cache of this range to the disk, so that a sync need not wait for all of it. A hint.
+    fn begin_to_write(&self, _offset: u64, _len: u64) -> io::Result<()> {
+        Ok(())
+    }
     /// Begins to read this range into the page cache, so that who asks for it soon need not wait. A hint.
     fn will_need(&self, _offset: u64, _len: u64) -> io::Result<()> {
         Ok(())

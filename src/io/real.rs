@@ -81,6 +81,12 @@ impl File for RealFile {
         advise(&self.0, start, end.map_or(0, |end| end - start), Advice::DontNeed)
     }
 
+    fn begin_to_write(&self, offset: u64, len: u64) -> io::Result<()> {
+        // Linux writes the dirty pages of a range that is not needed any more, without waiting, and drops only clean ones
+        // (`mm/fadvise.c`): those that were just written stay.
+        advise(&self.0, offset, len, Advice::DontNeed)
+    }
+
     fn will_need(&self, offset: u64, len: u64) -> io::Result<()> {
         advise(&self.0, offset, len, Advice::WillNeed)
     }

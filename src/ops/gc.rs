@@ -21,6 +21,7 @@ use crate::format::event::Event;
 use crate::format::footer::PackKind;
 use crate::format::{ChunkId, WriterId};
 use crate::index::Place;
+use crate::pool::InWork;
 use crate::pool::log::LogRead;
 use crate::store::{Mode, Store};
 use std::collections::{BTreeMap, BTreeSet};
@@ -275,7 +276,7 @@ fn dissolve_bases(
     // Room comes back with the next gc only, which needs the reserve: better not begun than a writer that writes nothing.
     let shape = store.shape(PackKind::Data);
     let stay = |why: &str| Notice::Note(format!("bases that only deltas hold stay: {why}"));
-    if store.pool().choose(store.superblock().pack_bytes, &[], shape, false).is_none() {
+    if store.pool().choose(store.superblock().pack_bytes, &InWork::default(), shape, false).is_none() {
         control.notice(stay("no disk has room for what would be stored plain"));
         return Ok(());
     }

@@ -22,11 +22,12 @@ use crate::error::{Error, Result};
 use crate::format::event::{Event, Outcome, SealedPack};
 use crate::format::footer::{PackKind, Row};
 use crate::format::record::Codec;
-use crate::format::{ChunkId, ChunkKind, DiskId, PackId, SnapshotId, WriterId};
+use crate::format::{ChunkId, ChunkKind, PackId, SnapshotId, WriterId};
 use crate::io::threads::{self, Mutex, MutexGuard};
 use crate::pack::WriteChunks;
 use crate::pack::payload::Payload as Bytes;
 use crate::pack::write::{NewRecord, PackWriter};
+use crate::pool::InWork;
 use crate::store::{Located, Mode, Store};
 use lanes::{EndLanes, LANE_MEMORY_BYTES, Lane};
 use publish::EndPublisher;
@@ -134,8 +135,7 @@ pub struct Ingest<'s> {
     resemblance: resemble::Resemblance,
     lanes: Vec<Lane>,
     runs: Mutex<lanes::Runs>,
-    /// Disks of the open packs, one entry a pack.
-    open_on: Mutex<Vec<DiskId>>,
+    in_work: Mutex<InWork>,
     unpublished: publish::Unpublished,
     protection: groups::Protection,
     failure: Mutex<Option<Error>>,
@@ -250,7 +250,7 @@ where
         resemblance: resemble::Resemblance::default(),
         lanes,
         runs: Mutex::default(),
-        open_on: Mutex::default(),
+        in_work: Mutex::default(),
         unpublished: publish::Unpublished::default(),
         protection: groups::Protection::new(store.shapes(), kind, data_lanes),
         failure: Mutex::default(),

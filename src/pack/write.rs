@@ -11,7 +11,7 @@ use crate::format::footer::{
 use crate::format::limits;
 use crate::format::record::{Codec, Header, PAYLOAD_CHECK_BYTES, payload_check};
 use crate::format::{ChunkId, ChunkKind, DiskId, PackId, StoreId};
-use crate::io::threads::simulated_or;
+use crate::io::threads::{self, Receiver, Sender, simulated_or};
 use crate::io::{File, Io};
 use std::io::IoSlice;
 use std::path::{Path, PathBuf};
@@ -133,6 +133,42 @@ impl Drop for Abandoned {
     }
 }
 
+/// Lets a thread of its own sync: while it waits for the disk, its caller writes what the disk gets next.
+#[derive(Clone)]
+pub struct Syncer(Sender<SyncJob>);
+
+/// That thread's end.
+pub struct SyncerEnd(Receiver<SyncJob>);
+
+struct SyncJob {
+    file: Arc<dyn File>,
+    done: Sender<std::io::Result<()>>,
+}
+
+impl Syncer {
+    pub fn new() -> (Syncer, SyncerEnd) {
+        let (jobs, end) = threads::bounded(1);
+        (Syncer(jobs), SyncerEnd(end))
+    }
+}
+
+impl SyncerEnd {
+    /// Syncs what it is given until nobody can give more.
+    pub fn run(&self) {
+        while let Ok(job) = self.0.recv() {
+            let _ = job.done.send(job.file.sync()); // who does not wait any more gave the pack up
+        }
+    }
+}
+
+/// A sync that a [`Syncer`] is at.
+struct Syncing {
+    /// Rows of the pack that it covers, and the first so many records that are held.
+    rows: usize,
+    records: usize,
+    done: Receiver<std::io::Result<()>>,
+}
+
 /// An open pack.
 pub struct PackWriter {
     io: Io,
@@ -149,7 +185,10 @@ pub struct PackWriter {
     /// Records before this one are synced.
     synced_rows: usize,
     unsynced: Vec<NewRecord>,
+    /// Bytes for which no sync was begun.
     unsynced_bytes: u64,
+    syncer: Option<Syncer>,
+    syncing: Option<Syncing>,
 }
 
 impl PackWriter {
@@ -182,7 +221,15 @@ impl PackWriter {
             synced_rows: 0,
             unsynced: Vec::new(),
             unsynced_bytes: 0,
+            syncer: None,
+            syncing: None,
         })
+    }
+
+    /// As it is, but syncs are left to this thread.
+    pub fn with_syncer(mut self, syncer: Option<Syncer>) -> Self {
+        self.syncer = syncer;
+        self
     }
 
     pub fn pack(&self) -> PackId {
@@ -257,23 +304,56 @@ impl PackWriter {
             self.units.update(check);
             parts.extend([IoSlice::new(header), IoSlice::new(&record.payload), IoSlice::new(check)]);
         }
-        let written = self.file.write_all_at(&parts, self.at);
+        let from = self.at;
+        let written = self.file.write_all_at(&parts, from);
         drop(parts);
         self.unsynced_bytes += at - self.at;
         self.at = at;
         self.unsynced.extend(records); // kept until synced, whatever happened
         written.map_err(|e| self.failed("write to the pack", e))?;
-        if self.unsynced_bytes >= simulated_or(48 << 10, SYNC_BYTES) {
-            self.sync()?;
+        let most = threads::simulated_or(48 << 10, SYNC_BYTES);
+        if self.syncer.is_some() {
+            // The disk begins at once. A sync is begun at half the length, and the one before has ended then: no more is held.
+            let _ = self.file.begin_to_write(from, self.at - from); // a hint
+            if self.unsynced_bytes >= most / 2 { self.begin_sync() } else { Ok(()) }
+        } else if self.unsynced_bytes >= most {
+            self.sync()
+        } else {
+            Ok(())
         }
-        Ok(())
     }
 
     fn failed(&self, action: &'static str, source: std::io::Error) -> Error {
         Error::Io { action, path: open_path(&self.disk, self.pack), source }
     }
 
+    /// Begins a sync of all that was appended, behind the one that was begun before.
+    fn begin_sync(&mut self) -> Result<()> {
+        self.end_sync()?;
+        let (done, wait) = threads::bounded(1);
+        let job = SyncJob { file: Arc::clone(&self.file), done };
+        if self.syncer.as_ref().is_none_or(|s| s.0.send(job).is_err()) {
+            return self.sync(); // its thread is gone
+        }
+        self.syncing = Some(Syncing { rows: self.rows.len(), records: self.unsynced.len(), done: wait });
+        self.unsynced_bytes = 0;
+        Ok(())
+    }
+
+    /// Waits for the sync that was begun, if one was.
+    fn end_sync(&mut self) -> Result<()> {
+        let Some(syncing) = self.syncing.take() else { return Ok(()) };
+        // Where its thread is gone nothing is known of it; an error that it met would not be told to anyone else.
+        let gone = || std::io::Error::other("the thread that synced it has ended");
+        let outcome = syncing.done.recv().unwrap_or_else(|_| Err(gone()));
+        outcome.map_err(|e| self.failed("sync the pack", e))?;
+        self.synced_rows = syncing.rows;
+        self.unsynced.drain(..syncing.records.min(self.unsynced.len()));
+        Ok(())
+    }
+
     fn sync(&mut self) -> Result<()> {
+        self.end_sync()?;
         self.file.sync().map_err(|e| self.failed("sync the pack", e))?;
         self.synced_rows = self.rows.len();
         self.unsynced.clear();
@@ -315,6 +395,7 @@ impl PackWriter {
     }
 
     fn finish(&mut self, end: &[u8], trailer: &Trailer) -> Result<()> {
+        self.end_sync()?; // an error is told once: the next sync would know nothing of it
         self.file.write_all_at(&[IoSlice::new(end)], self.at).map_err(|e| self.failed("write to the pack", e))?;
         // The canary: a pack that is named before its bytes are durable.
         if !cfg!(feature = "canary-sync") {
@@ -331,6 +412,7 @@ impl PackWriter {
     /// Gives up on the file; what it held comes back batch by batch. The file is removed behind that, as far as its
     /// disk lets it.
     pub fn abandon(mut self, error: Error) -> Abandoned {
+        let _ = self.end_sync(); // what it did not sync is held
         let _ = self.file.drop_cache(0, 0); // a hint; what cannot be dropped is proven all the same
         self.rows.truncate(self.synced_rows);
         Abandoned {

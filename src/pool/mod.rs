@@ -100,6 +100,33 @@ pub fn read_marker(io: &Io, folder: &Path) -> Result<Option<Marker>> {
     }
 }
 
+/// What a run is doing on which disks: an id for each pack.
+#[derive(Debug, Default)]
+pub struct InWork {
+    /// Of packs that are open or have no parity yet: those that are to be one group want disks of their own.
+    pub without_parity: Vec<DiskId>,
+    /// Of packs that are being written, parity as well: a disk has one thing to do at a time.
+    pub written: Vec<DiskId>,
+}
+
+impl InWork {
+    fn remove(from: &mut Vec<DiskId>, disk: &DiskId) {
+        if let Some(i) = from.iter().position(|d| d == disk) {
+            from.swap_remove(i);
+        }
+    }
+
+    /// A pack has its parity, or is given up.
+    pub fn is_published(&mut self, disk: &DiskId) {
+        Self::remove(&mut self.without_parity, disk);
+    }
+
+    /// A pack was written.
+    pub fn is_written(&mut self, disk: &DiskId) {
+        Self::remove(&mut self.written, disk);
+    }
+}
+
 impl Pool {
     /// Finds the disks that `known` lists. A disk is looked for at every path that is known for any disk
     /// of the store, so swapped cables and exchanged mount points do no harm.
@@ -227,26 +254,27 @@ impl Pool {
     }
 
     /// The disk for a new pack: the one with the most usable bytes for each open pack that it would then
-    /// have, so that unequal disks fill evenly; one that failed an earlier run only if no other has room. `open_on` names
-    /// the disk of every pack of this run that has no parity yet: packs that are to be one group want disks of their own.
+    /// have, so that unequal disks fill evenly, packs that are being written counting twice; one that failed an earlier run only if no
+    /// other has room.
     /// `None` where none has room for `pack_bytes` beyond its reserve, or none of which the parity would find room on
     /// others; what frees space may use the reserve too.
-    pub fn choose(&self, pack_bytes: u64, open_on: &[DiskId], shape: Shape, reserve: bool) -> Option<Arc<Disk>> {
-        let count = |id: &DiskId| open_on.iter().filter(|on| *on == id).count() as u64;
+    pub fn choose(&self, pack_bytes: u64, run: &InWork, shape: Shape, reserve: bool) -> Option<Arc<Disk>> {
+        let count = |on: &[DiskId], id: &DiskId| on.iter().filter(|on| *on == id).count() as u64;
         let asked = self.disks.values().filter(|d| d.takes_data()).filter_map(|disk| {
             let room = disk.room(&self.io, pack_bytes).ok()?;
-            Some(place::Candidate { disk, room, open: count(&disk.id) })
+            Some(place::Candidate { disk, room, open: count(&run.without_parity, &disk.id) })
         });
         let all: Vec<place::Candidate<'_>> = asked.collect();
         let usable = |c: &place::Candidate<'_>| if reserve { c.room.free } else { c.room.usable };
         let fits = |c: &&place::Candidate<'_>| usable(c) >= pack_bytes.saturating_mul(c.open + 1);
         let width = shape.width.min(all.iter().filter(fits).count().saturating_sub(shape.parity)).max(1);
-        let groups = (open_on.len() + 1).div_ceil(width) as u64;
+        let groups = (run.without_parity.len() + 1).div_ceil(width) as u64;
         let may =
             all.iter().filter(fits).filter(|c| self.has_room_for_parity_of(c, &all, pack_bytes, groups, shape.parity));
         let best = may.max_by_key(|c| {
             let is_crowded = shape.parity > 0 && c.open >= groups;
-            (!c.disk.is_noted(), !is_crowded, usable(c) / (c.open + 1), std::cmp::Reverse(c.disk.id))
+            let packs = c.open + count(&run.written, &c.disk.id);
+            (!c.disk.is_noted(), !is_crowded, usable(c) / (packs + 1), std::cmp::Reverse(c.disk.id))
         });
         best.map(|c| Arc::clone(c.disk))
     }

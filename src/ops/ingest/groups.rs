@@ -244,7 +244,10 @@ impl Ingest<'_> {
                 .collect();
             let mut id = [0; 16];
             io.world.random(&mut id);
-            match write::make(io, store.superblock().store, id, &source, &members, &targets) {
+            self.in_work().written.extend(disks.iter().map(|d| d.id));
+            let made = write::make(io, store.superblock().store, id, &source, &members, &targets);
+            disks.iter().for_each(|d| self.in_work().is_written(&d.id));
+            match made {
                 Ok(group) => {
                     let bytes: u64 = group.members.iter().filter(|m| m.parity).map(|m| m.bytes).sum();
                     self.counters.redundancy_written.fetch_add(bytes, Ordering::Relaxed);

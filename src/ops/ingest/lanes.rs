@@ -6,9 +6,10 @@ use super::{Ingest, TableRow};
 use crate::error::{Error, Result};
 use crate::format::footer::PackKind;
 use crate::format::{DiskId, PackId};
-use crate::io::threads::{self, Condvar, Mutex, Receiver, Sender};
+use crate::io::threads::{self, Condvar, Mutex, MutexGuard, Receiver, Sender};
 use crate::ops::Notice;
-use crate::pack::write::{Abandoned, NewRecord, PackWriter};
+use crate::pack::write::{Abandoned, NewRecord, PackWriter, Syncer};
+use crate::pool::InWork;
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError};
@@ -16,8 +17,9 @@ use std::sync::{Arc, PoisonError};
 /// Bytes that wait for one lane, at least and at most: enough that a run of files is taken off the hands of those who read it
 /// while another lane's disk is written to.
 const QUEUE_BYTES: std::ops::RangeInclusive<u64> = 16 << 20..=64 << 20;
-/// What a lane needs of the memory budget beside its queue: its unsynced bytes, a batch on the way.
-const BESIDE_BYTES: u64 = 32 << 20;
+/// What a lane needs of the memory budget beside its queue: unsynced bytes of its open pack and of the one that is sealed, a
+/// batch on the way.
+const BESIDE_BYTES: u64 = 40 << 20;
 /// What a lane needs at least.
 pub(super) const LANE_MEMORY_BYTES: u64 = *QUEUE_BYTES.start() + BESIDE_BYTES;
 /// Runs of files whose lanes are known. Readers work on two or three at a time.
@@ -146,6 +148,20 @@ impl Drop for EndLanes<'_> {
     }
 }
 
+/// What the thread that seals for a lane gets, in this order.
+enum Closing {
+    Seal(Box<PackWriter>),
+    /// All before it was sealed: whoever waits at the other end goes on.
+    Settled(#[expect(dead_code, reason = "it is dropped")] Sender<()>),
+}
+
+/// The threads that serve a lane.
+#[derive(Default)]
+struct Hands {
+    syncer: Option<Syncer>,
+    sealer: Option<Sender<Closing>>,
+}
+
 /// Fails the run if its lane panics: nobody must wait for room in a queue that is emptied no more.
 struct LaneAlive<'i, 's>(&'i Ingest<'s>);
 
@@ -200,42 +216,75 @@ impl Ingest<'_> {
         lane
     }
 
+    /// What a lane's thread does. Two more serve it, so that its disk always has something to write: one syncs, one seals.
     pub(super) fn lane(&self, kind: PackKind, end: &LaneEnd) {
         let _alive = LaneAlive(self);
+        threads::scope(|scope| {
+            let (syncer, syncer_end) = Syncer::new();
+            let (sealer, closing) = threads::bounded(1);
+            let seal = move || {
+                let _alive = LaneAlive(self);
+                while let Ok(next) = closing.recv() {
+                    if let Closing::Seal(writer) = next
+                        && let Err(e) = self.seal(kind, *writer)
+                    {
+                        self.fail(e);
+                    } // of those that settle the other end is dropped here: whoever waits goes on
+                }
+            };
+            // Where the system has no thread to give the lane does it by itself.
+            let hands = Hands {
+                syncer: scope.spawn_named("onefold-sync", move || syncer_end.run()).ok().map(|_| syncer),
+                sealer: scope.spawn_named("onefold-seal", seal).ok().map(|_| sealer),
+            };
+            self.serve_lane(kind, end, &hands);
+        });
+    }
+
+    fn serve_lane(&self, kind: PackKind, end: &LaneEnd, hands: &Hands) {
         let mut open: Option<PackWriter> = None;
+        let close = |open: &mut Option<PackWriter>| {
+            if let Some(writer) = open.take()
+                && let Err(e) = self.close(kind, hands, writer)
+            {
+                self.fail(e);
+            }
+        };
         while let Ok(batch) = end.queue.recv() {
             if batch.records.is_empty() {
-                if batch.settled.is_none() {
-                    break;
+                let Some(settled) = batch.settled else { break };
+                close(&mut open);
+                if let Some(sealer) = &hands.sealer {
+                    let _ = sealer.send(Closing::Settled(settled)); // if it has ended the run has failed
                 }
-                if let Some(writer) = open.take()
-                    && let Err(e) = self.seal(kind, writer)
-                {
-                    self.fail(e);
-                }
-                continue; // `settled` is dropped here: whoever waits goes on
+                continue;
             }
-            let outcome =
-                if self.failed.load(Ordering::Relaxed) { Ok(()) } else { self.append(kind, &mut open, batch.records) };
+            let outcome = if self.failed.load(Ordering::Relaxed) {
+                Ok(())
+            } else {
+                self.append(kind, hands, &mut open, batch.records)
+            };
             end.room.give(batch.bytes);
             if let Err(e) = outcome {
                 self.fail(e);
             }
         }
-        if let Some(writer) = open.take()
-            && let Err(e) = self.seal(kind, writer)
-        {
-            self.fail(e);
-        }
+        close(&mut open);
     }
 
-    fn append(&self, kind: PackKind, open: &mut Option<PackWriter>, mut records: Vec<NewRecord>) -> Result<()> {
+    fn append(
+        &self,
+        kind: PackKind,
+        hands: &Hands,
+        open: &mut Option<PackWriter>,
+        mut records: Vec<NewRecord>,
+    ) -> Result<()> {
         // Packs that failed meanwhile and still hold records; the disk that takes those may fail too.
         let mut failed: Vec<Abandoned> = Vec::new();
         loop {
             let mut writer = match open.take() {
                 Some(writer) => writer,
-                None => self.open_pack(kind)?,
+                None => self.open_pack(kind)?.with_syncer(hands.syncer.clone()),
             };
             let features: Vec<_> = records.iter().map(|r| r.features.clone()).collect();
             let appended = writer.append(records);
@@ -243,7 +292,7 @@ impl Ingest<'_> {
                 self.resemblance.appended(writer.pack(), writer.file(), writer.rows(), &features);
             }
             match appended {
-                Ok(()) if writer.is_full(self.store.superblock().pack_bytes) => self.seal(kind, writer)?,
+                Ok(()) if writer.is_full(self.store.superblock().pack_bytes) => self.close(kind, hands, writer)?,
                 Ok(()) => *open = Some(writer),
                 Err(e) => failed.push(self.abandon(writer, e)),
             }
@@ -257,10 +306,27 @@ impl Ingest<'_> {
         }
     }
 
+    /// Has a pack sealed that takes no more records.
+    fn close(&self, kind: PackKind, hands: &Hands, writer: PackWriter) -> Result<()> {
+        {
+            let mut in_work = self.in_work();
+            in_work.is_written(&writer.disk_id());
+            if self.protection.shape(kind).parity == 0 {
+                in_work.is_published(&writer.disk_id()); // else when it is: until then its group wants other disks
+            }
+        }
+        match &hands.sealer {
+            Some(sealer) => {
+                sealer.send(Closing::Seal(Box::new(writer))).map_err(|_| Error::WorkerLost { verb: self.verb })
+            } // it ends before its lane only by a panic
+            None => self.seal(kind, writer),
+        }
+    }
+
     /// Takes the disk of a failed pack out of the run.
     fn abandon(&self, writer: PackWriter, error: Error) -> Abandoned {
         let disk = writer.disk_id();
-        self.closed(&disk);
+        self.given_up(&disk);
         if let Some(disk) = self.store.pool().disk(&disk) {
             let (label, what) = (&disk.label, disk.failed(&error));
             self.notice(Notice::Note(format!("disk {label} {what}: {error}; its open pack goes to another disk")));
@@ -268,12 +334,14 @@ impl Ingest<'_> {
         writer.abandon(error)
     }
 
-    /// One pack less on this disk keeps others of its group away.
-    pub(super) fn closed(&self, disk: &DiskId) {
-        let mut open = self.open_on.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(i) = open.iter().position(|d| d == disk) {
-            open.swap_remove(i);
-        }
+    fn given_up(&self, disk: &DiskId) {
+        let mut in_work = self.in_work();
+        in_work.is_written(disk);
+        in_work.is_published(disk);
+    }
+
+    pub(super) fn in_work(&self) -> MutexGuard<'_, InWork> {
+        self.in_work.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn open_pack(&self, kind: PackKind) -> Result<PackWriter> {
@@ -281,9 +349,9 @@ impl Ingest<'_> {
         let pack_bytes = self.store.superblock().pack_bytes;
         loop {
             let disk = {
-                let mut open = self.open_on.lock().unwrap_or_else(PoisonError::into_inner);
+                let mut in_work = self.in_work();
                 let (pool, shape) = (self.store.pool(), self.protection.shape(kind));
-                let disk = pool.choose(pack_bytes, &open, shape, self.frees);
+                let disk = pool.choose(pack_bytes, &in_work, shape, self.frees);
                 let disk = disk.ok_or_else(|| Error::NoSpace {
                     needed: pack_bytes,
                     disks: match shape.parity {
@@ -291,14 +359,15 @@ impl Ingest<'_> {
                         m => format!("a pack with parity {m} needs {} disks: {}", m + 1, pool.why_full(pack_bytes)),
                     },
                 })?;
-                open.push(disk.id);
+                in_work.without_parity.push(disk.id);
+                in_work.written.push(disk.id);
                 disk
             };
             let pack = PackId::new(self.writer, self.sequence.fetch_add(1, Ordering::Relaxed));
             match PackWriter::create(self.store.io(), self.store.superblock().store, &disk.path, disk.id, pack, kind) {
                 Ok(writer) => return Ok(writer),
                 Err(e) => {
-                    self.closed(&disk.id);
+                    self.given_up(&disk.id);
                     let what = disk.failed(&e);
                     self.notice(Notice::Note(format!("disk {} {what}: {e}", disk.name())));
                 }
@@ -307,12 +376,8 @@ impl Ingest<'_> {
     }
 
     fn seal(&self, kind: PackKind, writer: PackWriter) -> Result<()> {
-        let disk = writer.disk_id();
         match writer.seal() {
             Ok(sealed) => {
-                if self.protection.shape(kind).parity == 0 {
-                    self.closed(&disk); // else when it is published: until then its group wants other disks
-                }
                 self.counters.packs_sealed.fetch_add(1, Ordering::Relaxed);
                 self.counters.bytes_written.fetch_add(sealed.bytes, Ordering::Relaxed);
                 let rows = sealed.footer.rows.iter().map(TableRow::of).collect();
@@ -321,13 +386,14 @@ impl Ingest<'_> {
                 Ok(())
             }
             Err((writer, e)) => {
+                // Its disk takes no more of the run, so it does not matter that it is counted as given up twice.
                 let mut left = self.abandon(*writer, e);
-                let mut open = None;
+                let (alone, mut open) = (Hands::default(), None);
                 while let Some(records) = left.next_batch()? {
-                    self.append(kind, &mut open, records)?;
+                    self.append(kind, &alone, &mut open, records)?;
                 }
                 match open {
-                    Some(writer) => self.seal(kind, writer),
+                    Some(writer) => self.close(kind, &alone, writer),
                     None => Ok(()),
                 }
             }

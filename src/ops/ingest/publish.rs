@@ -187,7 +187,7 @@ impl Ingest<'_> {
             sealed.chain(groups).chain(events).collect()
         })?;
         let waited = packs.iter().filter(|p| self.protection.shape(p.kind).parity > 0);
-        waited.for_each(|p| self.closed(&p.disk));
+        waited.for_each(|p| self.in_work().is_published(&p.disk));
         let last = packs.len().saturating_sub(1);
         for (i, (pack, serial)) in packs.iter().zip(first..).enumerate() {
             let mut rows = PackRows::of(serial, &pack.footer);

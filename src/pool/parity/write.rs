@@ -46,6 +46,9 @@ impl Failed {
     }
 }
 
+/// A parity pack's length and root.
+type End = (u64, [u8; 32]);
+
 struct Writing<'a> {
     io: &'a Io,
     target: &'a Target,
@@ -74,6 +77,7 @@ impl<'a> Writing<'a> {
     fn put(&mut self, bytes: &[u8]) -> Result<()> {
         let path = || open_parity_path(&self.target.disk, self.target.pack);
         self.file.write_all_at(&[IoSlice::new(bytes)], self.at).map_err(|e| Error::io("write to", path())(e))?;
+        let _ = self.file.begin_to_write(self.at, bytes.len() as u64); // a hint: the disk does not wait for the sync
         self.at += bytes.len() as u64;
         self.unsynced += bytes.len() as u64;
         if self.unsynced >= SYNC_BYTES {
@@ -91,7 +95,7 @@ impl<'a> Writing<'a> {
 
     /// Writes the end, syncs, gives the pack its name, and reads a sample back past the page cache. Returns its length and
     /// root.
-    fn finish(&mut self, header_bytes: u32, payload: u64) -> Result<(u64, [u8; 32])> {
+    fn finish(&mut self, header_bytes: u32, payload: u64) -> Result<End> {
         let root = blake3(&[&self.table]);
         let trailer = ParityTrailer { pack: self.target.pack, header_bytes, payload_bytes: payload, root };
         let mut end = std::mem::take(&mut self.table);
@@ -201,7 +205,7 @@ fn code(
     payload: u64,
     header_bytes: u32,
     writing: &[Mutex<Writing<'_>>],
-) -> std::result::Result<Vec<(u64, [u8; 32])>, Failed> {
+) -> std::result::Result<Vec<End>, Failed> {
     let units = payload.div_ceil(UNIT_BYTES);
     let lock = |w: &'_ Mutex<Writing<'_>>, unit: &[u8]| w.lock().unwrap_or_else(PoisonError::into_inner).unit(unit);
     let finish =
@@ -269,7 +273,8 @@ fn code(
 struct Way<'scope> {
     to: Sender<Vec<u8>>,
     spare: Receiver<Vec<u8>>,
-    writer: ScopedJoinHandle<'scope, Result<Option<(u64, [u8; 32])>>>,
+    /// Gives nothing if it was given up.
+    writer: ScopedJoinHandle<'scope, Result<Option<End>>>,
 }
 
 /// Reads the parity packs that [`make`] made from end to end, past the page cache: what old parity may be given up for.

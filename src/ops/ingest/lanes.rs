@@ -180,6 +180,28 @@ pub(super) struct Runs {
     last: usize,
 }
 
+impl Runs {
+    /// The lane of the `n`th run, counted from 1 on: the one it has if it `stays` there, else the one with the fewest bytes
+    /// `waiting`, of several the next one behind that which was chosen last.
+    fn lane(&mut self, n: u64, lanes: usize, stays: &dyn Fn(usize) -> bool, waiting: &dyn Fn(usize) -> u64) -> usize {
+        let known = self.known.iter().position(|(run, _)| *run == n);
+        if let Some((_, lane)) = known.and_then(|at| self.known.get(at))
+            && stays(*lane)
+        {
+            return *lane;
+        }
+        let lane = (0..lanes).map(|i| 1 + (self.last + i) % lanes).min_by_key(|lane| waiting(*lane)).unwrap_or(1);
+        self.last = lane; // lanes are counted from 1 on: the search begins with the next one
+        if let Some(at) = known {
+            self.known.remove(at);
+        } else if self.known.len() >= RUNS_KNOWN {
+            self.known.pop_front();
+        }
+        self.known.push_back((n, lane));
+        lane
+    }
+}
+
 impl Ingest<'_> {
     /// The data lane for the `n`th run of files that should lie together: the one that has least to do when the run begins, or
     /// the next one of those.
@@ -196,24 +218,9 @@ impl Ingest<'_> {
     fn lane_of_run(&self, n: u64, may_move: bool) -> usize {
         let lanes = self.data_lanes().max(1) as usize; // few
         let mut runs = self.runs.lock().unwrap_or_else(PoisonError::into_inner);
-        let known = runs.known.iter().position(|(run, _)| *run == n);
-        if let Some((_, lane)) = known.and_then(|at| runs.known.get(at))
-            && !(may_move && self.lanes.get(*lane).is_some_and(Lane::is_behind))
-        {
-            return *lane;
-        }
-        let free = (0..lanes).map(|i| 1 + (runs.last + i) % lanes).min_by_key(|lane| {
-            self.lanes.get(*lane).map_or(u64::MAX, Lane::waiting_bytes) // of those with the same the first
-        });
-        let lane = free.unwrap_or(1);
-        runs.last = lane; // lanes are counted from 1 on: the search begins with the next one
-        if let Some(at) = known {
-            runs.known.remove(at);
-        } else if runs.known.len() >= RUNS_KNOWN {
-            runs.known.pop_front();
-        }
-        runs.known.push_back((n, lane));
-        lane
+        let lane = |lane: usize| self.lanes.get(lane);
+        let stays = |at| !may_move || !lane(at).is_some_and(Lane::is_behind);
+        runs.lane(n, lanes, &stays, &|at| lane(at).map_or(u64::MAX, Lane::waiting_bytes))
     }
 
     /// What a lane's thread does. Two more serve it, so that its disk always has something to write: one syncs, one seals.
@@ -398,5 +405,31 @@ impl Ingest<'_> {
                 }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn runs_go_round_over_idle_lanes_and_a_run_keeps_its_lane_until_that_is_behind() {
+        let mut runs = Runs::default();
+        let mut waiting = [0u64; 5]; // lane 0 is the metadata's
+        let ask = |runs: &mut Runs, n: u64, waiting: &[u64; 5]| {
+            runs.lane(n, 4, &|lane| waiting[lane] <= 50, &|lane| waiting[lane])
+        };
+        let round: Vec<usize> = (0..6).map(|n| ask(&mut runs, n, &waiting)).collect();
+        assert_eq!(round, [1, 2, 3, 4, 1, 2]);
+        waiting = [0, 40, 50, 10, 30];
+        assert_eq!(ask(&mut runs, 5, &waiting), 2, "it is not behind");
+        assert_eq!(ask(&mut runs, 6, &waiting), 3, "the one with the least to do");
+        waiting[2] = 51;
+        assert_eq!(ask(&mut runs, 5, &waiting), 3, "it goes on elsewhere");
+        waiting = [0; 5];
+        assert_eq!(ask(&mut runs, 5, &waiting), 3, "and stays there");
+        // An old run that comes back after many others is one like any other.
+        (100..100 + RUNS_KNOWN as u64).for_each(|n| assert!(ask(&mut runs, n, &waiting) > 0));
+        assert!(runs.known.len() <= RUNS_KNOWN && (1..=4).contains(&ask(&mut runs, 5, &waiting)));
     }
 }

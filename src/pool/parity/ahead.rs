@@ -157,6 +157,7 @@ mod tests {
     use super::super::parity_path;
     use super::super::write::{self, Target};
     use super::*;
+    use crate::error::Error;
     use crate::format::footer::PackKind;
     use crate::format::group::{CODE_REED_SOLOMON_16, Group, Member};
     use crate::format::record::Codec;
@@ -254,6 +255,34 @@ mod tests {
                 assert!(got == one_by_one, "parity {slot} with {away:?} away");
             }
         }
+    }
+
+    #[test]
+    fn a_member_that_does_not_prove_gets_no_parity_and_is_named() {
+        let (fs, io, group, places) = group();
+        let bare = Group { members: group.members[..3].to_vec(), ..group.clone() };
+        let targets: Vec<Target> =
+            (3..5).map(|i| Target { pack: PackId::new(WriterId([5; 8]), i), disk: disk(i as usize) }).collect();
+        // In a unit's middle, in its last byte, in the table of units.
+        let bytes = bare.members[1].bytes as usize;
+        for at in [(5 << 20) + 77, (6 << 20) - 1, bytes - 100] {
+            flip(&fs, places[1].as_ref().unwrap(), at);
+            let source = GroupReader::new(&io, bare.clone(), places[..3].to_vec()).unwrap();
+            let made = write::make(&io, STORE, [8; 16], &source, &bare.members, &targets);
+            assert!(matches!(made, Err(write::Failed::Member(1, Error::Damaged { .. }))), "{at}: {made:?}");
+            for target in &targets {
+                let folder = parity_path(&target.disk, target.pack).parent().unwrap().to_owned();
+                let names = fs.list(&folder).unwrap_or_default();
+                assert!(
+                    !names.iter().any(|n| n.name.to_string_lossy().contains(&target.pack.to_string())),
+                    "{names:?}"
+                );
+            }
+            flip(&fs, places[1].as_ref().unwrap(), at);
+        }
+        let source = GroupReader::new(&io, bare.clone(), places[..3].to_vec()).unwrap();
+        let made = write::make(&io, STORE, [8; 16], &source, &bare.members, &targets).unwrap();
+        assert_eq!(made.members.len(), 5);
     }
 
     #[test]

@@ -83,6 +83,8 @@ pub struct Encoder {
     planes: Vec<Vec<i32>>,
     section: Section,
     residuals: Vec<Vec<i32>>,
+    /// Those of the best plans so far.
+    best_residuals: Vec<Vec<i32>>,
     symbols: Symbols,
     bits: BitWriter,
     means: Vec<Mean>,
@@ -141,13 +143,12 @@ impl Encoder {
             let cost = if sections.len() > 1 { self.cost(&plans) } else { 0.0 };
             if best.as_ref().is_none_or(|best| cost < best.0) {
                 best = Some((cost, log2, plans));
+                std::mem::swap(&mut self.residuals, &mut self.best_residuals);
             }
         }
         let (_, log2, plans) = best?;
-        if sections.last() != Some(&log2) {
-            self.predict(&plans, narrow, log2);
-        }
-        let linear = self.linear(sample_bytes, log2, &plans, None, [lead, tail]);
+        std::mem::swap(&mut self.residuals, &mut self.best_residuals);
+        let linear = self.linear(sample_bytes, log2, &plans, None, effort != Effort::Fast, [lead, tail]);
         if effort != Effort::Dense {
             return Some((linear, None));
         }
@@ -172,7 +173,7 @@ impl Encoder {
         }
         let (_, pace, residuals) = best?;
         self.residuals = residuals;
-        let adaptive = self.linear(sample_bytes, log2, &plans, Some((&scales, pace)), [lead, tail]);
+        let adaptive = self.linear(sample_bytes, log2, &plans, Some((&scales, pace)), true, [lead, tail]);
         Some((linear, Some(adaptive)))
     }
 
@@ -226,10 +227,11 @@ impl Encoder {
         section_log2: u32,
         plans: &[Plan],
         filter: Option<(&[i32], u32)>,
+        thorough: bool,
         rest: [&[u8]; 2],
     ) -> Vec<u8> {
         let channels = self.planes.len();
-        let rate = entropy::best_rate(&self.residuals);
+        let rate = entropy::best_rate(&self.residuals, thorough);
         let method = if filter.is_some() { METHOD_ADAPTIVE } else { METHOD_LINEAR };
         let mut head = vec![method, (sample_bytes - 1) as u8 | ((channels - 1) as u8) << 2, 0, rate as u8];
         head.push(rest[0].len() as u8); // below 128
@@ -261,7 +263,11 @@ impl Encoder {
         let mut out = head;
         out.reserve_exact(4 + words.len() * 4 + self.bits.bytes().len() + lead.len() + tail.len());
         out.extend_from_slice(&(words.len() as u32).to_le_bytes()); // fewer than bytes in a chunk
-        out.extend(words.iter().flat_map(|w| w.to_le_bytes()));
+        let at = out.len();
+        out.resize(at + words.len() * 4, 0);
+        for (out, word) in out[at..].as_chunks_mut::<4>().0.iter_mut().zip(words) {
+            *out = word.to_le_bytes();
+        }
         out.extend_from_slice(self.bits.bytes());
         out.extend_from_slice(lead);
         out.extend_from_slice(tail);
@@ -353,8 +359,8 @@ impl Decoder {
 
         self.planes.resize_with(channels, Vec::new);
         for plane in &mut self.planes {
-            plane.clear();
-            plane.resize(HISTORY + frames, 0);
+            plane.resize(HISTORY + frames, 0); // what stands in the frames is of no account
+            plane[..HISTORY].fill(0);
         }
         let mut cascades: Vec<Cascade> =
             scales.chunks(2).map(|scales| Cascade::new(frames, scales, u32::from(pace))).collect();

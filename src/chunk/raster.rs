@@ -38,6 +38,7 @@ mod lanes;
 mod planes;
 mod predict;
 mod rans;
+mod row;
 mod tokens;
 mod values;
 
@@ -78,8 +79,15 @@ const RANKS: u8 = 128;
 
 /// Bits a sample below which zstd may find what a predictor does not see: text, dither, repetition.
 const FLAT_BITS: usize = 3;
-/// Share of the bytes that zstd is asked about first.
-const PROBE_SHARE: usize = 8;
+/// Payloads that are no more than one part in so many of the plain bytes, likewise.
+pub const SMALL_SHARE: usize = 4;
+/// One part in so many: it has what zstd finds.
+const SURE_SHARE: usize = 32;
+/// Share of the bytes that zstd is asked about first, and the level.
+const PROBE_SHARE: usize = 32;
+const PROBE_LEVEL: i32 = 1;
+/// One part in so many that the level meant may save beside that of the probe.
+const PROBE_SLACK: usize = 16;
 /// zstd's levels, of the fast and the dense tier.
 const LEVELS: [i32; 2] = [3, 12];
 
@@ -112,9 +120,17 @@ impl Encoder {
     /// The payload of a chunk. `None` where that does not save at least one part in 64, where the bytes are not what
     /// the form says, or where zstd alone is likely to do better.
     pub fn encode(&mut self, plain: &[u8], form: Raster, dense: bool) -> Option<Vec<u8>> {
-        let layout =
+        let mut form = form;
+        let mut layout =
             Layout::new(form, plain.len()).filter(|l| l.samples() > 0 && plain.len() <= limits::CHUNK_BYTES)?;
         layout.split(plain, &mut self.samples)?;
+        // Containers do not always tell it before the samples come.
+        if let (Packing::V210, 0, [.., luma]) = (form.packing, form.row_bytes, layout.planes())
+            && let Some(steps) = row::steps(&self.samples[luma.start..luma.start + luma.len])
+        {
+            form.row_bytes = (steps * row::STEP_BYTES) as u32; // 2^15 at most
+            layout = Layout::new(form, plain.len())?; // the samples lie in it as before
+        }
         let mut out = header(TOKENS, form);
         self.residuals.resize(layout.samples(), 0);
         for plane in layout.planes() {
@@ -128,7 +144,7 @@ impl Encoder {
             out.extend_from_slice(&u.to_le_bytes());
         }
         self.coder.encode(&lanes, coded, &mut out);
-        if out.len() * 8 < FLAT_BITS * layout.samples() {
+        if out.len() * 8 < FLAT_BITS * layout.samples() || out.len() * SMALL_SHARE <= plain.len() {
             out = self.flat(plain, &layout, front, dense, out)?;
         }
         (out.len() + out.len() / 64 < plain.len()).then_some(out)
@@ -171,20 +187,22 @@ impl Encoder {
     /// What is best of a flat picture: the tokens, zstd of the residuals, or (`None`) zstd of the plain bytes.
     fn flat(&mut self, plain: &[u8], layout: &Layout, front: usize, dense: bool, out: Vec<u8>) -> Option<Vec<u8>> {
         let level = LEVELS[usize::from(dense)];
-        let promises = |this: &mut Self, bytes: &[u8]| {
-            let n = bytes.len() / PROBE_SHARE;
-            let part = &bytes[bytes.len() / 2 - n / 2..][..n]; // the middle
-            dense || this.pack(part, LEVELS[0]).len() * PROBE_SHARE < out.len()
+        let (n, wide) = (layout.samples(), layout.bits > 8);
+        let halves = |bytes: &mut Vec<u8>, residuals: &[u16]| {
+            bytes.clear();
+            bytes.extend(residuals.iter().map(|u| *u as u8)); // the low half
+            if wide {
+                bytes.extend(residuals.iter().map(|u| (u >> 8) as u8)); // the high half
+            }
         };
+        // Repetition may be further apart than a probe is long; but what has so much of it is soon gone through.
+        let sure = dense || out.len() * SURE_SHARE < plain.len();
         let mut bytes = std::mem::take(&mut self.bytes);
-        bytes.clear();
-        bytes.extend(self.residuals.iter().map(|u| *u as u8)); // the low half
-        if layout.bits > 8 {
-            bytes.extend(self.residuals.iter().map(|u| (u >> 8) as u8)); // the high half
-        }
+        halves(&mut bytes, &self.residuals[middle(n)]);
         let mut best = out.len();
         let mut packed = None;
-        if promises(self, &bytes) {
+        if sure || self.promises(&bytes, out.len()) {
+            halves(&mut bytes, &self.residuals);
             let own = self.pack(&bytes, level);
             if front + own.len() < best {
                 best = front + own.len();
@@ -192,7 +210,7 @@ impl Encoder {
             }
         }
         self.bytes = bytes;
-        if promises(self, plain) && self.pack(plain, LEVELS[0]).len() < best {
+        if (sure || self.promises(&plain[middle(plain.len())], out.len())) && self.pack(plain, LEVELS[0]).len() < best {
             return None;
         }
         let mut out = out;
@@ -202,6 +220,11 @@ impl Encoder {
             out[0] = BYTES; // there is a header
         }
         Some(out)
+    }
+
+    /// Whether zstd is likely to need fewer bytes than `most` for all of that of which this is the middle.
+    fn promises(&mut self, middle: &[u8], most: usize) -> bool {
+        self.pack(middle, PROBE_LEVEL).len() * PROBE_SHARE < most + most / PROBE_SLACK
     }
 
     fn pack(&mut self, bytes: &[u8], level: i32) -> Vec<u8> {
@@ -214,6 +237,12 @@ impl Encoder {
             Err(_) => vec![0; bytes.len() + 64], // out of memory: longer than any other choice, so never taken
         }
     }
+}
+
+/// The part that zstd is asked about first, of so many.
+fn middle(n: usize) -> std::ops::Range<usize> {
+    let part = n / PROBE_SHARE;
+    n / 2 - part / 2..n / 2 - part / 2 + part
 }
 
 fn header(coder: u8, form: Raster) -> Vec<u8> {
@@ -234,6 +263,16 @@ fn header(coder: u8, form: Raster) -> Vec<u8> {
 pub fn form_of(codec: Codec, payload: &[u8]) -> Option<Raster> {
     let mut rest = payload.get(1..).filter(|_| codec == Codec::RASTER)?; // behind the coder
     read_form(&mut rest).ok()
+}
+
+/// What a payload tells beside residuals.
+struct Opened<'a> {
+    layout: Layout,
+    /// Of each plane how it is foretold, and the bits of its samples or ranks.
+    modes: Vec<(Mode, u32)>,
+    /// Of each plane the values that its ranks stand for.
+    values: Vec<Option<Values>>,
+    tail: &'a [u8],
 }
 
 /// Decodes chunks. One a thread.
@@ -263,6 +302,34 @@ impl Decoder {
     /// # Errors
     /// What is wrong with the payload; `out` is then as it was.
     pub fn decode(&mut self, payload: &[u8], plain_bytes: usize, out: &mut Vec<u8>) -> Result<(), &'static str> {
+        let opened = self.open(payload, plain_bytes)?;
+        self.samples.resize(opened.layout.samples(), 0);
+        predict::rebuild(&self.residuals, opened.layout.planes(), &opened.modes, &mut self.samples);
+        self.join(&opened, out);
+        Ok(())
+    }
+
+    /// Whether a payload decodes to these bytes. What [`Decoder::decode`] does, but that samples are made in several places of
+    /// a plane at once, from the neighbours that should stand there, where a decoder has to wait for one after the other. If all
+    /// bytes come out right, so did the neighbours of each sample, and a decoder that begins at the front finds the same ones.
+    pub fn proves(&mut self, payload: &[u8], plain: &[u8], scratch: &mut Vec<u8>) -> bool {
+        let Ok(opened) = self.open(payload, plain.len()) else { return false };
+        if opened.layout.split(plain, &mut self.samples).is_none() {
+            return false;
+        }
+        for (plane, values) in opened.layout.planes().iter().zip(&opened.values) {
+            if let Some(values) = values {
+                values.rank(&mut self.samples[plane.start..plane.start + plane.len]); // planes lie within them
+            }
+        }
+        predict::remake(&self.residuals, opened.layout.planes(), &opened.modes, &mut self.samples);
+        scratch.clear();
+        self.join(&opened, scratch);
+        scratch == plain
+    }
+
+    /// Reads all of a payload; the residuals are then set.
+    fn open<'a>(&mut self, payload: &'a [u8], plain_bytes: usize) -> Result<Opened<'a>, &'static str> {
         if plain_bytes > limits::CHUNK_BYTES {
             return Err("it is longer than a chunk can be");
         }
@@ -294,16 +361,18 @@ impl Decoder {
             BYTES => self.read_bytes(rest, layout.bits)?,
             _ => return Err("its coder is one that this version does not know"),
         }
-        self.samples.resize(layout.samples(), 0);
-        predict::rebuild(&self.residuals, layout.planes(), &modes, &mut self.samples);
-        for (plane, values) in layout.planes().iter().zip(ranks) {
+        Ok(Opened { layout, modes, values: ranks, tail })
+    }
+
+    /// Appends the bytes of the samples, and the tail.
+    fn join(&mut self, opened: &Opened<'_>, out: &mut Vec<u8>) {
+        for (plane, values) in opened.layout.planes().iter().zip(&opened.values) {
             if let Some(values) = values {
                 values.unrank(&mut self.samples[plane.start..plane.start + plane.len]); // planes lie within them
             }
         }
-        layout.join(&self.samples, out);
-        out.extend_from_slice(tail);
-        Ok(())
+        opened.layout.join(&self.samples, out);
+        out.extend_from_slice(opened.tail);
     }
 
     fn read_mode(

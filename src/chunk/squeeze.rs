@@ -168,9 +168,14 @@ impl Squeezer {
             Form::Bytes => pcm::guess(plain).and_then(|guess| self.pcm(plain, guess.lead, guess.form)),
         };
         // Constant and repeated samples are zstd's; what a media codec leaves below a quarter may be such. So may bytes that
-        // only look like samples.
+        // only look like samples. The raster codec has asked zstd itself, at the level of the fast tier.
+        let is_best = |media: &Payload| match form {
+            Form::Bytes => false,
+            Form::Raster(_) if self.coding.tier == Tier::Fast => true,
+            Form::Pcm(_) | Form::Raster(_) => media.stored_bytes() * raster::SMALL_SHARE > plain.len(),
+        };
         match media {
-            Some(media) if form != Form::Bytes && media.stored_bytes() * 4 > plain.len() => media,
+            Some(media) if is_best(&media) => media,
             Some(media) => match self.zstd(plain) {
                 zstd if zstd.stored_bytes() < media.stored_bytes() => zstd,
                 _ => media,
@@ -195,9 +200,8 @@ impl Squeezer {
     /// As samples of a picture, likewise.
     fn raster(&mut self, plain: &[u8], form: Raster) -> Option<Payload> {
         let bytes = self.raster.encode(plain, form, self.coding.tier == Tier::Dense)?;
-        self.scratch.clear();
-        self.raster_back.decode(&bytes, plain.len(), &mut self.scratch).ok()?;
-        (self.scratch == plain).then_some(Payload::Coded { codec: Codec::RASTER, parameters: Vec::new(), bytes })
+        let proven = self.raster_back.proves(&bytes, plain, &mut self.scratch);
+        proven.then_some(Payload::Coded { codec: Codec::RASTER, parameters: Vec::new(), bytes })
     }
 
     fn zstd(&mut self, plain: &[u8]) -> Payload {

@@ -215,9 +215,12 @@ fn predictor(
     samples: &[i32],
 ) -> Predictor {
     let frames = window.len();
-    windowed.clear();
-    windowed.extend(window.iter().zip(&samples[HISTORY..]).map(|(w, &x)| w * f64::from(x)));
     windowed.resize(frames.next_multiple_of(4) + lpc::AUTOCORRELATION_PAD, 0.0);
+    let (inside, pad) = windowed.split_at_mut(frames); // it is longer
+    for ((out, w), &x) in inside.iter_mut().zip(window).zip(&samples[HISTORY..]) {
+        *out = w * f64::from(x);
+    }
+    pad.fill(0.0);
     let mut autocorrelation = [0f64; 36]; // lags of HISTORY orders, in whole groups
     let lags = (search.order + 1).next_multiple_of(12).min(36);
     lpc::autocorrelation(windowed, &mut autocorrelation[..lags]);

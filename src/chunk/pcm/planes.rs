@@ -83,8 +83,8 @@ pub(super) fn split_frames(bytes: &[u8], sample_bytes: usize, channels: usize, p
     planes.resize_with(channels, Vec::new);
     let frames = bytes.len() / (sample_bytes * channels).max(1);
     for plane in planes.iter_mut() {
-        plane.clear();
         plane.resize(HISTORY + frames, 0);
+        plane[..HISTORY].fill(0);
     }
     match (sample_bytes, &mut planes[..]) {
         (2, [left, right]) => {

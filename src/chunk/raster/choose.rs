@@ -20,7 +20,7 @@ wide! {
 /// Samples of a block that is looked at.
 const LOOK: usize = 64;
 /// One block in so many is looked at, but that many samples at least.
-const LOOK_SHARE: usize = 12;
+const LOOK_SHARE: usize = 16;
 const LOOK_MIN: usize = 4096;
 /// Unknowns: the weights but left's of both planes, which make the sums one and nought.
 const UNKNOWNS: usize = 8;
@@ -38,17 +38,16 @@ fn looks(plane: &Plane) -> impl Iterator<Item = usize> + use<> {
 
 #[inline(always)]
 pub fn choose_body(x: &[u16], plane: &Plane, bits: u32) -> (Mode, u64) {
-    let mut modes = vec![fit(x, plane), Mode::Median];
-    if plane.leans.is_some() {
-        modes.push(Mode::MedianOfDifferences);
-    }
+    // Of so few bits, products of two differences can be summed up over a block in 32 bits.
+    let fitted = if bits <= 12 { fit::<i16>(x, plane) } else { fit::<f64>(x, plane) };
+    let modes = [Some(fitted), Some(Mode::Median), plane.leans.map(|_| Mode::MedianOfDifferences)];
     let mut best = (Mode::Median, u64::MAX);
-    for mode in modes {
+    for mode in modes.into_iter().flatten() {
         let (mut cost, mut n) = (0u64, 0u64);
         let mut out = [0; LOOK];
         for i in looks(plane) {
             stretch(&mut out, x, plane, i, &mode, bits);
-            cost += out.iter().map(|&u| u64::from(sixteenths(u))).sum::<u64>();
+            cost += u64::from(out.iter().fold(0u32, |sum, &u| sum.wrapping_add(sixteenths(u)))); // 64 below 2^9 each
             n += LOOK as u64;
         }
         let cost = cost * 16 / n.max(1);
@@ -59,57 +58,71 @@ pub fn choose_body(x: &[u16], plane: &Plane, bits: u32) -> (Mode, u64) {
     best
 }
 
-/// Sixteenths of a bit that a residual costs, roughly: log2(1 + u).
+/// Sixteenths of a bit that a residual costs, roughly: log2(1 + u), straight between powers of two. That is what the upper
+/// bits of a float are, which holds such a number exactly.
 #[inline(always)]
 fn sixteenths(u: u16) -> u32 {
-    let high = u32::from(u >> 8);
-    if high == 0 { COST[usize::from(u)] } else { COST[high as usize] + 8 * 16 } // high is below 256
+    const MANTISSA_BITS: u32 = 23;
+    const BIAS: u32 = 127;
+    let v = (u32::from(u) + 1) as i32 as f32; // at most 2^16
+    (v.to_bits() >> (MANTISSA_BITS - 4)).wrapping_sub(BIAS << 4) // 0 for 1
 }
 
-/// [`sixteenths`] of small residuals.
-const COST: [u32; 256] = {
-    let mut t = [0; 256];
-    let mut u = 0;
-    while u < 256 {
-        // log2 of (u + 1)^16 in whole bits, by squaring.
-        let (mut x, mut bits, mut k) = ((u as u64 + 1) << 16, 0, 0);
-        while x >= 2 << 16 {
-            x >>= 1;
-            bits += 1;
-        }
-        // The fraction, four bits of it.
-        let mut m = ((u as u64 + 1) << 16) >> bits;
-        let mut fraction = 0;
-        while k < 4 {
-            m = (m * m) >> 16;
-            fraction *= 2;
-            if m >= 2 << 16 {
-                m >>= 1;
-                fraction += 1;
-            }
-            k += 1;
-        }
-        t[u] = bits * 16 + fraction;
-        u += 1;
+/// A difference of two samples.
+trait Difference: Copy + Default {
+    fn of(a: u16, b: u16) -> Self;
+    /// The sum of the products of two blocks.
+    fn dot(a: &[Self; LOOK], b: &[Self; LOOK]) -> f64;
+}
+
+/// Of samples of any size.
+impl Difference for f64 {
+    #[inline(always)]
+    fn of(a: u16, b: u16) -> f64 {
+        f64::from(i32::from(a).wrapping_sub(b.into()))
     }
-    t
-};
+
+    #[inline(always)]
+    fn dot(a: &[f64; LOOK], b: &[f64; LOOK]) -> f64 {
+        let mut lanes = [0f64; 8];
+        for (p, q) in a.as_chunks::<8>().0.iter().zip(b.as_chunks::<8>().0) {
+            for k in 0..8 {
+                lanes[k] += p[k] * q[k]; // whole numbers below 2^53: exact in any order
+            }
+        }
+        lanes.iter().sum()
+    }
+}
+
+/// Of samples of at most 12 bits.
+impl Difference for i16 {
+    #[inline(always)]
+    fn of(a: u16, b: u16) -> i16 {
+        a.wrapping_sub(b) as i16 // both below 2^12
+    }
+
+    #[inline(always)]
+    fn dot(a: &[i16; LOOK], b: &[i16; LOOK]) -> f64 {
+        let products = a.iter().zip(b).map(|(&a, &b)| i32::from(a).wrapping_mul(b.into()));
+        f64::from(products.fold(0, i32::wrapping_add)) // 64 below 2^24 each
+    }
+}
 
 /// The weights with the least squares of residuals over the blocks that are looked at.
 #[inline(always)]
-fn fit(x: &[u16], plane: &Plane) -> Mode {
+fn fit<D: Difference>(x: &[u16], plane: &Plane) -> Mode {
     const N: usize = UNKNOWNS + 1;
     let n = if plane.leans.is_some() { UNKNOWNS } else { 5 };
     let mut all = [[0f64; N]; N];
-    let mut rows = [[0f64; LOOK]; N];
+    let mut rows = [[D::default(); LOOK]; N];
     for i in looks(plane) {
         let at = plane.start + i;
         let two = if i >= 2 * plane.row { 2 * plane.row } else { plane.row };
         let back = [2 * plane.left, plane.row, plane.row + plane.left, plane.row - plane.left, two];
         let l = &x[at - plane.left..][..LOOK];
-        let difference = |row: &mut [f64; LOOK], a: &[u16], l: &[u16]| {
+        let difference = |row: &mut [D; LOOK], a: &[u16], l: &[u16]| {
             for k in 0..LOOK {
-                row[k] = f64::from(i32::from(a[k]) - i32::from(l[k]));
+                row[k] = D::of(a[k], l[k]);
             }
         };
         for (row, back) in rows.iter_mut().zip(back) {
@@ -126,13 +139,7 @@ fn fit(x: &[u16], plane: &Plane) -> Mode {
         for a in (0..n).chain([UNKNOWNS]) {
             for b in (0..n).chain([UNKNOWNS]) {
                 if b >= a {
-                    let mut lanes = [0f64; 8];
-                    for (p, q) in rows[a].chunks_exact(8).zip(rows[b].chunks_exact(8)) {
-                        for k in 0..8 {
-                            lanes[k] += p[k] * q[k]; // whole numbers below 2^53: exact in any order
-                        }
-                    }
-                    all[a][b] += lanes.iter().sum::<f64>();
+                    all[a][b] += D::dot(&rows[a], &rows[b]);
                 }
             }
         }

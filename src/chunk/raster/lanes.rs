@@ -9,12 +9,14 @@
 //! which has a lower number. So a decoder knows it in time.
 
 use super::planes::Layout;
-use super::tokens::level;
+use super::tokens::{LEVELS, TOKEN_BITS, level};
 
 /// Lanes at most.
 pub const LANES: usize = 4;
 /// Zero tokens in front of each lane; at least twice the distance to a left neighbour.
 pub const PAD: usize = 8;
+/// Places: every token at every level of every class.
+pub const PLACES: usize = (LANES * LEVELS) << TOKEN_BITS;
 /// Tokens done at once.
 pub const STRETCH: usize = 256;
 
@@ -129,15 +131,17 @@ impl Lanes {
         lanes.iter().map(|l| l.reach(i)).min().unwrap_or(1).min(STRETCH).min(self.len - i).max(1)
     }
 
-    /// The levels of all tokens, laid out as the tokens.
+    /// The places of all tokens, lane behind lane without pads. A place is what a token is coded by: its lane's class, its
+    /// level and the token itself, in one number below [`PLACES`].
     #[inline(always)]
-    pub fn levels(&self, tokens: &[u8], out: &mut [u8]) {
+    pub fn places(&self, tokens: &[u8], out: &mut [u16]) {
         let stride = self.stride();
         let mut sums = [0u16; STRETCH];
         for (j, lane) in self.lanes.iter().enumerate().take(self.count) {
             let t = &tokens[j * stride..][..stride];
-            let out = &mut out[j * stride..][..stride];
+            let out = &mut out[j * self.len..][..self.len];
             let cross = lane.cross.map(|c| &tokens[c * stride..][..stride]);
+            let class = ((lane.class * LEVELS) << TOKEN_BITS) as u16; // of four at most
             let mut i = 0;
             while i < self.len {
                 let n = lane.reach(i).min(STRETCH).min(self.len - i);
@@ -156,8 +160,8 @@ impl Lanes {
                         *s = s.wrapping_add(c.wrapping_mul(x.into()));
                     }
                 }
-                for (o, &s) in out[at..].iter_mut().zip(&*sums) {
-                    *o = level(s);
+                for ((o, &s), &t) in out[i..].iter_mut().zip(&*sums).zip(&t[at..]) {
+                    *o = class | u16::from(level(s)) << TOKEN_BITS | u16::from(t);
                 }
                 i += n;
             }

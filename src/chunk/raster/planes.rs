@@ -8,12 +8,16 @@
 //!    none.
 //! 2. All planes lie behind each other in one vector. A plane that leans on another one stands behind it and is as long.
 
+use super::wide;
 use crate::chunk::form::{Packing, Raster};
 
 /// Planes of a picture at most.
 pub const PLANES: usize = 4;
 /// The pretended row where none is known, in samples of a plane: far enough for the neighbours above to be known.
 const NO_ROW: usize = 32;
+
+/// Units taken apart or put together at once, plane by plane.
+const PART: usize = 1024;
 
 /// Samples of one kind.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -104,7 +108,11 @@ impl Layout {
     /// Takes the first [`Layout::bytes`] of `plain` apart. `None` where a word has bits outside its samples.
     pub fn split(&self, plain: &[u8], out: &mut Vec<u16>) -> Option<()> {
         out.resize(self.samples(), 0);
-        let plain = plain.get(..self.bytes())?;
+        split(self, plain.get(..self.bytes())?, out)
+    }
+
+    #[inline(always)]
+    fn split_body(&self, plain: &[u8], out: &mut [u16]) -> Option<()> {
         let n = self.units;
         match self.packing {
             Packing::V210 => {
@@ -140,15 +148,13 @@ impl Layout {
                 (stray & 3 == 0).then_some(())
             }
             Packing::Yuv422 { bytes, luma_first, big_endian } => {
-                let (cb, rest) = out.split_at_mut(n);
-                let (cr, y) = rest.split_at_mut(n);
-                let places = if luma_first { [1, 3, 0, 2] } else { [0, 2, 1, 3] };
-                for ((unit, (cb, cr)), y) in
-                    plain.chunks_exact(self.unit).zip(cb.iter_mut().zip(cr)).zip(y.chunks_exact_mut(2))
-                {
-                    let [a, b, c, d] = places.map(|i| sample(unit, i, bytes, big_endian));
-                    (*cb, *cr) = (a, b);
-                    y.copy_from_slice(&[c, d]);
+                match (bytes, luma_first, big_endian) {
+                    (1, false, _) => split_pairs::<1, false, false>(plain, n, out),
+                    (1, true, _) => split_pairs::<1, true, false>(plain, n, out),
+                    (_, false, false) => split_pairs::<2, false, false>(plain, n, out),
+                    (_, true, false) => split_pairs::<2, true, false>(plain, n, out),
+                    (_, false, true) => split_pairs::<2, false, true>(plain, n, out),
+                    (_, true, true) => split_pairs::<2, true, true>(plain, n, out),
                 }
                 Some(())
             }
@@ -172,6 +178,7 @@ impl Layout {
         }
     }
 
+    #[inline(always)]
     fn split_samples<const CHANNELS: usize, const BYTES: usize>(
         &self,
         plain: &[u8],
@@ -182,9 +189,11 @@ impl Layout {
         for (slot, part) in planes.iter_mut().zip(out.chunks_exact_mut(self.units.max(1))) {
             *slot = part;
         }
-        for (i, unit) in plain.chunks_exact(CHANNELS * BYTES).enumerate() {
+        // A part of each plane at a time, so that the lines of memory that are read and written stay near.
+        for (k, units) in plain.chunks(PART * CHANNELS * BYTES).enumerate() {
             for (c, plane) in planes.iter_mut().enumerate() {
-                if let Some(x) = plane.get_mut(i) {
+                let Some(plane) = plane.get_mut(k * PART..) else { continue };
+                for (x, unit) in plane.iter_mut().zip(units.chunks_exact(CHANNELS * BYTES)) {
                     *x = sample(unit, place(CHANNELS, c), BYTES as u8, big_endian); // 1 or 2
                 }
             }
@@ -196,6 +205,11 @@ impl Layout {
         let start = out.len();
         out.resize(start + self.bytes(), 0);
         let (Some(plain), true) = (out.get_mut(start..), samples.len() == self.samples()) else { return };
+        join(self, samples, plain);
+    }
+
+    #[inline(always)]
+    fn join_body(&self, samples: &[u16], plain: &mut [u8]) {
         let n = self.units;
         match self.packing {
             Packing::V210 => {
@@ -223,18 +237,14 @@ impl Layout {
                     unit.copy_from_slice(&if big_endian { w.to_be_bytes() } else { w.to_le_bytes() });
                 }
             }
-            Packing::Yuv422 { bytes, luma_first, big_endian } => {
-                let (cb, rest) = samples.split_at(n);
-                let (cr, y) = rest.split_at(n);
-                let places = if luma_first { [1, 3, 0, 2] } else { [0, 2, 1, 3] };
-                for ((unit, (cb, cr)), y) in
-                    plain.chunks_exact_mut(self.unit).zip(cb.iter().zip(cr)).zip(y.chunks_exact(2))
-                {
-                    for (i, x) in places.into_iter().zip([*cb, *cr, y[0], y[1]]) {
-                        put(unit, i, bytes, big_endian, x);
-                    }
-                }
-            }
+            Packing::Yuv422 { bytes, luma_first, big_endian } => match (bytes, luma_first, big_endian) {
+                (1, false, _) => join_pairs::<1, false, false>(samples, n, plain),
+                (1, true, _) => join_pairs::<1, true, false>(samples, n, plain),
+                (_, false, false) => join_pairs::<2, false, false>(samples, n, plain),
+                (_, true, false) => join_pairs::<2, true, false>(samples, n, plain),
+                (_, false, true) => join_pairs::<2, false, true>(samples, n, plain),
+                (_, true, true) => join_pairs::<2, true, true>(samples, n, plain),
+            },
             Packing::Samples { bytes, channels, big_endian } => {
                 if self.loose || channels == 1 {
                     for (unit, x) in plain.chunks_exact_mut(usize::from(bytes)).zip(samples) {
@@ -254,6 +264,7 @@ impl Layout {
         }
     }
 
+    #[inline(always)]
     fn join_samples<const CHANNELS: usize, const BYTES: usize>(
         &self,
         samples: &[u16],
@@ -264,12 +275,82 @@ impl Layout {
         for (slot, part) in planes.iter_mut().zip(samples.chunks_exact(self.units.max(1))) {
             *slot = part;
         }
-        for (i, unit) in plain.chunks_exact_mut(CHANNELS * BYTES).enumerate() {
+        for (k, units) in plain.chunks_mut(PART * CHANNELS * BYTES).enumerate() {
             for (c, plane) in planes.iter().enumerate() {
-                if let Some(x) = plane.get(i) {
+                let Some(plane) = plane.get(k * PART..) else { continue };
+                for (x, unit) in plane.iter().zip(units.chunks_exact_mut(CHANNELS * BYTES)) {
                     put(unit, place(CHANNELS, c), BYTES as u8, big_endian, *x); // 1 or 2
                 }
             }
+        }
+    }
+}
+
+#[inline(always)]
+fn split_body(layout: &Layout, plain: &[u8], out: &mut [u16]) -> Option<()> {
+    layout.split_body(plain, out)
+}
+wide! { fn split(layout: &Layout, plain: &[u8], out: &mut [u16]) -> Option<()> = split_body }
+
+#[inline(always)]
+fn join_body(layout: &Layout, samples: &[u16], plain: &mut [u8]) {
+    layout.join_body(samples, plain);
+}
+wide! { fn join(layout: &Layout, samples: &[u16], plain: &mut [u8]) = join_body }
+
+/// Takes pairs of pixels apart, `n` of them; what can differ is known to the compiler.
+#[inline(always)]
+fn split_pairs<const BYTES: usize, const LUMA_FIRST: bool, const BIG_ENDIAN: bool>(
+    plain: &[u8],
+    n: usize,
+    out: &mut [u16],
+) {
+    let (cb, rest) = out.split_at_mut(n);
+    let (cr, y) = rest.split_at_mut(n);
+    let y = y.as_chunks_mut::<2>().0;
+    if BYTES == 1 {
+        // A pair is a word, and its luma two bytes of it with a byte between.
+        let (luma, chroma) = if LUMA_FIRST { (0, 8) } else { (8, 0) };
+        let parts = cb.chunks_mut(PART).zip(cr.chunks_mut(PART)).zip(y.chunks_mut(PART));
+        for (units, ((cb, cr), y)) in plain.as_chunks::<4>().0.chunks(PART).zip(parts) {
+            let words = || units.iter().map(|unit| u32::from_le_bytes(*unit));
+            for (cb, word) in cb.iter_mut().zip(words()) {
+                *cb = (word >> chroma) as u16 & 0xff;
+            }
+            for (cr, word) in cr.iter_mut().zip(words()) {
+                *cr = (word >> (chroma + 16)) as u16 & 0xff;
+            }
+            for (y, word) in y.iter_mut().zip(words()) {
+                let both = word >> luma & 0x00ff_00ff;
+                *y = [both as u16, (both >> 16) as u16];
+            }
+        }
+        return;
+    }
+    let of = |unit: &[u8], i: usize| sample(unit, i, BYTES as u8, BIG_ENDIAN); // 1 or 2
+    for (((unit, cb), cr), y) in plain.chunks_exact(4 * BYTES).zip(cb).zip(cr).zip(y) {
+        (*cb, *cr, *y) = if LUMA_FIRST {
+            (of(unit, 1), of(unit, 3), [of(unit, 0), of(unit, 2)])
+        } else {
+            (of(unit, 0), of(unit, 2), [of(unit, 1), of(unit, 3)])
+        };
+    }
+}
+
+/// Undoes [`split_pairs`].
+#[inline(always)]
+fn join_pairs<const BYTES: usize, const LUMA_FIRST: bool, const BIG_ENDIAN: bool>(
+    samples: &[u16],
+    n: usize,
+    plain: &mut [u8],
+) {
+    let (cb, rest) = samples.split_at(n);
+    let (cr, y) = rest.split_at(n);
+    let y = y.as_chunks::<2>().0;
+    for (((unit, cb), cr), y) in plain.chunks_exact_mut(4 * BYTES).zip(cb).zip(cr).zip(y) {
+        let four = if LUMA_FIRST { [y[0], *cb, y[1], *cr] } else { [*cb, y[0], *cr, y[1]] };
+        for (i, x) in four.into_iter().enumerate() {
+            put(unit, i, BYTES as u8, BIG_ENDIAN, x); // 1 or 2
         }
     }
 }

@@ -8,8 +8,11 @@
 //! 2. Both are integer arithmetic.
 //! 3. What a sample is foretold from lies before it: in its plane, or in the plane that it leans on.
 
-use super::planes::{PLANES, Plane};
+mod rebuild;
+
+use super::planes::Plane;
 use super::wide;
+pub use rebuild::{rebuild, remake};
 
 /// Bits behind the point of a weight.
 pub const WEIGHT_BITS: u32 = 10;
@@ -176,234 +179,15 @@ fn stretch_end(plane: &Plane, i: usize, most: usize) -> usize {
     if i < two { end.min(two) } else { end }
 }
 
-/// A plane that is being rebuilt, and how far it is.
-struct Progress<'a> {
-    plane: &'a Plane,
-    mode: &'a Mode,
-    bits: u32,
-    u: &'a [u16],
-    i: usize,
-}
-
-impl Progress<'_> {
-    /// How each sample of the next stretch hangs on those just before it, if what it does is worth doing side by side.
-    fn chain(&self) -> Option<Chain> {
-        match self.mode {
-            _ if self.plane.left != 1 || self.i < front(self.plane) => None,
-            Mode::Linear(_) => Some(Chain::Linear),
-            Mode::MedianOfDifferences => Some(Chain::Differences),
-            Mode::Median => None,
-        }
-    }
-
-    /// Samples still to come.
-    fn left(&self) -> usize {
-        self.plane.len.saturating_sub(self.i)
-    }
-
-    /// Where the next stretch ends: what stands above right must be known before it begins.
-    fn end(&self) -> usize {
-        stretch_end(self.plane, self.i, STRETCH.min(self.plane.row - self.plane.left))
-    }
-
-    fn is_done(&self) -> bool {
-        self.i >= self.plane.len
-    }
-}
-
-/// What planes side by side must have in common.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Chain {
-    Linear,
-    Differences,
-}
-
-/// One step of a chain: from the sum of all else and the two samples before.
-#[inline(always)]
-fn link(sum: i32, u: u16, w: &[i32; TAPS], before: &mut (i32, i32), bits: u32) -> u16 {
-    let (l, ll) = *before;
-    let s = sum.wrapping_add(ll.wrapping_mul(w[1])).wrapping_add(l.wrapping_mul(w[0]));
-    let x = unfold(u, s >> WEIGHT_BITS, bits);
-    *before = (i32::from(x), l);
-    x
-}
-
-/// Rebuilds the next stretches of planes that do not hang on each other side by side: each sample waits for the one
-/// before it, and the processor has nothing else to do meanwhile.
-#[inline(always)]
-fn advance_chains<const N: usize>(all: [&mut Progress<'_>; N], x: &mut [u16]) {
-    let bits: [u32; N] = std::array::from_fn(|j| all[j].bits);
-    let mut n = STRETCH;
-    for p in &all {
-        n = n.min(p.end() - p.i);
-    }
-    let mut sums = [[0i32; STRETCH]; N];
-    let mut out = [[0u16; STRETCH]; N];
-    let mut weights = [[0i32; TAPS]; N];
-    let mut before = [(0, 0); N];
-    let mut u: [&[u16]; N] = [&[]; N];
-    for (j, p) in all.iter().enumerate() {
-        if let Mode::Linear(w) = p.mode {
-            weights[j] = w.map(i32::from);
-        }
-        sums_above(&mut sums[j][..n], x, p.plane, p.i, &weights[j]);
-        let at = p.plane.start + p.i;
-        before[j] = (x[at - 1].into(), x[at - 2].into());
-        u[j] = &p.u[p.i..p.i + n];
-    }
-    for k in 0..n {
-        for j in 0..N {
-            out[j][k] = link(sums[j][k], u[j][k], &weights[j], &mut before[j], bits[j]);
-        }
-    }
-    for (p, out) in all.into_iter().zip(&out) {
-        x[p.plane.start + p.i..][..n].copy_from_slice(&out[..n]);
-        p.i += n;
-    }
-}
-
-/// The same of planes whose differences to the one leaned on have the median.
-#[inline(always)]
-fn advance_differences<const N: usize>(all: [&mut Progress<'_>; N], x: &mut [u16]) {
-    let mut n = STRETCH;
-    for p in &all {
-        n = n.min(p.end() - p.i);
-    }
-    // What is known of each: here in the other plane; the differences above and above left.
-    let mut here = [[0i32; STRETCH]; N];
-    let mut above = [[0i32; STRETCH]; N];
-    let mut corner = [[0i32; STRETCH]; N];
-    let mut out = [[0u16; STRETCH]; N];
-    let mut left = [0i32; N];
-    let mut u: [&[u16]; N] = [&[]; N];
-    let mut bits = [0; N];
-    for (j, p) in all.iter().enumerate() {
-        let row = p.plane.row;
-        let at = p.plane.start + p.i;
-        let lean = p.plane.leans.unwrap_or(p.plane.start) + p.i;
-        let [a, c] = [row, row + 1].map(|back| &x[at - back..][..n]);
-        let [z, za, zc] = [0, row, row + 1].map(|back| &x[lean - back..][..n]);
-        for k in 0..n {
-            here[j][k] = z[k].into();
-            above[j][k] = i32::from(a[k]) - i32::from(za[k]);
-            corner[j][k] = i32::from(c[k]) - i32::from(zc[k]);
-        }
-        left[j] = i32::from(x[at - 1]) - i32::from(x[lean - 1]);
-        u[j] = &p.u[p.i..p.i + n];
-        bits[j] = p.bits;
-    }
-    for k in 0..n {
-        for j in 0..N {
-            let foretold = here[j][k].wrapping_add(median(left[j], above[j][k], corner[j][k]));
-            let v = unfold(u[j][k], foretold.clamp(0, (1 << bits[j]) - 1), bits[j]);
-            left[j] = i32::from(v) - here[j][k];
-            out[j][k] = v;
-        }
-    }
-    for (p, out) in all.into_iter().zip(&out) {
-        x[p.plane.start + p.i..][..n].copy_from_slice(&out[..n]);
-        p.i += n;
-    }
-}
-
-/// Rebuilds the next stretch of one plane.
-#[inline(always)]
-fn advance(p: &mut Progress<'_>, x: &mut [u16]) {
-    if p.chain() == Some(Chain::Linear) {
-        return advance_chains([p], x);
-    }
-    let Progress { plane, mode, bits, .. } = *p;
-    let (front, left, row) = (front(plane), plane.left, plane.row);
-    if p.i < front {
-        for i in p.i..front {
-            x[plane.start + i] = unfold(p.u[i], of_front(x, plane, mode.step(), i, bits), bits);
-        }
-        p.i = front;
-        return;
-    }
-    let top = (1 << bits) - 1;
-    let (i, end) = (p.i, p.end());
-    let n = end - i;
-    let at = plane.start + i;
-    let u = &p.u[i..end];
-    p.i = end;
-    match mode {
-        Mode::Linear(w) => {
-            let w = w.map(i32::from);
-            let mut sums = [0i32; STRETCH];
-            let sums = &mut sums[..n];
-            sums_above(sums, x, plane, i, &w);
-            for k in 0..n {
-                let mut before = (i32::from(x[at + k - left]), i32::from(x[at + k - 2 * left]));
-                x[at + k] = link(sums[k], u[k], &w, &mut before, bits);
-            }
-        }
-        Mode::Median => {
-            let mut l = i32::from(x[at - 1]);
-            for k in 0..n {
-                if left > 1 {
-                    l = i32::from(x[at + k - left]);
-                }
-                let [a, c] = [row, row + left].map(|b| i32::from(x[at + k - b]));
-                x[at + k] = unfold(u[k], median(l, a, c), bits);
-                l = i32::from(x[at + k]);
-            }
-        }
-        Mode::MedianOfDifferences => {
-            let lean = plane.leans.unwrap_or(plane.start) + i;
-            for k in 0..n {
-                let d = |b: usize| i32::from(x[at + k - b]) - i32::from(x[lean + k - b]);
-                let m = median(d(left), d(row), d(row + left));
-                x[at + k] = unfold(u[k], (i32::from(x[lean + k]) + m).clamp(0, top), bits);
-            }
-        }
-    }
-}
-
-#[inline(always)]
-fn rebuild_body(u: &[u16], planes: &[Plane], modes: &[(Mode, u32)], x: &mut [u16]) {
-    let mut all: [Option<Progress<'_>>; PLANES] = std::array::from_fn(|k| {
-        let (plane, (mode, bits)) = (planes.get(k)?, modes.get(k)?);
-        Some(Progress { plane, mode, bits: *bits, u: u.get(plane.start..plane.start + plane.len)?, i: 0 })
-    });
-    // Luma is twice as long as chroma: with one of the two each, nothing is left that goes alone.
-    let most = if planes.iter().all(|p| p.len == planes[0].len) { PLANES } else { 2 };
-    // A plane may go as far as the one that it leans on is known, so all go side by side, a stretch behind each other.
-    loop {
-        let known: [usize; PLANES] = std::array::from_fn(|k| all[k].as_ref().map_or(0, |p| p.i));
-        let is_ready = |p: &Progress<'_>| {
-            let lean = p.plane.leans.and_then(|lean| planes.iter().position(|q| q.start == lean));
-            !p.is_done() && lean.is_none_or(|k| p.end() <= known[k]) // what leans is as long
-        };
-        let mut ready: [Option<&mut Progress<'_>>; PLANES] = all.each_mut().map(|p| p.as_mut().filter(|p| is_ready(p)));
-        ready.sort_by_key(|p| std::cmp::Reverse(p.as_ref().map_or(0, |p| p.left()))); // stable
-        let mut ready = ready.into_iter().flatten();
-        let Some(first) = ready.next() else { return };
-        let chain = first.chain();
-        let mut others = ready.filter(|p| p.chain() == chain).take(most - 1);
-        match (chain, others.next(), others.next(), others.next()) {
-            (Some(Chain::Linear), Some(b), Some(c), Some(d)) => advance_chains([first, b, c, d], x),
-            (Some(Chain::Linear), Some(b), Some(c), None) => advance_chains([first, b, c], x),
-            (Some(Chain::Linear), Some(b), ..) => advance_chains([first, b], x),
-            (Some(Chain::Differences), Some(b), Some(c), _) => advance_differences([first, b, c], x),
-            (Some(Chain::Differences), Some(b), ..) => advance_differences([first, b], x),
-            (Some(Chain::Differences), ..) => advance_differences([first], x),
-            _ => advance(first, x),
-        }
-    }
-}
-
 wide! {
     /// The residuals of a plane of `x`, as many as it has samples.
     pub fn residuals(x: &[u16], plane: &Plane, mode: &Mode, bits: u32, out: &mut [u16]) = residuals_body
 }
-wide! {
-    /// The samples of all planes from their residuals.
-    pub fn rebuild(u: &[u16], planes: &[Plane], modes: &[(Mode, u32)], x: &mut [u16]) = rebuild_body
-}
+
 #[cfg(test)]
 mod tests {
     use super::super::choose::{choose, choose_body};
+    use super::rebuild::{rebuild_body, remake_body};
     use super::*;
     use proptest::prelude::*;
 
@@ -431,6 +215,7 @@ mod tests {
             kinds in prop::collection::vec(0..4u8, 4),
             weights: [i16; TAPS],
             smooth: bool,
+            harmed: prop::sample::Index,
         ) {
             if smooth {
                 x.iter_mut().enumerate().for_each(|(i, x)| *x = (*x % 8) + (i % 100) as u16 * 3);
@@ -461,6 +246,15 @@ mod tests {
             back.fill(0);
             rebuild_body(&u, &planes, &modes, &mut back);
             prop_assert_eq!(&back, &x);
+
+            remake(&u, &planes, &modes, &mut back);
+            prop_assert_eq!(&back, &x);
+            remake_body(&u, &planes, &modes, &mut back);
+            prop_assert_eq!(&back, &x);
+            let harmed = harmed.index(u.len());
+            u[harmed] ^= 1;
+            remake(&u, &planes, &modes, &mut back);
+            prop_assert!(back[harmed] != x[harmed]);
         }
     }
 

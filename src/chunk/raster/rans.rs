@@ -21,9 +21,13 @@
 //! 1. A decoder reads nothing beyond its section, and ends with all words, and each state at 2^16.
 //! 2. All numbers are whole.
 
-use super::lanes::{LANES, Lanes, PAD, STRETCH};
-use super::tokens::{LEVELS, MEANING, TOKENS, token};
-use super::wide;
+mod read;
+mod write;
+
+use super::lanes::{LANES, Lanes, PAD, PLACES};
+use super::tokens::{LEVELS, TOKENS};
+use read::{ReadAll, Reading, Table, read_all};
+use write::{Symbol, survey, write_bits, write_tokens};
 
 /// Frequencies of a context sum up to 2 to this.
 pub const FREQUENCY_BITS: u32 = 11;
@@ -207,84 +211,36 @@ fn put_u32(out: &mut Vec<u8>, n: usize) {
 #[derive(Default)]
 pub struct Coder {
     tokens: Vec<u8>,
-    levels: Vec<u8>,
-    counts: Vec<Counts>,
+    places: Vec<u16>,
+    counts: Vec<u32>,
+    other_counts: Vec<u32>,
+    symbols: Vec<Symbol>,
     words: Vec<u16>,
     tables: Vec<Table>,
-}
-
-/// What a decoder needs of a context. Small, since some twenty of them are used in turns and should stay near.
-struct Table {
-    token_of: [u8; SLOTS],
-    /// Of each token: its frequency, and above 16 bits where its slots begin.
-    shares: [u32; 64],
-}
-
-/// How a token is coded in a context.
-#[derive(Clone, Copy, Default)]
-struct Symbol {
-    /// 2^64 divided by the frequency, rounded up; 2^64 - 1 if that is 1.
-    inverse: u64,
-    frequency: u32,
-    bias: u32,
-}
-
-impl Symbol {
-    /// `frequency` of [`SLOTS`], `start` of them before it. The high half of `x * inverse` is `x / frequency` for every x
-    /// below 2^32: the inverse is too large by less than one, the product by less than 2^32, and the least by which a
-    /// quotient misses the next is 2^64 / 2^11. Of a frequency of 1 it is one too few, and the bias puts it right.
-    fn new(frequency: u16, start: u32) -> Symbol {
-        match u32::from(frequency) {
-            frequency @ 0..=1 => Symbol { inverse: u64::MAX, frequency, bias: start + SLOTS as u32 - 1 },
-            frequency => {
-                let inverse = (1u128 << 64).div_ceil(frequency.into()) as u64; // below 2^64, since it is 2 at least
-                Symbol { inverse, frequency, bias: start }
-            }
-        }
-    }
-
-    /// Takes the token into a state: `x / f * 2^11 + start + x % f`. The low half of the state leaves before, if it must;
-    /// returns whether.
-    #[inline(always)]
-    fn take(self, state: &mut u32) -> bool {
-        let x = *state;
-        // No branch: whether a word leaves is as good as random.
-        let leaves = u64::from(x) >= u64::from(self.frequency) << (32 - FREQUENCY_BITS);
-        let x = x >> (16 * u32::from(leaves));
-        let quotient = ((u128::from(x) * u128::from(self.inverse)) >> 64) as u32; // no more than x
-        let step = (SLOTS as u32).wrapping_sub(self.frequency);
-        *state = x.wrapping_add(self.bias).wrapping_add(quotient.wrapping_mul(step)); // below 2^32
-        leaves
-    }
-}
-
-impl Default for Table {
-    fn default() -> Self {
-        Table { token_of: [0; SLOTS], shares: [0; 64] }
-    }
 }
 
 impl Coder {
     /// Appends the section of these residuals, lane behind lane.
     pub fn encode(&mut self, lanes: &Lanes, u: &[u16], out: &mut Vec<u8>) {
-        let stride = lanes.stride();
         self.tokens_for(lanes);
-        self.levels.resize(stride * lanes.count, 0);
+        self.places.resize(lanes.len * lanes.count, 0);
+        self.words.resize(lanes.len * lanes.count + 1, 0);
         self.counts.clear();
-        self.counts.resize(LEVELS * lanes.classes, [0; 64]);
-        survey(lanes, u, &mut self.tokens, &mut self.levels, &mut self.counts);
+        self.counts.resize(PLACES, 0);
+        self.symbols.resize(PLACES, Symbol::default());
+        let (Some(counts), Some(symbols)) = (self.counts.first_chunk_mut(), self.symbols.first_chunk_mut()) else {
+            return; // cannot be: they have just been made as long
+        };
+        survey(lanes, u, &mut self.tokens, &mut self.places, counts, &mut self.other_counts);
 
-        let mut symbols: Vec<[Symbol; 64]> = Vec::new();
-        let mut context_of = [[0u8; LEVELS]; LANES];
         let mut tables = BitWriter::default();
-        for (class, of) in self.counts.as_chunks::<LEVELS>().0.iter().zip(&mut context_of) {
+        let classes = counts.as_chunks::<64>().0.as_chunks::<LEVELS>().0.iter();
+        let rows = symbols.as_chunks_mut::<64>().0.as_chunks_mut::<LEVELS>().0;
+        for (class, rows) in classes.zip(rows).take(lanes.classes) {
             let (borders, contexts) = divide(class);
             out.extend_from_slice(&borders.to_le_bytes());
-            let mut context = symbols.len() as u8; // at most 8 contexts for each of 4 classes
-            for (k, of) in of.iter_mut().enumerate() {
-                context += u8::from(k > 0 && borders >> (k - 1) & 1 == 1);
-                *of = context;
-            }
+            let mut rows = rows.iter_mut();
+            let mut level = 0;
             for counts in &contexts {
                 let f = frequencies(counts);
                 let last = f.iter().rposition(|&f| f > 0).unwrap_or(0);
@@ -296,23 +252,31 @@ impl Coder {
                     *symbol = Symbol::new(f, start);
                     start += u32::from(f);
                 }
-                symbols.push(row);
+                // Every level of the context has its own copy, so that a place alone tells the symbol.
+                for of in rows.by_ref() {
+                    *of = row;
+                    level += 1;
+                    if borders >> (level - 1) & 1 == 1 {
+                        break;
+                    }
+                }
             }
         }
         let tables = tables.finish();
         out.extend_from_slice(&(tables.len() as u16).to_le_bytes()); // 32 contexts of 60 tokens of 25 bits
         out.extend_from_slice(&tables);
 
-        self.words.resize(lanes.len * lanes.count + 1, 0);
         let mut states = [STATE_MIN; LANES];
-        let context_of: [&[u8; LEVELS]; LANES] = std::array::from_fn(|j| &context_of[lanes.lanes[j].class]);
-        let from = Writing { tokens: &self.tokens, levels: &self.levels, context_of: &context_of, symbols: &symbols };
-        let n = write_tokens(lanes, &from, &mut states, &mut self.words);
+        let n = write_tokens(lanes, &self.places, symbols, &mut states, &mut self.words);
         for state in &states[..lanes.count] {
             out.extend_from_slice(&state.to_le_bytes());
         }
         put_u32(out, n);
-        out.extend(self.words[..n].iter().rev().flat_map(|word| word.to_le_bytes()));
+        let at = out.len();
+        out.resize(at + 2 * n, 0);
+        for (out, word) in out[at..].as_chunks_mut::<2>().0.iter_mut().zip(self.words[..n].iter().rev()) {
+            *out = word.to_le_bytes();
+        }
         let at = out.len();
         put_u32(out, 0);
         write_bits(lanes, &self.tokens, u, out);
@@ -353,13 +317,12 @@ impl Coder {
         }
         let n = u16::from_le_bytes(take(2)?.try_into().map_err(|_| SHORT)?);
         let mut bits = BitReader::new(take(n.into())?);
-        self.tables.clear();
         let mut context_of = [[0u8; LEVELS]; LANES];
         let mut context = 0u8;
         for (borders, of) in borders.iter().zip(&mut context_of).take(lanes.classes) {
             for (k, of) in of.iter_mut().enumerate() {
                 if k == 0 || borders >> (k - 1) & 1 == 1 {
-                    self.read_table(&mut bits)?;
+                    self.read_table(context, &mut bits)?;
                     context += 1; // at most 8 for each of 4 classes
                 }
                 *of = context - 1;
@@ -377,37 +340,33 @@ impl Coder {
             return Err(SHORT);
         }
         self.tokens_for(lanes);
-        let by_sum: [[u8; 512]; LANES] = std::array::from_fn(|j| {
-            let of = &context_of[lanes.lanes[j].class];
-            std::array::from_fn(|s| of[usize::from(super::tokens::LEVEL[s])])
-        });
-        self.tables.resize_with(TABLES, Table::default);
-        let tables = self.tables.first_chunk().ok_or(SHORT)?; // so many there are
-        let read = Reading { words, bits, tables, by_sum: &by_sum };
+        let tables = self.tables.first_chunk().ok_or(SHORT)?; // as many as there can be, see `read_table`
+        let by_sum = std::array::from_fn(|j| Reading::by_sum(tables, &context_of[lanes.lanes[j].class]));
+        let read = Reading { words, bits, by_sum };
         let whole = read_all(lanes, &read, &states, &mut self.tokens, u);
         whole.then_some(payload).ok_or("its words do not end where its samples do")
     }
 
-    /// Adds a context's tables: for each slot the token, for each token its frequency and where its slots begin.
-    fn read_table(&mut self, bits: &mut BitReader<'_>) -> Result<(), &'static str> {
+    /// Reads a context's tables: for each slot the token, for each token its frequency and where its slots begin.
+    fn read_table(&mut self, context: u8, bits: &mut BitReader<'_>) -> Result<(), &'static str> {
         const WRONG: &str = "its frequencies do not sum up";
-        let mut table = Table::default();
+        self.tables.resize_with(TABLES, Table::default);
+        let Table { token_of, shares } = self.tables.get_mut(usize::from(context)).ok_or(WRONG)?;
         let last = bits.get(6) as u8; // six bits
         let mut start = 0usize;
         for token in 0..=last {
             let f = bits.gamma().ok_or(WRONG)? - 1; // a gamma code is at least 1
-            let slots = table.token_of.get_mut(start..start + f as usize).ok_or(WRONG)?;
+            let of = token_of.get_mut(start..start + f as usize).ok_or(WRONG)?;
             if usize::from(token) >= TOKENS {
                 return Err(WRONG);
             }
-            slots.fill(token);
-            table.shares[usize::from(token)] = f | (start as u32) << 16; // both at most SLOTS
+            of.fill(token);
+            shares[usize::from(token)] = [f as u16, start as u16]; // both at most SLOTS
             start += f as usize;
         }
         if start != SLOTS {
             return Err(WRONG);
         }
-        self.tables.push(table);
         Ok(())
     }
 }
@@ -416,264 +375,12 @@ fn le32(bytes: &[u8]) -> u32 {
     bytes.first_chunk().map_or(0, |b| u32::from_le_bytes(*b))
 }
 
-#[inline(always)]
-fn survey_body(lanes: &Lanes, u: &[u16], tokens: &mut [u8], levels: &mut [u8], counts: &mut [Counts]) {
-    let stride = lanes.stride();
-    for (t, u) in tokens.chunks_exact_mut(stride).zip(u.chunks_exact(lanes.len.max(1))) {
-        for (t, &u) in t[PAD..].iter_mut().zip(u) {
-            *t = token(u);
-        }
-    }
-    lanes.levels(tokens, levels);
-    for (j, (t, l)) in tokens.chunks_exact(stride).zip(levels.chunks_exact(stride)).enumerate() {
-        let Some((counts, _)) = counts[lanes.lanes[j].class * LEVELS..].split_first_chunk_mut::<LEVELS>() else {
-            return;
-        };
-        // Neighbours are often counted in one place: in turns in two tables, so that they need not wait for each other.
-        let mut twin = [[0u32; 64]; LEVELS];
-        let (t, l) = (t[PAD..].as_chunks::<2>(), l[PAD..].as_chunks::<2>());
-        let count = |counts: &mut [Counts; LEVELS], t: u8, l: u8| {
-            let n = &mut counts[usize::from(l) % LEVELS][usize::from(t) % 64];
-            *n = n.wrapping_add(1); // fewer than 2^32 samples
-        };
-        for (t, l) in t.0.iter().zip(l.0) {
-            count(counts, t[0], l[0]);
-            count(&mut twin, t[1], l[1]);
-        }
-        if let (&[t], &[l]) = (t.1, l.1) {
-            count(counts, t, l);
-        }
-        for (n, twin) in counts.as_flattened_mut().iter_mut().zip(twin.as_flattened()) {
-            *n += twin;
-        }
-    }
-}
-wide! {
-    fn survey(lanes: &Lanes, u: &[u16], tokens: &mut [u8], levels: &mut [u8], counts: &mut [Counts]) = survey_body
-}
-
-/// What a writer of tokens reads.
-struct Writing<'a> {
-    tokens: &'a [u8],
-    levels: &'a [u8],
-    context_of: &'a [&'a [u8; LEVELS]; LANES],
-    symbols: &'a [[Symbol; 64]],
-}
-
-#[inline(always)]
-fn write_lanes<const N: usize>(
-    lanes: &Lanes,
-    from: &Writing<'_>,
-    states: &mut [u32; LANES],
-    words: &mut [u16],
-) -> usize {
-    let stride = lanes.stride();
-    let tokens: [&[u8]; N] = std::array::from_fn(|j| &from.tokens[j * stride + PAD..][..lanes.len]);
-    let levels: [&[u8]; N] = std::array::from_fn(|j| &from.levels[j * stride + PAD..][..lanes.len]);
-    let mut x: [u32; N] = std::array::from_fn(|j| states[j]); // N is at most LANES
-    let mut at = 0;
-    for i in (0..lanes.len).rev() {
-        for j in (0..N).rev() {
-            let context = from.context_of[j][usize::from(levels[j][i]) % LEVELS];
-            let symbol = from.symbols[usize::from(context)][usize::from(tokens[j][i]) % 64];
-            words[at] = x[j] as u16; // the low half
-            at = at.wrapping_add(usize::from(symbol.take(&mut x[j]))); // at most one a token
-        }
-    }
-    states[..N].copy_from_slice(&x);
-    at
-}
-
-#[inline(always)]
-fn write_tokens_body(lanes: &Lanes, from: &Writing<'_>, states: &mut [u32; LANES], words: &mut [u16]) -> usize {
-    match lanes.count {
-        3 => write_lanes::<3>(lanes, from, states, words),
-        _ => write_lanes::<4>(lanes, from, states, words),
-    }
-}
-wide! {
-    /// Writes tokens from the last to the first, so that a decoder meets them from the first on. `words` has room for one
-    /// a token and one more; returns how many there are.
-    fn write_tokens(lanes: &Lanes, from: &Writing<'_>, states: &mut [u32; LANES], words: &mut [u16]) -> usize = write_tokens_body
-}
-
-#[inline(always)]
-fn write_bits_body(lanes: &Lanes, tokens: &[u8], u: &[u16], out: &mut Vec<u8>) {
-    let stride = lanes.stride();
-    let (mut hold, mut held) = (0u64, 0u32);
-    // Of each stretch no more than 13 bits a residual come, and eight bytes are written at a time.
-    let mut bytes = [0u8; STRETCH * LANES * 2 + 8];
-    let mut i = 0;
-    while i < lanes.len {
-        let n = STRETCH.min(lanes.len - i);
-        let part: [(&[u8], &[u16]); LANES] = std::array::from_fn(|j| match j < lanes.count {
-            true => (&tokens[j * stride + PAD + i..][..n], &u[j * lanes.len + i..][..n]),
-            false => (&[][..], &[][..]),
-        });
-        let mut at = 0;
-        for k in 0..n {
-            for (tokens, u) in &part[..lanes.count] {
-                let (base, n) = MEANING[usize::from(tokens[k]) % 64];
-                hold |= u64::from(u[k].wrapping_sub(base)) << held;
-                held += u32::from(n); // at most 7 and four times 13
-            }
-            bytes[at..at + 8].copy_from_slice(&hold.to_le_bytes());
-            at += (held / 8) as usize; // as many as are full
-            hold >>= held & !7;
-            held &= 7;
-        }
-        out.extend_from_slice(&bytes[..at]);
-        i += n;
-    }
-    out.extend_from_slice(&hold.to_le_bytes()[..held.div_ceil(8) as usize]);
-}
-wide! {
-    /// Writes the bits below the tokens.
-    fn write_bits(lanes: &Lanes, tokens: &[u8], u: &[u16], out: &mut Vec<u8>) = write_bits_body
-}
-
-/// What a decoder reads from.
-struct Reading<'a> {
-    words: &'a [u8],
-    bits: &'a [u8],
-    tables: &'a [Table; TABLES],
-    by_sum: &'a [[u8; 512]; LANES],
-}
-
-type ReadAll = fn(&Lanes, &Reading<'_>, &[u32; LANES], &mut [u8], &mut [u16]) -> bool;
-
-/// Lanes whose levels hang on lane 0 at the same place, as bits; or this: see each lane. Known beforehand, weights are
-/// constants and nothing is multiplied by nought.
-const ANY: u8 = u8::MAX;
-
-/// Where a reader is.
-struct At<const N: usize> {
-    states: [u32; N],
-    word: usize,
-    bit: usize,
-    /// The tokens to the left and left of it, where these are the last ones.
-    last: [[u16; 2]; N],
-}
-
-/// `NEAR`: the left neighbour is the token before, in all lanes. `CROSS`: lanes that lean on lane 0, behind the front;
-/// or [`ANY`].
-#[inline(always)]
-fn read_stretch<const N: usize, const NEAR: bool, const CROSS: u8>(
-    lanes: &Lanes,
-    from: &Reading<'_>,
-    at: &mut At<N>,
-    tokens: &mut [u8],
-    u: &mut [u16],
-    (i, n): (usize, usize),
-) -> bool {
-    let stride = lanes.stride();
-    let words = from.words.as_chunks::<2>().0;
-    let mut sums = [[0u16; STRETCH]; N];
-    let mut found = [[0u8; STRETCH]; N];
-    let mut values = [[0u16; STRETCH]; N];
-    let mut weights = [[0u16; 3]; N];
-    for j in 0..N {
-        let lane = &lanes.lanes[j];
-        lane.above(&tokens[j * stride..][..stride], i, &mut sums[j][..n]);
-        weights[j] = lane.weights(i);
-    }
-    let cross: [usize; N] = std::array::from_fn(|j| lanes.lanes[j].cross.unwrap_or(0));
-    let At { states: mut x, word: mut word_at, bit: mut bit_at, last: mut l } = *at;
-    for k in 0..n {
-        // Four lanes take at most 52 bits, 57 are there.
-        let Some(&eight) = from.bits.get(bit_at / 8..).and_then(|b| b.first_chunk::<8>()) else { return false };
-        let mut hold = u64::from_le_bytes(eight) >> (bit_at % 8);
-        let mut now = [0u8; N];
-        for j in 0..N {
-            if !NEAR {
-                let lane = &lanes.lanes[j];
-                let token = |back: usize| match k.checked_sub(back) {
-                    Some(k) => found[j][k],
-                    None => tokens[j * stride + PAD + i + k - back],
-                };
-                l[j] = [token(lane.left).into(), token(2 * lane.left).into()];
-            }
-            let [a, b, c] = match CROSS {
-                ANY => weights[j],
-                _ if CROSS >> j & 1 == 1 => [3, 0, 2],
-                _ => [3, 1, 0],
-            };
-            let other = if CROSS == ANY { now[cross[j] % N] } else { now[0] };
-            let sum = sums[j][k]
-                .wrapping_add(a.wrapping_mul(l[j][0]))
-                .wrapping_add(b.wrapping_mul(l[j][1]))
-                .wrapping_add(c.wrapping_mul(other.into()));
-            let table = &from.tables[usize::from(from.by_sum[j][usize::from(sum & 511)]) % TABLES];
-            let slot = x[j] % SLOTS as u32;
-            let token = table.token_of[slot as usize];
-            let share = table.shares[usize::from(token) % 64];
-            let state =
-                (share & 0xffff).wrapping_mul(x[j] >> FREQUENCY_BITS).wrapping_add(slot.wrapping_sub(share >> 16));
-            // No branch: whether a word comes in is as good as random.
-            let word = words.get(word_at).map_or(0, |w| u32::from(u16::from_le_bytes(*w)));
-            let comes = state < STATE_MIN;
-            x[j] = if comes { state << 16 | word } else { state };
-            word_at = word_at.wrapping_add(usize::from(comes));
-            let (base, bits) = MEANING[usize::from(token) % 64];
-            values[j][k] = base.wrapping_add(hold as u16 & ((1 << bits) - 1));
-            hold >>= bits;
-            bit_at = bit_at.wrapping_add(bits.into());
-            found[j][k] = token;
-            now[j] = token;
-            l[j] = [token.into(), l[j][0]];
-        }
-    }
-    *at = At { states: x, word: word_at, bit: bit_at, last: l };
-    for j in 0..N {
-        tokens[j * stride + PAD + i..][..n].copy_from_slice(&found[j][..n]);
-        u[j * lanes.len + i..][..n].copy_from_slice(&values[j][..n]);
-    }
-    true
-}
-
-#[inline(always)]
-fn read_body<const N: usize, const NEAR: bool, const CROSS: u8>(
-    lanes: &Lanes,
-    from: &Reading<'_>,
-    states: &[u32; LANES],
-    tokens: &mut [u8],
-    u: &mut [u16],
-) -> bool {
-    let mut at = At::<N> { states: std::array::from_fn(|j| states[j]), word: 0, bit: 0, last: [[0; 2]; N] }; // N <= LANES
-    let front = lanes.front();
-    let mut i = 0;
-    while i < lanes.len {
-        let n = lanes.reach(i).min(STRETCH);
-        let whole = match i < front {
-            true => read_stretch::<N, NEAR, ANY>(lanes, from, &mut at, tokens, u, (i, n)),
-            false => read_stretch::<N, NEAR, CROSS>(lanes, from, &mut at, tokens, u, (i, n)),
-        };
-        if !whole {
-            return false;
-        }
-        i += n;
-    }
-    at.word * 2 == from.words.len() && at.states == [STATE_MIN; N]
-}
-
-#[inline(always)]
-fn read_all_body(l: &Lanes, r: &Reading<'_>, s: &[u32; LANES], t: &mut [u8], u: &mut [u16]) -> bool {
-    let near = l.lanes.iter().all(|l| l.left <= 1);
-    match (l.count, near, l.cross()) {
-        (3, _, 0b110) => read_body::<3, true, 0b110>(l, r, s, t, u),
-        (3, ..) => read_body::<3, true, ANY>(l, r, s, t, u),
-        (_, true, 0) => read_body::<4, true, 0>(l, r, s, t, u),
-        (_, true, 0b10) => read_body::<4, true, 0b10>(l, r, s, t, u),
-        (_, true, 0b1110) => read_body::<4, true, 0b1110>(l, r, s, t, u),
-        (_, true, _) => read_body::<4, true, ANY>(l, r, s, t, u),
-        (_, false, _) => read_body::<4, false, ANY>(l, r, s, t, u),
-    }
-}
-wide! { fn read_all(l: &Lanes, r: &Reading<'_>, s: &[u32; LANES], t: &mut [u8], u: &mut [u16]) -> bool = read_all_body }
-
 #[cfg(test)]
 mod tests {
     use super::super::planes::Layout;
+    use super::super::tokens::{MEANING, token};
+    use super::read::read_all_body;
+    use super::write::{survey_body, write_bits_body};
     use super::*;
     use crate::chunk::form::{Packing, Raster};
     use proptest::prelude::*;
@@ -694,12 +401,13 @@ mod tests {
             let u: Vec<u16> = seed.iter().cycle().take(lanes.len * lanes.count).copied().collect();
             let (mut coder, mut section) = (Coder::default(), Vec::new());
             coder.encode(&lanes, &u, &mut section);
-            let (tokens, levels, counts) = (coder.tokens.clone(), coder.levels.clone(), coder.counts.clone());
-            coder.tokens.fill(0);
-            coder.levels.fill(0);
-            coder.counts.fill([0; 64]);
-            survey_body(&lanes, &u, &mut coder.tokens, &mut coder.levels, &mut coder.counts);
-            prop_assert!(tokens == coder.tokens && levels == coder.levels && counts == coder.counts);
+            let (tokens, places) = (coder.tokens.clone(), coder.places.clone());
+            let (mut counts, mut twins) = ([0; PLACES], [0; PLACES]);
+            survey(&lanes, &u, &mut coder.tokens, &mut coder.places, &mut counts, &mut Vec::new());
+            coder.tokens_for(&lanes);
+            survey_body(&lanes, &u, &mut coder.tokens, &mut coder.places, &mut twins, &mut Vec::new());
+            prop_assert!(tokens == coder.tokens && places == coder.places && counts == twins);
+            prop_assert!(counts == coder.counts[..]);
             let (mut bits, mut twin) = (Vec::new(), Vec::new());
             write_bits(&lanes, &tokens, &u, &mut bits);
             write_bits_body(&lanes, &tokens, &u, &mut twin);

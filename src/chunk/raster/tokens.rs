@@ -8,19 +8,30 @@
 
 /// Tokens: 0 to 7 are the residuals themselves, then four to each doubling up to 2^16.
 pub const TOKENS: usize = 60;
+/// Bits that hold a token.
+pub const TOKEN_BITS: u32 = 6;
 /// Levels of a place.
 pub const LEVELS: usize = 32;
 
-/// The token of a residual.
+/// The token of a residual: from 8 on, its doubling and the two bits below the first. They are the upper bits of the number
+/// as a float, which holds any of 16 bits exactly; and while AVX2 has no leading zeros, it converts eight numbers at once.
 #[inline(always)]
 pub fn token(u: u16) -> u8 {
-    let v = u32::from(u).max(8); // below that it is not looked at
-    let k = 31 - v.leading_zeros();
-    let big = 8 + (k - 3) * 4 + ((v >> (k - 2)) & 3);
+    const MANTISSA_BITS: u32 = 23;
+    const BIAS: u32 = 127;
+    let top = f32::from(u).to_bits() >> (MANTISSA_BITS - 2); // the exponent and two bits
+    let big = top.wrapping_sub((BIAS + 3) * 4 - 8); // 8 for the residual 8
     (if u < 8 { u32::from(u) } else { big }) as u8 // at most 59
 }
 
-/// What a token stands for: the least residual, and how many bits follow.
+/// The bits that follow a token.
+#[inline(always)]
+pub fn bits_below(token: u8) -> u32 {
+    u32::from(token.saturating_sub(4) / 4)
+}
+
+/// What a token stands for: the least residual, and how many bits follow. Coders compute it.
+#[cfg(test)]
 pub const MEANING: [(u16, u8); 64] = {
     let mut t = [(0, 0); 64];
     let mut i = 0;
@@ -62,6 +73,16 @@ pub const LEVEL: [u8; 512] = {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn tokens_are_four_to_a_doubling() {
+        for u in 0..=u16::MAX {
+            let k = u32::from(u).max(8).ilog2();
+            let exact = if u < 8 { u32::from(u) } else { 8 + (k - 3) * 4 + (u32::from(u) >> (k - 2) & 3) };
+            assert_eq!(u32::from(token(u)), exact, "{u}");
+        }
+        assert!((0..TOKENS).all(|t| bits_below(t as u8) == u32::from(MEANING[t].1)));
+    }
 
     #[test]
     fn a_level_is_a_quarter_then_a_twelfth() {

@@ -26,30 +26,30 @@ pub fn set_bytes(bits: u32) -> usize {
 impl Values {
     /// The values of a plane, if it uses few of them. `seen` is scratch.
     pub fn of(x: &[u16], bits: u32, seen: &mut Vec<u8>) -> Option<Values> {
-        let is_sparse = |seen: &[u8]| {
-            let count: usize = seen.iter().map(|&s| usize::from(s)).sum();
-            let ends = seen.iter().position(|&s| s > 0).zip(seen.iter().rposition(|&s| s > 0));
-            count > 1 && ends.is_some_and(|(first, last)| (last - first + 1) * 10 >= count * SPARSE_TENTHS)
-        };
         seen.clear();
-        seen.resize(1 << bits, 0);
+        seen.resize((1 << bits).max(8), 0);
         for &v in x.iter().step_by(16) {
             seen[usize::from(v)] = 1; // samples have so many bits
         }
-        if !is_sparse(seen) {
+        if !is_sparse(&set_of(seen)) {
             return None;
         }
         for &v in x {
             seen[usize::from(v)] = 1;
         }
-        is_sparse(seen).then(|| Values::from_set(&set_of(seen)))
+        let set = set_of(seen);
+        is_sparse(&set).then(|| Values::from_set(&set))
     }
 
     /// The values whose bits are set: bit v % 8 of byte v / 8.
     pub fn from_set(set: &[u8]) -> Values {
         let mut by_rank: Vec<u16> = Vec::new();
         for (i, &byte) in set.iter().enumerate() {
-            by_rank.extend((0..8).filter(|b| byte >> b & 1 == 1).map(|b| (i * 8 + b) as u16)); // below 2^16
+            let mut left = byte;
+            while left != 0 {
+                by_rank.push((i * 8) as u16 + left.trailing_zeros() as u16); // below 2^16
+                left &= left - 1;
+            }
         }
         let bits = (usize::BITS - by_rank.len().saturating_sub(1).leading_zeros()).max(1);
         Values { by_rank, bits }
@@ -83,8 +83,19 @@ impl Values {
     }
 }
 
+/// The set of values seen: of eight bytes, each 0 or 1, the product's highest byte has a bit of each, since no two of their
+/// products with the eight bits of the factor meet.
 fn set_of(seen: &[u8]) -> Vec<u8> {
-    seen.chunks(8).map(|c| c.iter().enumerate().fold(0, |b, (i, &s)| b | s << i)).collect()
+    const FACTOR: u64 = 0x0102_0408_1020_4080;
+    seen.as_chunks::<8>().0.iter().map(|b| (u64::from_le_bytes(*b).wrapping_mul(FACTOR) >> 56) as u8).collect()
+}
+
+fn is_sparse(set: &[u8]) -> bool {
+    let count = set.iter().fold(0u32, |count, b| count.wrapping_add(b.count_ones())); // at most 2^16
+    let first = set.iter().position(|&b| b != 0).map(|i| i * 8 + set[i].trailing_zeros() as usize);
+    let last = set.iter().rposition(|&b| b != 0).map(|i| i * 8 + 7 - set[i].leading_zeros() as usize);
+    let Some((first, last)) = first.zip(last) else { return false };
+    count > 1 && (last - first + 1) * 10 >= count as usize * SPARSE_TENTHS
 }
 
 #[cfg(test)]

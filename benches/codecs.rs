@@ -5,6 +5,7 @@
 //! on the borders of its samples) are coded alone, in both tiers, and decoded. Nothing is looked up, so there are no deltas
 //! but those between a chunk and itself with a changed piece.
 
+use onefold::chunk::jpeg::Walker;
 use onefold::chunk::{Form, Payload, Squeezer, Tier, Unsqueezer};
 use onefold::format::record::Codec;
 use onefold::media::{self, Hints, Mapped, Part};
@@ -102,6 +103,7 @@ fn name_of(codec: Codec) -> &'static str {
         3 => "pcm",
         4 => "raster",
         5 => "predicted",
+        6 => "jpeg",
         _ => "raw",
     }
 }
@@ -109,9 +111,11 @@ fn name_of(codec: Codec) -> &'static str {
 fn code(speeds: &mut BTreeMap<String, Speed>, tier: Tier, form: Form, plain: &[u8]) {
     let (mut squeezer, mut unsqueezer) = (Squeezer::new(tier.into()), Unsqueezer::default());
     let step = CHUNK_BYTES / form.align() * form.align();
+    let mut walker = Walker::default();
     for chunk in plain.chunks(step) {
         let begun = Instant::now();
-        let payload = squeezer.squeeze(chunk, form);
+        let start = if form == Form::Jpeg { walker.follow(chunk) } else { None };
+        let payload = squeezer.squeeze_within(chunk, form, start.as_ref());
         let there = begun.elapsed();
         let tier = if tier == Tier::Dense { "dense" } else { "fast" };
         let (name, stored, back) = match payload {

@@ -3,6 +3,7 @@
 
 use arbitrary::{Arbitrary, Unstructured};
 use onefold::chunk::form::{Packing, Pcm, Raster};
+use onefold::chunk::jpeg::Walker;
 use onefold::chunk::{Form, Payload, Squeezer, Tier, Unsqueezer};
 use onefold::cli::{args, clock};
 use onefold::format::record::Codec;
@@ -125,13 +126,14 @@ pub fn payloads(bytes: &[u8]) {
     }
 }
 
-/// Any bytes as a chunk of any form, in both tiers: what was squeezed comes back.
+/// Any bytes as a chunk of any form, in both tiers: what was squeezed comes back. A JPEG file comes in several chunks.
 pub fn codecs(bytes: &[u8]) {
     let Some((kind, a, b, row, dense, plain)) = input::<(u8, u8, u8, u16, bool, Vec<u8>)>(bytes) else { return };
     let samples = Packing::Samples { bytes: a % 2 + 1, channels: b % 4 + 1, big_endian: b > 127 };
     let packed = Packing::Yuv422 { bytes: a % 2 + 1, luma_first: b & 1 == 0, big_endian: b > 127 };
     let raster = |packing| Form::Raster(Raster { packing, row_bytes: u32::from(row) });
     let form = match kind % 6 {
+        0 if row & 1 == 1 => Form::Jpeg,
         0 => Form::Bytes,
         1 => Form::Pcm(Pcm { sample_bytes: a % 4 + 1, channels: b % 32 + 1, coded: row & 1 == 1 }),
         2 => raster(Packing::V210),
@@ -140,15 +142,21 @@ pub fn codecs(bytes: &[u8]) {
         _ => raster(samples),
     };
     let tier = if dense { Tier::Dense } else { Tier::Fast };
-    let (codec, parameters, payload) = match Squeezer::new(tier.into()).squeeze(&plain, form) {
-        Payload::Raw => (Codec::RAW, Vec::new(), plain.clone()),
-        Payload::Coded { codec, parameters, bytes } => (codec, parameters, bytes),
-    };
-    let mut out = Vec::new();
-    Unsqueezer::default()
-        .open(codec, &parameters, &payload, plain.len() as u32, &[], &mut out)
-        .expect("its own payload");
-    assert!(out == plain);
+    let mut walker = Walker::default();
+    let pieces = if form == Form::Jpeg { usize::from(row) } else { plain.len() };
+    for piece in plain.chunks(pieces.max(1)) {
+        let start = walker.follow(piece).filter(|_| form == Form::Jpeg);
+        let (codec, parameters, payload) = match Squeezer::new(tier.into()).squeeze_within(piece, form, start.as_ref())
+        {
+            Payload::Raw => (Codec::RAW, Vec::new(), piece.to_vec()),
+            Payload::Coded { codec, parameters, bytes } => (codec, parameters, bytes),
+        };
+        let mut out = Vec::new();
+        Unsqueezer::default()
+            .open(codec, &parameters, &payload, piece.len() as u32, &[], &mut out)
+            .expect("its own payload");
+        assert!(out == piece);
+    }
 }
 
 /// What the splitter that takes these bytes makes of them in windows of about `step` bytes: the runs, those behind each other in a

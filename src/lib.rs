@@ -39,7 +39,7 @@
 //! | [`chunk::form`] | what a stream's bytes are: plain, samples of sound, of a picture |
 //! | [`chunk::sketch`], [`chunk::landmark`] | what a chunk resembles, by its bytes and by its sound |
 //! | [`chunk::squeeze`] | which codec a chunk gets; deltas; tiers |
-//! | [`chunk::pcm`], [`chunk::raster`], [`chunk::predict`] | codecs: sound, pictures, sound from stored sound |
+//! | [`chunk::pcm`], [`chunk::raster`], [`chunk::predict`], [`chunk::jpeg`] | codecs: sound, pictures, sound from stored sound, JPEG |
 //!
 //! # Files on disk and their owners
 //!

@@ -1,8 +1,12 @@
 //! Near-duplicates end to end: what splitters, decoders and codecs took apart comes back bit for bit, and costs little.
 
-use crate::support::{Shelf, assert_same, copy, noise};
+use crate::support::{Shelf, assert_same, copy, noise, options};
+use onefold::chunk::{Coding, Technique, Tier};
+use onefold::format::record::Codec;
 use onefold::ops::Control;
+use onefold::ops::backup::{self, BackupOptions, Source};
 use onefold::ops::check::{self, CheckOptions};
+use onefold::ops::stats;
 use onefold::store::Mode;
 use std::fs;
 use std::path::Path;
@@ -127,4 +131,59 @@ fn retagged_files_of_every_kind_cost_little_and_come_back() {
     }
     let again = round(&shelf, &source, 1);
     assert!(again * 8 < grown, "{again} of {grown} ({first} at first)");
+}
+
+/// The dense tier codes chunks of JPEG files by what came before them in their streams; names stay those of the plain bytes.
+#[test]
+fn jpegs_are_smaller_in_the_dense_tier_and_the_same_chunks_in_any() {
+    let shelf = Shelf::new(1);
+    let photo = media("Photos/2008/Wood.jpg");
+    // Another picture's front: a comment behind SOI.
+    let tagged = [&[0xff, 0xd8, 0xff, 0xfe, 0, 6], &b"mine"[..], &photo[2..]].concat();
+    let broken = [&photo[..300_000], &noise(1, 300_000)].concat();
+    let tar = [member("a.jpg", &photo), member("b.jpg", &tagged), member("c.jpg", &photo[..200_000])].concat();
+    let back_up = |name: &str, bytes: &[u8], coding: Coding| {
+        let source = shelf.path(name);
+        fs::create_dir_all(&source).unwrap();
+        fs::write(source.join("file"), bytes).unwrap();
+        let options = BackupOptions { coding, ..options(Source::Paths(vec![source.clone()]), false) };
+        let report = backup::run(&shelf.open(Mode::Write { verb: "backup" }).0, options, &Control::default()).unwrap();
+        let (restored, notices) = shelf.restore("latest", &source, &format!("out {name}"));
+        assert_eq!((restored.files_lost, restored.failed), (0, 0), "{notices:?}");
+        assert_same(&source, &shelf.path(&format!("out {name}")));
+        report.counts.data_added_packed
+    };
+    let jpegs = || {
+        let stats = stats::run(&shelf.open(Mode::Read).0, &Control::default()).unwrap();
+        stats
+            .by_codec
+            .iter()
+            .find(|(codec, _)| *codec == Codec::JPEG)
+            .map_or((0, 0), |(_, s)| (s.chunks, s.plain_bytes))
+    };
+    let dense = Coding::from(Tier::Dense);
+    let added = back_up("dense", &photo, dense);
+    let (chunks, bytes) = jpegs();
+    assert!(chunks >= 2 && bytes > 300_000, "{chunks} chunks, {bytes} bytes");
+    assert!(added * 100 < photo.len() as u64 * 88, "{added} of {}", photo.len());
+    for (name, bytes) in [("fast", &photo), ("tagged", &tagged), ("tar", &tar)] {
+        let added = back_up(name, bytes, Coding::default());
+        assert!(added < 80_000, "{name}: {added} bytes for chunks that are stored");
+    }
+    // What is stored already is followed all the same, so that what is new behind it is known.
+    let before = jpegs();
+    back_up("broken", &broken, dense);
+    assert_eq!(jpegs().0, before.0, "the end of it is noise");
+    let report =
+        check::run(&shelf.open(Mode::Read).0, &CheckOptions { read_data: true, rebuild: true }, &Control::default());
+    assert_eq!(report.unwrap().problems, []);
+
+    let plain = Shelf::new(1);
+    let source = plain.path("library");
+    fs::create_dir(&source).unwrap();
+    fs::write(source.join("file"), &photo).unwrap();
+    let options =
+        BackupOptions { coding: dense.without(Technique::Jpeg), ..options(Source::Paths(vec![source]), false) };
+    let report = backup::run(&plain.open(Mode::Write { verb: "backup" }).0, options, &Control::default()).unwrap();
+    assert!(report.counts.data_added_packed > added + 60_000, "the technique was left out");
 }

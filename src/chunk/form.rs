@@ -1,4 +1,4 @@
-//! What is known of a stream's bytes: plain bytes, samples of sound, samples of a picture.
+//! What is known of a stream's bytes: plain bytes, samples of sound, samples of a picture, a JPEG file.
 //!
 //! A splitter tells the form of every run. It decides where chunks may end and which codecs are tried; it
 //! is never needed to read a chunk again, since a codec keeps what it needs in the record.
@@ -15,6 +15,8 @@ pub enum Form {
     Bytes,
     Pcm(Pcm),
     Raster(Raster),
+    /// A JPEG file, from its first byte on or from the first marker that describes its samples.
+    Jpeg,
 }
 
 /// Interleaved samples of sound: signed, little-endian, each in a whole number of bytes.
@@ -58,10 +60,15 @@ impl Form {
         if let Form::Pcm(pcm) = self { Some(pcm) } else { None }
     }
 
+    /// Whether the bytes are samples, which the codecs of sound and of pictures take.
+    pub fn is_samples(self) -> bool {
+        matches!(self, Form::Pcm(_) | Form::Raster(_))
+    }
+
     /// Chunks are cut at multiples of so many bytes, counted from the last forced cut. At least 1, at most 1024.
     pub fn align(self) -> usize {
         match self {
-            Form::Bytes => 1,
+            Form::Bytes | Form::Jpeg => 1,
             Form::Pcm(p) => (usize::from(p.sample_bytes) * usize::from(p.channels)).clamp(1, 1024),
             Form::Raster(Raster { packing: Packing::V210, .. }) => 16,
             Form::Raster(Raster { packing: Packing::Rgb10 { .. }, .. }) => 4,

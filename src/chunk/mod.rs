@@ -13,6 +13,7 @@
 
 pub mod cut;
 pub mod form;
+pub mod jpeg;
 pub mod landmark;
 mod log2;
 pub mod pcm;

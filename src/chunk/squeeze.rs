@@ -7,6 +7,7 @@
 //! The zstd level is 3: of the levels that keep up with a disk it is the one whose savings were
 //! measured over a whole corpus of masters.
 
+use super::jpeg::{self, Walker};
 use super::pcm::{self, Effort};
 use super::raster;
 use super::{Form, Pcm, Predictor, Raster};
@@ -63,6 +64,8 @@ pub enum Technique {
     Pcm,
     /// Pictures.
     Raster,
+    /// JPEG files.
+    Jpeg,
 }
 
 /// How new chunks are coded.
@@ -81,7 +84,7 @@ impl From<Tier> for Coding {
 
 impl Coding {
     pub fn without(self, technique: Technique) -> Self {
-        Coding { left_out: self.left_out | 1 << technique as u8, ..self } // fewer than eight of them
+        Coding { left_out: self.left_out | 1 << technique as u8, ..self } // eight of them
     }
 
     /// Whether the technique is in use. Without codecs nothing is decoded either: it would only grow.
@@ -157,13 +160,21 @@ impl Squeezer {
 
     /// The payload of a chunk of this form: raw, or a codec's if that saves at least one part in 64.
     pub fn squeeze(&mut self, plain: &[u8], form: Form) -> Payload {
+        self.squeeze_within(plain, form, None)
+    }
+
+    /// As [`Squeezer::squeeze`], for a chunk of which it is known where in a JPEG file it begins.
+    pub fn squeeze_within(&mut self, plain: &[u8], form: Form, start: Option<&jpeg::Start>) -> Payload {
         if self.coding.tier == Tier::None {
             return Payload::Raw;
+        }
+        if let Some(jpeg) = self.jpeg(plain, form, start) {
+            return jpeg;
         }
         let media = match form {
             Form::Pcm(form) if self.coding.uses(Technique::Pcm) => self.pcm(plain, 0, form),
             Form::Raster(form) if self.coding.uses(Technique::Raster) => self.raster(plain, form),
-            Form::Pcm(_) | Form::Raster(_) => None,
+            Form::Pcm(_) | Form::Raster(_) | Form::Jpeg => None,
             Form::Bytes if !self.coding.uses(Technique::Pcm) || sampled_entropy(plain) > NOISE_BITS => None,
             Form::Bytes => pcm::guess(plain).and_then(|guess| self.pcm(plain, guess.lead, guess.form)),
         };
@@ -195,6 +206,24 @@ impl Squeezer {
         self.scratch.clear();
         self.pcm_back.decode(&bytes, plain.len(), &mut self.scratch).ok()?;
         (self.scratch == plain).then_some(Payload::Coded { codec: Codec::PCM, parameters: Vec::new(), bytes })
+    }
+
+    /// As scans of a JPEG file, proven too. A chunk that begins one needs nothing known.
+    fn jpeg(&mut self, plain: &[u8], form: Form, start: Option<&jpeg::Start>) -> Option<Payload> {
+        if self.coding.tier != Tier::Dense || !self.coding.uses(Technique::Jpeg) {
+            return None;
+        }
+        let fresh;
+        let start = match start {
+            Some(start) => start,
+            None if form == Form::Jpeg || (form == Form::Bytes && plain.starts_with(jpeg::MAGIC)) => {
+                fresh = Walker::default().follow(plain)?;
+                &fresh
+            }
+            None => return None,
+        };
+        let bytes = jpeg::encode(start, plain)?;
+        Some(Payload::Coded { codec: Codec::JPEG, parameters: Vec::new(), bytes })
     }
 
     /// As samples of a picture, likewise.
@@ -396,6 +425,7 @@ impl Unsqueezer {
             Codec::PREDICTED => self.predictor.decode(payload, want, bases, out).map_err(bad)?,
             Codec::PCM => self.pcm.decode(payload, want, out).map_err(bad)?,
             Codec::RASTER => self.raster.decode(payload, want, out).map_err(bad)?,
+            Codec::JPEG => jpeg::decode(payload, want, out).map_err(bad)?,
             Codec::RAW if payload.len() == want => out.extend_from_slice(payload),
             Codec::RAW => return Err(bad("it is not as long as its header says")),
             Codec::ZSTD => {
@@ -455,7 +485,7 @@ mod tests {
         }
 
         #[test]
-        fn arbitrary_payloads_never_panic_and_leave_nothing_behind(payload: Vec<u8>, plain in 0u32..70_000, number in 0u16..4) {
+        fn arbitrary_payloads_never_panic_and_leave_nothing_behind(payload: Vec<u8>, plain in 0u32..70_000, number in 0u16..7) {
             let mut out = vec![1];
             let result = Unsqueezer::default().open(Codec { number, version: 1 }, &[], &payload, plain, if number == 2 { &[b"base"] } else { &[] }, &mut out);
             prop_assert_eq!(out.len(), if result.is_ok() { 1 + plain as usize } else { 1 });

@@ -127,6 +127,7 @@ enum LeftOut {
     Predict,
     Pcm,
     Raster,
+    Jpeg,
 }
 
 impl From<LeftOut> for Technique {
@@ -139,6 +140,7 @@ impl From<LeftOut> for Technique {
             LeftOut::Predict => Technique::Predict,
             LeftOut::Pcm => Technique::Pcm,
             LeftOut::Raster => Technique::Raster,
+            LeftOut::Jpeg => Technique::Jpeg,
         }
     }
 }

@@ -58,6 +58,8 @@ impl Codec {
     pub const RASTER: Codec = Codec { number: 4, version: 1 };
     /// Samples of sound as predicted from those of the bases, see `chunk::predict`.
     pub const PREDICTED: Codec = Codec { number: 5, version: 1 };
+    /// Scans of JPEG files, see `chunk::jpeg`.
+    pub const JPEG: Codec = Codec { number: 6, version: 1 };
 }
 
 /// What stands before a payload.

@@ -169,6 +169,9 @@ impl Runs {
         if bytes == 0 {
             return;
         }
+        // What a JPEG file goes on with may have been told as plain bytes: that is no border.
+        let told = form == Form::Jpeg && !cut && self.before == Some((stream, Form::Bytes));
+        let form = if told { Form::Bytes } else { form };
         let cut = cut || self.before != Some((stream, form));
         self.before = Some((stream, form));
         match self.runs.last_mut() {

@@ -16,21 +16,20 @@
 
 use super::demux::ALONE_BYTES;
 use super::runs::{Last, Walk};
-use super::{ESSENCE, Hints, JPEG, PNG, Part, Splitter, SplitterId, WINDOW_MIN, WRAPPER};
+use super::{ESSENCE, Form, Hints, JPEG, PNG, Part, Splitter, SplitterId, WINDOW_MIN, WRAPPER};
 
 const PNG_SIGNATURE: &[u8] = b"\x89PNG\r\n\x1a\n";
 
 /// Opens a JPEG file: the marker of its start, and another one.
 pub fn open_jpeg(hints: Hints<'_>) -> Option<Box<dyn Splitter>> {
     let &[0xff, 0xd8, 0xff, 0xc0..=0xfe, ..] = hints.head else { return None };
-    Some(Box::new(Picture { id: JPEG, front: jpeg, begun: false, before: Last::default(), doubt: None }))
+    Some(Box::new(Picture::new(JPEG, jpeg, Form::Jpeg)))
 }
 
 /// Opens a PNG file.
 pub fn open_png(hints: Hints<'_>) -> Option<Box<dyn Splitter>> {
     let known = hints.head.starts_with(PNG_SIGNATURE) && hints.head.get(12..16) == Some(b"IHDR");
-    let new = || Picture { id: PNG, front: png, begun: false, before: Last::default(), doubt: None };
-    known.then(|| Box::new(new()) as Box<dyn Splitter>)
+    known.then(|| Box::new(Picture::new(PNG, png, Form::Bytes)) as Box<dyn Splitter>)
 }
 
 /// Bytes before the first marker that describes the picture's samples.
@@ -67,8 +66,16 @@ struct Picture {
     id: SplitterId,
     front: fn(&[u8]) -> Option<usize>,
     begun: bool,
+    /// Of the picture.
+    form: Form,
     before: Last,
     doubt: Option<&'static str>,
+}
+
+impl Picture {
+    fn new(id: SplitterId, front: fn(&[u8]) -> Option<usize>, form: Form) -> Picture {
+        Picture { id, front, begun: false, form, before: Last::default(), doubt: None }
+    }
 }
 
 impl Splitter for Picture {
@@ -84,10 +91,10 @@ impl Splitter for Picture {
             match front {
                 Some(n) if n as u64 >= ALONE_BYTES => walk.give(WRAPPER, n),
                 Some(_) => {}
-                None => self.doubt = Some("picture: not found"),
+                None => (self.doubt, self.form) = (Some("picture: not found"), Form::Bytes),
             }
         }
-        walk.give(ESSENCE, walk.rest().len());
+        walk.give_as(ESSENCE, self.form, walk.rest().len());
     }
 
     fn doubt(&self) -> Option<&'static str> {

@@ -17,6 +17,7 @@
 
 use super::{Control, Notice};
 use crate::catalog::state::LogState;
+use crate::chunk::jpeg::Start;
 use crate::chunk::{Coding, Form, Payload, Squeezer};
 use crate::error::{Error, Result};
 use crate::format::event::{Event, Outcome, SealedPack};
@@ -610,7 +611,20 @@ impl<'s> Ingest<'s> {
         form: Form,
         plain: &Bytes,
     ) -> NewRecord {
-        let (codec, parameters, payload) = match squeezer.squeeze(plain, form) {
+        NewRecord { kind, ..self.record_within(squeezer, id, form, None, plain) }
+    }
+
+    /// As [`Ingest::record`], for data of which it is known where in a JPEG file it begins.
+    pub fn record_within(
+        &self,
+        squeezer: &mut Squeezer,
+        id: ChunkId,
+        form: Form,
+        start: Option<&Start>,
+        plain: &Bytes,
+    ) -> NewRecord {
+        let kind = ChunkKind::Data;
+        let (codec, parameters, payload) = match squeezer.squeeze_within(plain, form, start) {
             Payload::Raw => (Codec::RAW, Vec::new(), plain.clone()),
             Payload::Coded { codec, parameters, bytes } => (codec, parameters, bytes.into()),
         };

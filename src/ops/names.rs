@@ -14,6 +14,7 @@ const CODECS: &[(u16, &str)] = &[
     (Codec::PCM.number, "pcm"),
     (Codec::RASTER.number, "raster"),
     (Codec::PREDICTED.number, "predicted"),
+    (Codec::JPEG.number, "jpeg"),
 ];
 
 /// Splitters, and ways back that several of them use, by number.

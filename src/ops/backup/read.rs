@@ -8,6 +8,7 @@
 use super::cut::{Cut, Piece, cut};
 use super::walk::{entry_of, reason, witness_of};
 use crate::catalog::recipe::RecipeBuilder;
+use crate::chunk::jpeg::{Start, Walker};
 use crate::chunk::{Form, Samples, Scanner, Squeezer, Technique, Tier};
 use crate::error::{Error, Result};
 use crate::format::digest::{Algorithm, Several};
@@ -77,6 +78,8 @@ struct Job {
     bytes: Vec<u8>,
     chunks: Vec<Cut>,
     samples: Samples,
+    /// Where in a JPEG file each begins, as far as that is followed; empty where none is.
+    starts: Vec<Option<Start>>,
     /// Mapped segments take of them; else they stand in the file as they are.
     mapped: bool,
     bound: FileBound,
@@ -280,7 +283,7 @@ impl Readers<'_, '_> {
         let head = &text[..text.len().min(media::HINT_BYTES)];
         let mut parts = Vec::new();
         media::open(Hints { head, tail: None }).split(text, true, &mut parts);
-        if parts.iter().any(|p| matches!(p, Part::Run(run) if run.form != Form::Bytes)) {
+        if parts.iter().any(|p| matches!(p, Part::Run(run) if run.form.is_samples())) {
             return true;
         }
         // What the text's own splitter maps is taken as it stands, as when a stream is undone.
@@ -313,6 +316,8 @@ struct Reader<'r, 'a, 's> {
     sink: Sink<'a, 's>,
     /// Of the file in work.
     bound: FileBound,
+    /// Likewise: what is known of the JPEG file in each stream.
+    walkers: BTreeMap<u8, Walker>,
 }
 
 impl<'r, 'a, 's> Reader<'r, 'a, 's> {
@@ -325,6 +330,7 @@ impl<'r, 'a, 's> Reader<'r, 'a, 's> {
             resembler: Resembler::new(shared.ingest),
             sink: shared.ingest.sink(),
             bound: None,
+            walkers: BTreeMap::new(),
         }
     }
 
@@ -400,6 +406,7 @@ impl<'r, 'a, 's> Reader<'r, 'a, 's> {
                 bytes: part.to_vec(),
                 chunks: vec![whole],
                 samples: Samples::default(),
+                starts: Vec::new(),
                 mapped: false,
                 bound: None,
             };
@@ -564,6 +571,7 @@ impl<'r, 'a, 's> Reader<'r, 'a, 's> {
         lane: usize,
     ) -> Read<u64> {
         self.scanner.restart(); // it may have left another file in the middle
+        self.walkers.clear();
         let mut at = window.filled as u64; // where in the file the window ends
         let mut split = 0; // bytes of the window that have a part
         let mut parts: VecDeque<Part> = VecDeque::new(); // of window[0..split]
@@ -647,7 +655,7 @@ impl<'r, 'a, 's> Reader<'r, 'a, 's> {
                 let chunks = pieces.iter().filter_map(Piece::chunk).collect();
                 self.hand_out(
                     recipe,
-                    Job { bytes, chunks, samples, mapped: false, bound: self.bound.clone() },
+                    Job { bytes, chunks, samples, starts: Vec::new(), mapped: false, bound: self.bound.clone() },
                     lane,
                     &mut waiting,
                 )?;
@@ -665,6 +673,7 @@ impl<'r, 'a, 's> Reader<'r, 'a, 's> {
                             bytes: bytes[from..to].to_vec(),
                             chunks: vec![Cut { stream, from: 0, to: to - from, form }],
                             samples: Samples::one(samples.chunk(nth)),
+                            starts: Vec::new(),
                             mapped: false,
                             bound: self.bound.clone(),
                         };
@@ -768,18 +777,20 @@ impl<'r, 'a, 's> Reader<'r, 'a, 's> {
         let samples = self.mapped_scanner.advance(&gathered.bytes, chunks.iter().map(|c| c.from..c.to), done);
         let rest = gathered.bytes.split_off(done);
         let bytes = std::mem::replace(&mut gathered.bytes, rest);
-        self.hand_out(recipe, Job { bytes, chunks, samples, mapped: true, bound: self.bound.clone() }, lane, waiting)
+        let (starts, bound) = (Vec::new(), self.bound.clone());
+        self.hand_out(recipe, Job { bytes, chunks, samples, starts, mapped: true, bound }, lane, waiting)
     }
 
     /// Gives chunks to an idle reader, or stores them here.
     fn hand_out(
         &mut self,
         recipe: &mut RecipeBuilder,
-        job: Job,
+        mut job: Job,
         lane: usize,
         waiting: &mut VecDeque<Pending>,
     ) -> Result<()> {
         let mapped = job.mapped;
+        job.starts = self.starts(&job);
         let mut mine = Some(job);
         if self.shared.idle.load(Ordering::SeqCst) > 0
             && let Some(job) = mine.take()
@@ -805,6 +816,20 @@ impl<'r, 'a, 's> Reader<'r, 'a, 's> {
             self.add(recipe, references, mapped)?;
         }
         Ok(())
+    }
+
+    /// Follows the JPEG files of a batch: batches of a file come here in its order, those that are stored already too.
+    fn starts(&mut self, job: &Job) -> Vec<Option<Start>> {
+        let coding = self.shared.ingest.coding();
+        let jpeg = |c: &Cut| c.form == Form::Jpeg;
+        if coding.tier != Tier::Dense || !coding.uses(Technique::Jpeg) || !job.chunks.iter().any(jpeg) {
+            return Vec::new();
+        }
+        let follow = |c: &Cut| {
+            let chunk = job.bytes.get(c.from..c.to).filter(|_| jpeg(c))?;
+            self.walkers.entry(c.stream).or_default().follow(chunk)
+        };
+        job.chunks.iter().map(follow).collect()
     }
 
     fn add(&mut self, recipe: &mut RecipeBuilder, references: Vec<(u8, Reference)>, mapped: bool) -> Result<()> {
@@ -847,7 +872,7 @@ impl<'r, 'a, 's> Reader<'r, 'a, 's> {
     /// Names a window's chunks, and stores the new ones. Where they are most of the window the records share it,
     /// so that raw chunks are not copied; else they are copied, and the window is free at once.
     fn store(&mut self, job: Job, lane: usize) -> Stored {
-        let Job { bytes, chunks, samples, bound, .. } = job;
+        let Job { bytes, chunks, samples, starts, bound, .. } = job;
         let ingest = self.shared.ingest;
         let keys = ingest.store().keys();
         // Only whole windows go back to the pool.
@@ -872,7 +897,8 @@ impl<'r, 'a, 's> Reader<'r, 'a, 's> {
                     true => window[c.from..c.to].to_vec().into(),
                     false => Vec::new().into(), // not looked at
                 };
-                Asked { stream: c.stream, id: *id, form: c.form, samples: samples.chunk(i), plain, hit }
+                let start = starts.get(i).and_then(Option::as_ref);
+                Asked { stream: c.stream, id: *id, form: c.form, samples: samples.chunk(i), start, plain, hit }
             })
             .collect();
         drop(window);

@@ -14,7 +14,7 @@
 
 use super::Ingest;
 use crate::chunk::{
-    Form, Landmarker, Landmarks, Pcm, Predictor, Scanner, Sketch, Sketcher, Sound, Squeezer, Technique, pcm,
+    Form, Landmarker, Landmarks, Pcm, Predictor, Scanner, Sketch, Sketcher, Sound, Squeezer, Technique, jpeg, pcm,
 };
 use crate::format::footer::{Features, Row};
 use crate::format::record::Codec;
@@ -172,6 +172,8 @@ pub struct Asked<'a> {
     pub form: Form,
     /// Where in it the samples are ([`Scanner::advance`]).
     pub samples: &'a [u32],
+    /// Where in a JPEG file it begins, if that is known.
+    pub start: Option<&'a jpeg::Start>,
     /// Its plain bytes if it is new.
     pub plain: Bytes,
     pub hit: Hit,
@@ -213,13 +215,13 @@ impl<'i, 's> Resembler<'i, 's> {
         // By stream: what the last chunk was found as, or coded against.
         let mut last: HashMap<u8, Vec<ChunkId>> = HashMap::new();
         for (i, chunk) in chunks.iter().enumerate() {
-            let Asked { stream, id, form, plain, hit, .. } = chunk;
+            let Asked { stream, id, form, start, plain, hit, .. } = chunk;
             if !hit.new {
                 last.insert(*stream, vec![*id]);
                 continue;
             }
             let Some(sketch) = sketches.get(i).and_then(Option::as_ref) else {
-                records.push(self.ingest.record(squeezer, ChunkKind::Data, *id, *form, plain));
+                records.push(self.ingest.record_within(squeezer, *id, *form, *start, plain));
                 continue;
             };
             let mut candidates: Vec<ChunkId> = Vec::new();
@@ -558,8 +560,8 @@ impl<'i, 's> Resembler<'i, 's> {
     }
 
     fn record(&self, squeezer: &mut Squeezer, chunk: &Asked<'_>, sketch: &Sketch, bases: &[Arc<Base>]) -> NewRecord {
-        let Asked { id, form, plain, .. } = chunk;
-        let (id, form) = (*id, *form);
+        let Asked { id, form, start, plain, .. } = chunk;
+        let (id, form, start) = (*id, *form, *start);
         let delta = |payload: Vec<u8>| {
             let bases: Vec<ChunkId> = bases.iter().map(|b| b.id).collect();
             NewRecord {
@@ -583,7 +585,7 @@ impl<'i, 's> Resembler<'i, 's> {
             // So small that nothing else can be near it.
             Some(payload) if cost(&payload) < plain.len() / 32 => delta(payload),
             Some(payload) => {
-                let own = self.ingest.record(squeezer, ChunkKind::Data, id, form, plain);
+                let own = self.ingest.record_within(squeezer, id, form, start, plain);
                 if cost(&payload) * 10 < own.payload.len() * 9 {
                     delta(payload)
                 } else {
@@ -591,7 +593,7 @@ impl<'i, 's> Resembler<'i, 's> {
                 }
             }
             None => {
-                let own = self.ingest.record(squeezer, ChunkKind::Data, id, form, plain);
+                let own = self.ingest.record_within(squeezer, id, form, start, plain);
                 NewRecord { features: sketch.features.into_iter().collect(), ..own }
             }
         }

@@ -183,7 +183,8 @@ impl Squeezer {
         let is_best = |media: &Payload| match form {
             Form::Bytes => false,
             Form::Raster(_) if self.coding.tier == Tier::Fast => true,
-            Form::Pcm(_) | Form::Raster(_) => media.stored_bytes() * raster::SMALL_SHARE > plain.len(),
+            // of a JPEG file there is none here
+            Form::Pcm(_) | Form::Raster(_) | Form::Jpeg => media.stored_bytes() * raster::SMALL_SHARE > plain.len(),
         };
         match media {
             Some(media) if is_best(&media) => media,

@@ -228,7 +228,7 @@ fn an_entry_of_the_log_that_no_copy_has_is_no_small_matter() {
 fn a_missing_disk_is_named_with_the_files_on_it() {
     for harm in ["flip", "remove"] {
         let bench = Bench::new(2);
-        for (i, room) in [(0, [200, 100]), (1, [100, 200])] {
+        for (i, room) in [(0, [400, 100]), (1, [100, 400])] {
             bench.fs.set_capacity("/d0", room[0] << 20).unwrap();
             bench.fs.set_capacity("/d1", room[1] << 20).unwrap();
             bench.backup(&format!("{i}"), &noise(i, 9000));

@@ -203,7 +203,7 @@ fn exclusive_bytes_agree_with_counting_in_trees_that_share() {
 #[test]
 fn a_disk_that_is_away_and_chunks_on_it_do_not_stop_the_counting() {
     let bench = Bench::new(2);
-    for (i, room) in [(0, [200u64, 100]), (1, [100, 200])] {
+    for (i, room) in [(0, [400u64, 100]), (1, [100, 400])] {
         bench.fs.set_capacity("/d0", room[0] << 20).unwrap();
         bench.fs.set_capacity("/d1", room[1] << 20).unwrap();
         bench.backup(&format!("{i}"), &noise(i, 9000));

@@ -41,7 +41,7 @@ impl Ahead<'_> {
     /// The next unit: as long as the group's coded bytes there.
     ///
     /// # Errors
-    /// [`Error::Damaged`] where too little of the group can be had.
+    /// [`Error::Damaged`](crate::error::Error::Damaged) where too little of the group can be had.
     pub fn take(&mut self) -> Result<Arc<Vec<u8>>> {
         let unit = self.next;
         self.next += 1;

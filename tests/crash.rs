@@ -285,6 +285,10 @@ fn a_disk_that_failed_is_named_by_later_runs_until_it_was_looked_at() {
     let (disk, _) = begun();
     for (op, path) in [(Op::Sync, "/disks/b/packs"), (Op::Write, "/disks/b/packs"), (Op::SyncDir, "/disks/b/log")] {
         let fs = disk.snapshot();
+        // new packs go to the largest
+        for (disk, mib) in [("/disks/a", 64), ("/disks/b", 1024), ("/disks/c", 64)] {
+            fs.set_capacity(disk, mib << 20).unwrap();
+        }
         let plan = FaultPlan::new().with_path(op, When::From(1), path, Action::Fail(onefold::io::faulty::Failure::Io));
         let index: Arc<MemoryIndex> = Arc::default();
         backup(&io_of(Arc::new(FaultyFs::new(Arc::new(fs.clone()), plan)), 3), &index, noise(4, 9_000_000)).unwrap();

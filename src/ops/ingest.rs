@@ -137,6 +137,8 @@ pub struct Ingest<'s> {
     lanes: Vec<Lane>,
     runs: Mutex<lanes::Runs>,
     in_work: Mutex<InWork>,
+    /// Parity that was in work is written, or given up.
+    promise_kept: threads::Condvar,
     unpublished: publish::Unpublished,
     protection: groups::Protection,
     failure: Mutex<Option<Error>>,
@@ -252,6 +254,7 @@ where
         lanes,
         runs: Mutex::default(),
         in_work: Mutex::default(),
+        promise_kept: threads::Condvar::new(),
         unpublished: publish::Unpublished::default(),
         protection: groups::Protection::new(store.shapes(), kind, data_lanes),
         failure: Mutex::default(),

@@ -27,6 +27,7 @@ use crate::pool::disk::{BAD_DIR, Disk, PARITY_DIR};
 use crate::pool::parity::ahead::Wanted;
 use crate::pool::parity::read::GroupReader;
 use crate::pool::parity::{parity_path, write};
+use crate::pool::{InWork, Place};
 use crate::store::Store;
 use std::io::IoSlice;
 use std::path::{Path, PathBuf};
@@ -244,7 +245,7 @@ pub(super) fn disk_for(store: &Store, standing: &Standing, but: &[DiskId]) -> Op
     let own = standing.member.pack;
     let taken: Vec<DiskId> =
         others.iter().filter(|m| m.pack != own).map(|m| m.disk).chain(but.iter().copied()).collect();
-    store.pool().parity_disks(&taken, standing.member.bytes, 1, crate::pool::Place::Repair).pop()
+    store.pool().parity_disks(&taken, standing.member.bytes, 1, Place::Repair, &InWork::default()).pop()
 }
 
 /// A pack that was to be mended.

@@ -105,8 +105,10 @@ pub fn read_marker(io: &Io, folder: &Path) -> Result<Option<Marker>> {
 pub struct InWork {
     /// Of packs that are open or have no parity yet: those that are to be one group want disks of their own.
     pub without_parity: Vec<DiskId>,
-    /// Of packs that are being written, parity as well: a disk has one thing to do at a time.
+    /// Of packs of data that are being written: a disk has one thing to do at a time.
     pub written: Vec<DiskId>,
+    /// Of parity packs that are being written, with the bytes that each takes.
+    pub parity: Vec<(DiskId, u64)>,
 }
 
 impl InWork {
@@ -121,9 +123,14 @@ impl InWork {
         Self::remove(&mut self.without_parity, disk);
     }
 
-    /// A pack was written.
+    /// A pack of data was written.
     pub fn is_written(&mut self, disk: &DiskId) {
         Self::remove(&mut self.written, disk);
+    }
+
+    /// Bytes of a disk that parity takes, whether it stands there already or not.
+    fn promised(&self, disk: &DiskId) -> u64 {
+        self.parity.iter().filter(|(on, _)| on == disk).fold(0, |sum, (_, bytes)| sum.saturating_add(*bytes))
     }
 }
 
@@ -254,14 +261,15 @@ impl Pool {
     }
 
     /// The disk for a new pack: the one with the most usable bytes for each open pack that it would then
-    /// have, so that unequal disks fill evenly, packs that are being written counting twice; one that failed an earlier run only if no
-    /// other has room.
-    /// `None` where none has room for `pack_bytes` beyond its reserve, or none of which the parity would find room on
+    /// have, so that unequal disks fill evenly, packs that are being written counting twice, so that all disks write; one that
+    /// failed an earlier run only if no other has room. `None` where none has room for `pack_bytes` beyond its reserve, or none of which the parity would find room on
     /// others; what frees space may use the reserve too.
     pub fn choose(&self, pack_bytes: u64, run: &InWork, shape: Shape, reserve: bool) -> Option<Arc<Disk>> {
         let count = |on: &[DiskId], id: &DiskId| on.iter().filter(|on| *on == id).count() as u64;
         let asked = self.disks.values().filter(|d| d.takes_data()).filter_map(|disk| {
-            let room = disk.room(&self.io, pack_bytes).ok()?;
+            let mut room = disk.room(&self.io, pack_bytes).ok()?;
+            let promised = run.promised(&disk.id);
+            (room.free, room.usable) = (room.free.saturating_sub(promised), room.usable.saturating_sub(promised));
             Some(place::Candidate { disk, room, open: count(&run.without_parity, &disk.id) })
         });
         let all: Vec<place::Candidate<'_>> = asked.collect();
@@ -273,7 +281,8 @@ impl Pool {
             all.iter().filter(fits).filter(|c| self.has_room_for_parity_of(c, &all, pack_bytes, groups, shape.parity));
         let best = may.max_by_key(|c| {
             let is_crowded = shape.parity > 0 && c.open >= groups;
-            let packs = c.open + count(&run.written, &c.disk.id);
+            let parity = run.parity.iter().filter(|(on, _)| *on == c.disk.id).count() as u64;
+            let packs = c.open + count(&run.written, &c.disk.id) + parity;
             (!c.disk.is_noted(), !is_crowded, usable(c) / (packs + 1), std::cmp::Reverse(c.disk.id))
         });
         best.map(|c| Arc::clone(c.disk))

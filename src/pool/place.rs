@@ -4,8 +4,8 @@
 //! domains enough. Among the disks that may be taken the one with the most room comes first, so that unequal
 //! disks fill evenly.
 
-use super::Pool;
 use super::disk::{Disk, Room};
+use super::{InWork, Pool};
 use crate::format::DiskId;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -116,16 +116,27 @@ impl Pool {
         let parity = parity.min(here.saturating_sub(1));
         // Packs of one disk are in groups of their own.
         let crowd = all.iter().map(|c| c.open).max().unwrap_or(0).max(at.open + 1);
+        let open = |c: &Candidate<'_>| c.open + u64::from(c.disk.id == at.disk.id);
         let has_room = |other: &&Candidate<'_>| {
             let free = other.room.free.saturating_sub(other.room.total / 100);
-            free > (bytes + PACK_EXCESS_BYTES).saturating_mul(other.open + groups.max(crowd))
+            free > (bytes + PACK_EXCESS_BYTES).saturating_mul(open(other) + groups.max(crowd))
         };
-        all.iter().filter(|other| other.disk.id != at.disk.id).filter(has_room).take(parity).count() == parity
+        // The new pack takes room that those on other disks may have been counting on.
+        all.iter().filter(|c| open(c) > 0).all(|c| {
+            all.iter().filter(|other| other.disk.id != c.disk.id).filter(has_room).take(parity).count() == parity
+        })
     }
 
     /// Up to `wanted` disks for packs of `bytes` beside members on `taken`: others than those, the least used domains
-    /// first, then those with the most room. Fewer come back where no more have room.
-    pub fn parity_disks(&self, taken: &[DiskId], bytes: u64, wanted: usize, place: Place) -> Vec<Arc<Disk>> {
+    /// first, then those with the most room that is promised to nothing in work. Fewer come back where no more have room.
+    pub fn parity_disks(
+        &self,
+        taken: &[DiskId],
+        bytes: u64,
+        wanted: usize,
+        place: Place,
+        run: &InWork,
+    ) -> Vec<Arc<Disk>> {
         let mut in_domain: BTreeMap<String, usize> = BTreeMap::new();
         for disk in taken {
             *in_domain.entry(self.domain(disk)).or_default() += 1;
@@ -138,6 +149,7 @@ impl Pool {
                 Place::Ordinary => room.free.saturating_sub(room.total / 100),
                 Place::Repair => room.free,
             };
+            let usable = usable.saturating_sub(run.promised(&disk.id));
             if usable > bytes {
                 rooms.push((usable, disk));
             }
@@ -199,7 +211,7 @@ mod tests {
         assert_eq!(groups.iter().map(Vec::len).sum::<usize>(), 14);
         for group in &groups {
             let disks: Vec<DiskId> = group.iter().map(|i| packs[*i].0).collect();
-            let parity = pool.parity_disks(&disks, 1000, 2, Place::Ordinary);
+            let parity = pool.parity_disks(&disks, 1000, 2, Place::Ordinary, &InWork::default());
             assert_eq!(parity.len(), 2);
             let mut all: Vec<DiskId> = disks.into_iter().chain(parity.iter().map(|d| d.id)).collect();
             let n = all.len();
@@ -217,7 +229,7 @@ mod tests {
         let packs: Vec<(DiskId, u64)> = (0..12).map(|i| (id(i), 5)).collect();
         for group in enough.plan_groups(&packs, 6, 2) {
             let disks: Vec<DiskId> = group.iter().map(|i| packs[*i].0).collect();
-            let parity = enough.parity_disks(&disks, 10, 2, Place::Ordinary);
+            let parity = enough.parity_disks(&disks, 10, 2, Place::Ordinary, &InWork::default());
             for domain in 0..4u8 {
                 let of = |d: &DiskId| d.0[0] / 3 == domain;
                 let n = disks.iter().filter(|d| of(d)).count() + parity.iter().filter(|d| of(&d.id)).count();

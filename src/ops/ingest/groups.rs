@@ -11,19 +11,19 @@ use crate::format::event::Event;
 use crate::format::footer::PackKind;
 use crate::format::group::{CODE_REED_SOLOMON_16, Group, Member};
 use crate::format::{DiskId, PackId};
-use crate::io::threads::Mutex;
+use crate::io::threads::{Condvar, Mutex};
 use crate::ops::Notice;
 use crate::pack::sealed_path;
 use crate::pack::write::Sealed;
-use crate::pool::disk::BAD_DIR;
+use crate::pool::disk::{BAD_DIR, Disk};
 use crate::pool::parity::parity_path;
 use crate::pool::parity::read::GroupReader;
 use crate::pool::parity::write::{self, Failed, Target};
-use crate::pool::{Place, Pool, Shape};
+use crate::pool::{InWork, Place, Pool, Shape};
 use crate::store::Shapes;
 use std::collections::BTreeSet;
-use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
 
 /// Bytes for each data lane that a run spreads evenly before it keeps neighbours together.
 const SPREAD_BYTES: u64 = 16 << 20;
@@ -83,8 +83,7 @@ impl Protection {
     pub fn publish_at(&self, without: usize) -> usize {
         match self.shape(self.kind) {
             Shape { parity: 0, .. } => without,
-            // A group as soon as there is one: what waits at the end has to be made then, and the run waits for it.
-            shape => (without / 2).next_multiple_of(shape.width.max(1)).max(1),
+            shape => without.next_multiple_of(shape.width.max(1)),
         }
     }
 
@@ -147,6 +146,31 @@ impl Unprotected {
     }
 }
 
+/// The longest pack's bytes.
+fn longest(group: &[Unprotected]) -> u64 {
+    group.iter().map(|p| p.member.bytes).max().unwrap_or(0)
+}
+
+/// Disks that have room for a group's parity, which nobody else counts on while this is there.
+struct Promised<'a> {
+    in_work: &'a Mutex<InWork>,
+    kept: &'a Condvar,
+    bytes: u64,
+    disks: Vec<Arc<Disk>>,
+}
+
+impl Drop for Promised<'_> {
+    fn drop(&mut self) {
+        let mut in_work = self.in_work.lock().unwrap_or_else(PoisonError::into_inner);
+        for disk in &self.disks {
+            if let Some(i) = in_work.parity.iter().position(|p| *p == (disk.id, self.bytes)) {
+                in_work.parity.swap_remove(i);
+            }
+        }
+        self.kept.notify_all();
+    }
+}
+
 impl Ingest<'_> {
     /// Makes the parity of sealed packs that the log does not know yet, and returns what the log is to say of it,
     /// behind the packs themselves. What could not be given its parity is told by [`Protection::shortfalls`].
@@ -159,10 +183,10 @@ impl Ingest<'_> {
         let mut rest = packs.to_vec();
         rest.retain(|p| self.protection.shape(p.kind).parity > 0);
         while !rest.is_empty() {
-            let group = self.next_group(&rest);
+            let (group, promised) = self.place_group(&rest, true);
             let is_in = |p: &Unprotected| group.iter().any(|g| g.member.pack == p.member.pack);
             rest.retain(|p| !is_in(p));
-            match self.protect_group(&group) {
+            match self.protect_group(&group, promised) {
                 Ok(event) => events.extend(event),
                 Err(e) => {
                     self.forget_parity(&events);
@@ -173,25 +197,51 @@ impl Ingest<'_> {
         Ok(events)
     }
 
-    /// The packs of the next group: as many as leave room for parity beside them, which takes some of the room each time.
-    fn next_group(&self, packs: &[Unprotected]) -> Vec<Unprotected> {
+    /// The packs of the next group, or all of them if they `are_one`, and the disks of its parity, which are promised to it.
+    ///
+    /// One at a time decides, with what is promised to others in view. What is lacking while those are at work is waited for: they
+    /// may take less than they were promised, and a group that is narrower than it need be costs room for ever.
+    fn place_group(&self, packs: &[Unprotected], may_be_parted: bool) -> (Vec<Unprotected>, Promised<'_>) {
+        let mut in_work = self.in_work();
+        loop {
+            let (group, is_whole) = match may_be_parted {
+                true => self.next_group(packs, &in_work),
+                false => (packs.to_vec(), true),
+            };
+            let shape = self.protection.shape(group.first().map_or(PackKind::Data, |p| p.kind));
+            let disks = self.beside(&group, shape, &in_work);
+            if (is_whole && disks.len() >= shape.parity) || in_work.parity.is_empty() {
+                let bytes = longest(&group);
+                in_work.parity.extend(disks.iter().map(|d| (d.id, bytes)));
+                return (group, Promised { in_work: &self.in_work, kept: &self.promise_kept, bytes, disks });
+            }
+            in_work = self.promise_kept.wait(in_work).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    /// Disks for the parity of these packs, as many as there are up to those wanted.
+    fn beside(&self, group: &[Unprotected], shape: Shape, in_work: &InWork) -> Vec<Arc<Disk>> {
+        let on: Vec<DiskId> = group.iter().map(|p| p.disk).collect();
+        self.store.pool().parity_disks(&on, longest(group), shape.parity, self.place(), in_work)
+    }
+
+    /// The packs of the next group: as many as leave room for parity beside them, which takes some of the room each time. And
+    /// whether these are as many as there could be.
+    fn next_group(&self, packs: &[Unprotected], in_work: &InWork) -> (Vec<Unprotected>, bool) {
         let pool = self.store.pool();
         let places: Vec<_> = packs.iter().map(|p| (p.kind, p.disk, p.member.bytes)).collect();
         let planned = self.protection.plan(pool, &places).into_iter().next().unwrap_or_default().0;
         let packs: Vec<Unprotected> = planned.into_iter().filter_map(|i| packs.get(i).copied()).collect();
         let shape = self.protection.shape(packs.first().map_or(PackKind::Data, |p| p.kind));
         let places: Vec<(DiskId, u64)> = packs.iter().map(|p| (p.disk, p.member.bytes)).collect();
-        let mut width = shape.width;
+        let (mut width, mut is_whole) = (shape.width, true);
         loop {
             let planned = pool.plan_groups(&places, width, shape.parity).into_iter().next().unwrap_or_default();
             let group: Vec<Unprotected> = planned.into_iter().filter_map(|i| packs.get(i).copied()).collect();
-            let on: Vec<DiskId> = group.iter().map(|p| p.disk).collect();
-            let longest = group.iter().map(|p| p.member.bytes).max().unwrap_or(0);
-            let beside = pool.parity_disks(&on, longest, shape.parity, self.place()).len();
-            if group.len() <= 1 || beside >= shape.parity {
-                return if group.is_empty() { packs.to_vec() } else { group };
+            if group.len() <= 1 || self.beside(&group, shape, in_work).len() >= shape.parity {
+                return if group.is_empty() { (packs.to_vec(), is_whole) } else { (group, is_whole) };
             }
-            width = group.len() - 1;
+            (width, is_whole) = (group.len() - 1, false);
         }
     }
 
@@ -212,7 +262,11 @@ impl Ingest<'_> {
         }
     }
 
-    fn protect_group(&self, packs: &[Unprotected]) -> std::result::Result<Option<Event>, (Error, PackId)> {
+    fn protect_group<'i>(
+        &'i self,
+        packs: &[Unprotected],
+        mut promised: Promised<'i>,
+    ) -> std::result::Result<Option<Event>, (Error, PackId)> {
         let store = self.store;
         let (pool, io) = (store.pool(), store.io());
         let members: Vec<Member> = packs.iter().map(|p| p.member).collect();
@@ -220,11 +274,9 @@ impl Ingest<'_> {
         let paths = packs.iter().map(|p| pool.disk(&p.disk).map(|d| sealed_path(&d.path, p.member.pack))).collect();
         let bare = Group { id: [0; 16], code: CODE_REED_SOLOMON_16, members: members.clone() };
         let source = GroupReader::new(io, bare, paths).map_err(|e| (e, first))?;
-        let longest = members.iter().map(|m| m.bytes).max().unwrap_or(0);
-        let on: Vec<DiskId> = packs.iter().map(|p| p.disk).collect();
         let parity = self.protection.shape(packs.first().map_or(PackKind::Data, |p| p.kind)).parity;
         loop {
-            let disks = pool.parity_disks(&on, longest, parity, self.place());
+            let disks = &promised.disks;
             if disks.len() < parity {
                 self.protection.falls_short(format!(
                     "{} of {} parity packs could be placed: too few disks have room",
@@ -244,10 +296,7 @@ impl Ingest<'_> {
                 .collect();
             let mut id = [0; 16];
             io.world.random(&mut id);
-            self.in_work().written.extend(disks.iter().map(|d| d.id));
-            let made = write::make(io, store.superblock().store, id, &source, &members, &targets);
-            disks.iter().for_each(|d| self.in_work().is_written(&d.id));
-            match made {
+            match write::make(io, store.superblock().store, id, &source, &members, &targets) {
                 Ok(group) => {
                     let bytes: u64 = group.members.iter().filter(|m| m.parity).map(|m| m.bytes).sum();
                     self.counters.redundancy_written.fetch_add(bytes, Ordering::Relaxed);
@@ -261,6 +310,8 @@ impl Ingest<'_> {
                             "disk {label} takes no more data: {e}; parity goes elsewhere"
                         )));
                     }
+                    drop(promised);
+                    promised = self.place_group(packs, false).1;
                 }
                 Err(Failed::Member(i, e)) => return Err((e, members.get(i).map_or(first, |m| m.pack))),
             }

@@ -15,7 +15,7 @@ use crate::pool::log::VERB_REGROUP;
 use crate::pool::parity::parity_path;
 use crate::pool::parity::read::GroupReader;
 use crate::pool::parity::write::{self, Failed, Target};
-use crate::pool::{Place, Shape};
+use crate::pool::{InWork, Place, Shape};
 use crate::store::Store;
 use std::collections::BTreeSet;
 
@@ -226,7 +226,7 @@ fn seat(store: &Store, packs: &[PackId], leave: &[DiskId], control: &Control, se
         let to = loop {
             let mut but = leave.to_vec();
             but.push(p.disk);
-            let mut disks = store.pool().parity_disks(&but, p.bytes, usize::MAX, Place::Repair);
+            let mut disks = store.pool().parity_disks(&but, p.bytes, usize::MAX, Place::Repair, &InWork::default());
             disks.sort_by_key(|d| count(&d.id)); // stable: else the most room first
             let Some(to) = disks.first() else {
                 return Err(Error::NoSpace { needed: p.bytes, disks: store.pool().why_full(p.bytes) });
@@ -282,7 +282,7 @@ fn made(
         let longest = members.iter().map(|m| m.bytes).max().unwrap_or(0);
         let mut mended = BTreeSet::new();
         let (group, disks) = loop {
-            let disks = pool.parity_disks(&on, longest, shape.parity, Place::Repair);
+            let disks = pool.parity_disks(&on, longest, shape.parity, Place::Repair, &InWork::default());
             if disks.len() < shape.parity {
                 let others = pool.disks().filter(|d| d.takes_data() && !on.contains(&d.id)).count();
                 return Err(match others < shape.parity {

@@ -360,16 +360,7 @@ mod tests {
         (0..n)
             .map(|i| {
                 let payload = format!("payload {i} ").repeat(1 + i * 37 % 1000).into_bytes();
-                NewRecord {
-                    kind: ChunkKind::Data,
-                    id: keys.chunk_id(ChunkKind::Data, &payload),
-                    codec: Codec::RAW,
-                    parameters: vec![],
-                    bases: vec![],
-                    plain_bytes: payload.len() as u32,
-                    features: Vec::new(),
-                    payload: payload.into(),
-                }
+                NewRecord::raw(keys.chunk_id(ChunkKind::Data, &payload), payload)
             })
             .collect()
     }

@@ -35,6 +35,21 @@ pub struct NewRecord {
 }
 
 impl NewRecord {
+    /// A data chunk as it stands.
+    #[cfg(test)]
+    pub fn raw(id: ChunkId, plain: Vec<u8>) -> NewRecord {
+        NewRecord {
+            kind: ChunkKind::Data,
+            id,
+            codec: Codec::RAW,
+            parameters: vec![],
+            bases: vec![],
+            plain_bytes: plain.len() as u32, // at most CHUNK_BYTES, asserted in `append`
+            features: Vec::new(),
+            payload: plain.into(),
+        }
+    }
+
     fn header(&self) -> Header {
         Header {
             kind: self.kind,
@@ -450,91 +465,70 @@ mod tests {
     const MIB: usize = 1 << 20;
 
     fn record(keys: &Keys, n: u8) -> NewRecord {
-        let payload = vec![n; MIB / 2];
-        NewRecord {
-            kind: ChunkKind::Data,
-            id: keys.chunk_id(ChunkKind::Data, &payload),
-            codec: Codec::RAW,
-            parameters: vec![],
-            bases: vec![],
-            plain_bytes: payload.len() as u32,
-            features: Vec::new(),
-            payload: payload.into(),
-        }
+        let plain = vec![n; MIB / 2];
+        NewRecord::raw(keys.chunk_id(ChunkKind::Data, &plain), plain)
     }
 
-    /// Appends half a MiB at a time over a thread that syncs, whose `n`th sync fails. Returns how many records were taken before
-    /// that was told, and all that the pack gives back.
-    fn fails_at_sync(n: u64) -> (usize, Vec<ChunkId>, Vec<ChunkId>) {
+    /// A writer over a thread that syncs, whose `n`th sync fails.
+    fn with_a_sync_that_fails<T>(n: u64, work: impl FnOnce(&Keys, PackWriter) -> T) -> T {
         let memory = MemFs::new();
         memory.create_dir_all(Path::new("/d")).unwrap();
         let plan = FaultPlan::new().with(Op::Sync, When::Nth(n), Action::Fail(Failure::Io));
         let fs = FaultyFs::new(Arc::new(memory), plan);
         let io = Io { fs: Arc::new(fs), world: Arc::new(ManualWorld::new(1, 1)) };
-        let (keys, pack) = (Keys::new([1; 32], 0), PackId::new(WriterId([4; 8]), 1));
+        let (store, disk, pack) = (StoreId([1; 16]), DiskId([2; 16]), PackId::new(WriterId([4; 8]), 1));
         threads::scope(|scope| {
             let (syncer, end) = Syncer::new();
             scope.spawn(move || end.run());
-            let store = StoreId([1; 16]);
-            let mut w = PackWriter::create(&io, store, Path::new("/d"), DiskId([2; 16]), pack, PackKind::Data)
-                .unwrap()
-                .with_syncer(Some(syncer));
-            let mut given = Vec::new();
-            let error = loop {
-                assert!(given.len() < 200, "no sync failed");
-                let one = record(&keys, given.len() as u8); // fewer than 200
-                given.push(one.id);
-                if let Err(e) = w.append(vec![one]) {
-                    break e;
-                }
-                let held: usize = w.unsynced.iter().map(|r| r.payload.len()).sum();
-                assert!(held <= SYNC_BYTES as usize + MIB, "{held} bytes are held");
-            };
-            assert!(matches!(error, Error::Io { action: "sync the pack", .. }), "{error}");
-            let taken = given.len();
-            let mut left = w.abandon(error);
-            let mut back = Vec::new();
-            while let Some(batch) = left.next_batch().unwrap() {
-                back.extend(batch.iter().map(|r| r.id));
-            }
-            (taken, given, back)
+            let w = PackWriter::create(&io, store, Path::new("/d"), disk, pack, PackKind::Data).unwrap();
+            work(&Keys::new([1; 32], 0), w.with_syncer(Some(syncer)))
         })
+    }
+
+    fn given_back(mut left: Abandoned) -> Vec<ChunkId> {
+        let mut back = Vec::new();
+        while let Some(batch) = left.next_batch().unwrap() {
+            back.extend(batch.iter().map(|r| r.id));
+        }
+        back
     }
 
     #[test]
     fn a_sync_beside_the_writer_that_fails_loses_no_record_and_is_told_by_the_next_one() {
         for n in 1..4 {
-            let (taken, given, back) = fails_at_sync(n);
+            let (given, back) = with_a_sync_that_fails(n, |keys, mut w| {
+                let mut given = Vec::new();
+                let error = loop {
+                    assert!(given.len() < 200, "no sync failed");
+                    let one = record(keys, given.len() as u8); // fewer than 200
+                    given.push(one.id);
+                    if let Err(e) = w.append(vec![one]) {
+                        break e;
+                    }
+                    let held: usize = w.unsynced.iter().map(|r| r.payload.len()).sum();
+                    assert!(held <= SYNC_BYTES as usize + MIB, "{held} bytes are held");
+                };
+                assert!(matches!(error, Error::Io { action: "sync the pack", .. }), "{error}");
+                (given, given_back(w.abandon(error)))
+            });
             assert!(back == given, "{} of {} came back", back.len(), given.len());
             // A sync is begun every 8 MiB, and how it ended is asked when the next one begins.
             let each = (SYNC_BYTES / 2) as usize / (MIB / 2);
-            assert!(taken.abs_diff((n as usize + 1) * each) <= n as usize + 1, "sync {n} was told after {taken}");
+            let late = given.len().abs_diff((n as usize + 1) * each);
+            assert!(late <= n as usize + 1, "sync {n} was told after {}", given.len());
         }
     }
 
     #[test]
     fn the_last_sync_beside_the_writer_is_asked_for_at_the_seal() {
-        let memory = MemFs::new();
-        memory.create_dir_all(Path::new("/d")).unwrap();
-        let plan = FaultPlan::new().with(Op::Sync, When::Nth(1), Action::Fail(Failure::Io));
-        let fs = Arc::new(FaultyFs::new(Arc::new(memory), plan));
-        let io = Io { fs: fs.clone(), world: Arc::new(ManualWorld::new(1, 1)) };
-        let (keys, pack) = (Keys::new([1; 32], 0), PackId::new(WriterId([4; 8]), 1));
-        threads::scope(|scope| {
-            let (syncer, end) = Syncer::new();
-            scope.spawn(move || end.run());
-            let store = StoreId([1; 16]);
-            let mut w = PackWriter::create(&io, store, Path::new("/d"), DiskId([2; 16]), pack, PackKind::Data)
-                .unwrap()
-                .with_syncer(Some(syncer));
+        with_a_sync_that_fails(1, |keys, mut w| {
             for n in 0..17 {
-                w.append(vec![record(&keys, n)]).unwrap(); // 8 MiB and a half: one sync was begun
+                w.append(vec![record(keys, n)]).unwrap(); // 8 MiB and a half: one sync was begun
             }
             // The disk says by the next sync that all is well. It is not asked: an error is told once.
             let Err((writer, e)) = w.seal() else { panic!("it was sealed over a sync that failed") };
             assert!(matches!(e, Error::Io { action: "sync the pack", .. }), "{e}");
-            let mut left = writer.abandon(e);
-            assert_eq!(left.next_batch().unwrap().map(|b| b.len()), Some(17));
+            assert_eq!(given_back(writer.abandon(e)).len(), 17);
         });
     }
 }

@@ -4,7 +4,6 @@ use super::*;
 use crate::catalog::state::LogState;
 use crate::format::event::SealedPack;
 use crate::format::footer::PackKind;
-use crate::format::record::Codec;
 use crate::format::{ChunkId, ChunkKind};
 use crate::ops::shelf::{self, Purpose, moves, plan};
 use crate::ops::testing::{STORE, Shelf, disk_id, disk_path, noise};
@@ -86,16 +85,7 @@ fn with_a_misnamed_record(shelf: &Shelf) -> (PackId, [(u64, u64); 2]) {
     let mut writer = PackWriter::create(&shelf.io, STORE, &disk_path(0), disk_id(0), pack, PackKind::Data).unwrap();
     let plain = [noise(50, 5000), noise(51, 5000)];
     let ids = [store.keys().chunk_id(ChunkKind::Data, &plain[0]), ChunkId([8; 32])];
-    let record = |i: usize| NewRecord {
-        kind: ChunkKind::Data,
-        id: ids[i],
-        codec: Codec::RAW,
-        parameters: Vec::new(),
-        bases: Vec::new(),
-        plain_bytes: 5000,
-        features: Vec::new(),
-        payload: plain[i].clone().into(),
-    };
+    let record = |i: usize| NewRecord::raw(ids[i], plain[i].clone());
     writer.append(vec![record(0), record(1)]).unwrap();
     let sealed = writer.seal().map_err(|(_, e)| e).unwrap();
     store.append(|s| vec![Event::PackSealed(sealed.event(s.next_serial()))]).unwrap();

@@ -34,16 +34,7 @@ fn path(shelf: &Shelf, pack: &SealedPack) -> PathBuf {
 }
 
 fn plain(shelf: &Shelf, bytes: &[u8]) -> NewRecord {
-    NewRecord {
-        kind: ChunkKind::Data,
-        id: shelf.keys.chunk_id(ChunkKind::Data, bytes),
-        codec: Codec::RAW,
-        parameters: vec![],
-        bases: vec![],
-        plain_bytes: bytes.len() as u32,
-        features: vec![],
-        payload: bytes.to_vec().into(),
-    }
+    NewRecord::raw(shelf.keys.chunk_id(ChunkKind::Data, bytes), bytes.to_vec())
 }
 
 fn delta(shelf: &Shelf, bytes: &[u8], base: &[u8]) -> NewRecord {

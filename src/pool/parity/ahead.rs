@@ -160,7 +160,6 @@ mod tests {
     use crate::error::Error;
     use crate::format::footer::PackKind;
     use crate::format::group::{CODE_REED_SOLOMON_16, Group, Member};
-    use crate::format::record::Codec;
     use crate::format::{ChunkKind, DiskId, Keys, PackId, StoreId, WriterId};
     use crate::io::memory::{ManualWorld, MemFs};
     use crate::io::{Fs, Io};
@@ -180,16 +179,7 @@ mod tests {
         let records = (0..mib as u32).map(|n| {
             let payload: Vec<u8> =
                 (0..1u32 << 20).map(|i| (i.wrapping_mul(2_654_435_761 + at + n) >> 13) as u8).collect();
-            NewRecord {
-                kind: ChunkKind::Data,
-                id: keys.chunk_id(ChunkKind::Data, &payload),
-                codec: Codec::RAW,
-                parameters: vec![],
-                bases: vec![],
-                plain_bytes: payload.len() as u32,
-                features: Vec::new(),
-                payload: payload.into(),
-            }
+            NewRecord::raw(keys.chunk_id(ChunkKind::Data, &payload), payload)
         });
         w.append(records.collect()).unwrap();
         let Ok(sealed) = w.seal() else { panic!("it was not sealed") };

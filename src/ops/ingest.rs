@@ -587,7 +587,8 @@ impl<'s> Ingest<'s> {
             let _ = wait.recv(); // the other end is dropped when the pack is sealed, or with the lane
         }
         self.proceed()?;
-        self.publish(Vec::new())
+        self.publish(Vec::new())?;
+        self.proceed() // another thread may have failed to publish a part
     }
 
     /// Whether all these chunks stand in packs that were sealed from this serial on, by those packs' own tables.

@@ -369,6 +369,62 @@ mod tests {
         PackWriter::create(io, StoreId([1; 16]), Path::new("/d"), DiskId([2; 16]), pack_id(), PackKind::Data).unwrap()
     }
 
+    /// A file that keeps what was dropped of it and what was read.
+    struct Watched {
+        inner: Arc<dyn File>,
+        dropped: std::sync::Mutex<Vec<std::ops::Range<u64>>>,
+        read_undropped: std::sync::Mutex<Vec<std::ops::Range<u64>>>,
+    }
+
+    impl File for Watched {
+        fn read_at(&self, into: &mut [u8], offset: u64) -> std::io::Result<usize> {
+            let n = self.inner.read_at(into, offset)?;
+            let range = offset..offset + n as u64;
+            let dropped = self.dropped.lock().unwrap();
+            if !dropped.iter().any(|d| d.start <= range.start && range.end <= d.end) {
+                self.read_undropped.lock().unwrap().push(range);
+            }
+            Ok(n)
+        }
+
+        fn write_all_at(&self, _: &[std::io::IoSlice<'_>], _: u64) -> std::io::Result<()> {
+            panic!("a sample is only read")
+        }
+
+        fn sync(&self) -> std::io::Result<()> {
+            Ok(())
+        }
+
+        fn len(&self) -> std::io::Result<u64> {
+            self.inner.len()
+        }
+
+        fn drop_cache(&self, offset: u64, len: u64) -> std::io::Result<()> {
+            let end = if len == 0 { self.len()? } else { offset + len };
+            self.dropped.lock().unwrap().push(offset..end);
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_sample_comes_from_the_disk_and_the_rest_stays_in_memory() {
+        let (io, fs) = setup();
+        let mut w = writer(&io);
+        for n in 0..24u8 {
+            let plain = vec![n; 700_000];
+            w.append(vec![NewRecord::raw(ChunkId([n; 32]), plain)]).unwrap();
+        }
+        w.seal().map_err(|(_, e)| e).unwrap();
+        let path = sealed_path(Path::new("/d"), pack_id());
+        let inner = fs.open(&path).unwrap();
+        let trailer = trailer(&*inner, &path, pack_id()).unwrap();
+        let file = Watched { inner, dropped: Default::default(), read_undropped: Default::default() };
+        prove_sample(&file, &path, &trailer).unwrap();
+        assert_eq!(file.read_undropped.into_inner().unwrap(), []);
+        let dropped: u64 = file.dropped.into_inner().unwrap().iter().map(|d| d.end - d.start).sum();
+        assert!(dropped < 3 << 20, "{dropped} of {} bytes are dropped", trailer.file_bytes);
+    }
+
     #[test]
     fn what_was_sealed_is_read_and_proven() {
         let (io, fs) = setup();

@@ -355,8 +355,11 @@ impl PackWriter {
         Ok(())
     }
 
-    /// Waits for the sync that was begun, if one was.
-    fn end_sync(&mut self) -> Result<()> {
+    /// Waits for the sync that was begun beside the caller, if one was.
+    ///
+    /// # Errors
+    /// As [`PackWriter::append`].
+    pub fn end_sync(&mut self) -> Result<()> {
         let Some(syncing) = self.syncing.take() else { return Ok(()) };
         // Where its thread is gone nothing is known of it; an error that it met would not be told to anyone else.
         let gone = || std::io::Error::other("the thread that synced it has ended");

@@ -70,9 +70,10 @@ impl Protection {
             let is_in = |i: &usize| packs.get(*i).is_some_and(|p| kinds.contains(&p.0));
             let own: Vec<usize> = (0..packs.len()).filter(is_in).collect();
             let places: Vec<(DiskId, u64)> = own.iter().filter_map(|i| packs.get(*i)).map(|p| (p.1, p.2)).collect();
-            for group in pool.plan_groups(&places, shape.width, shape.parity) {
+            let width = width_now(pool, shape);
+            for group in pool.plan_groups(&places, width, shape.parity) {
                 let group: Vec<usize> = group.into_iter().filter_map(|i| own.get(i).copied()).collect();
-                let is_wide = group.len() >= shape.width;
+                let is_wide = group.len() >= width;
                 out.push((group, is_wide));
             }
         }
@@ -146,6 +147,12 @@ impl Unprotected {
     }
 }
 
+/// How wide a group can be on the disks that take data now: one may have died since the run began.
+fn width_now(pool: &Pool, shape: Shape) -> usize {
+    let disks = pool.disks().filter(|d| d.takes_data()).count();
+    shape.width.min(disks.saturating_sub(shape.parity)).max(1)
+}
+
 /// The longest pack's bytes.
 fn longest(group: &[Unprotected]) -> u64 {
     group.iter().map(|p| p.member.bytes).max().unwrap_or(0)
@@ -197,7 +204,8 @@ impl Ingest<'_> {
         Ok(events)
     }
 
-    /// The packs of the next group, or all of them if they `are_one`, and the disks of its parity, which are promised to it.
+    /// The packs of the next group, all of them unless they `may_be_parted`, and the disks of its parity, which are promised to
+    /// it.
     ///
     /// One at a time decides, with what is promised to others in view. What is lacking while those are at work is waited for: they
     /// may take less than they were promised, and a group that is narrower than it need be costs room for ever.
@@ -234,7 +242,7 @@ impl Ingest<'_> {
         let packs: Vec<Unprotected> = planned.into_iter().filter_map(|i| packs.get(i).copied()).collect();
         let shape = self.protection.shape(packs.first().map_or(PackKind::Data, |p| p.kind));
         let places: Vec<(DiskId, u64)> = packs.iter().map(|p| (p.disk, p.member.bytes)).collect();
-        let (mut width, mut is_whole) = (shape.width, true);
+        let (mut width, mut is_whole) = (width_now(pool, shape), true);
         loop {
             let planned = pool.plan_groups(&places, width, shape.parity).into_iter().next().unwrap_or_default();
             let group: Vec<Unprotected> = planned.into_iter().filter_map(|i| packs.get(i).copied()).collect();

@@ -13,6 +13,7 @@
 
 use super::Ingest;
 use super::groups::Unprotected;
+use super::lanes::Alive;
 use crate::catalog::state::sealed_events;
 use crate::error::{Error, Result};
 use crate::format::event::Event;
@@ -71,14 +72,16 @@ impl Drop for EndPublisher<'_> {
     }
 }
 
-/// Fails the run if a thread that publishes panics: lanes must not wait for it.
-struct PublisherAlive<'i, 's>(&'i Ingest<'s>);
+/// A publication: counted until this is dropped. If it panics the run fails before that: who waits for it must not go on.
+struct Publication<'i, 's>(&'i Ingest<'s>);
 
-impl Drop for PublisherAlive<'_, '_> {
+impl Drop for Publication<'_, '_> {
     fn drop(&mut self) {
         if std::thread::panicking() {
             self.0.fail(Error::WorkerLost { verb: self.0.verb });
         }
+        self.0.unpublished.lock().in_work -= 1;
+        self.0.unpublished.gone.notify_all();
     }
 }
 
@@ -96,9 +99,9 @@ impl Ingest<'_> {
 
     /// Publishes what lanes hand over, group by group, until no more will come or it fails.
     pub(super) fn publish_meanwhile(&self) {
-        let _alive = PublisherAlive(self);
+        let _alive = Alive(self);
         loop {
-            let packs = {
+            let (packs, publication) = {
                 let mut waiting = self.unpublished.lock();
                 loop {
                     if self.failed.load(Ordering::Relaxed) {
@@ -106,7 +109,7 @@ impl Ingest<'_> {
                     }
                     let packs = self.take_group(&mut waiting);
                     if !packs.is_empty() {
-                        break packs;
+                        break (packs, self.begin_publication(&mut waiting));
                     }
                     if waiting.has_ended {
                         return;
@@ -114,25 +117,26 @@ impl Ingest<'_> {
                     waiting = self.unpublished.come.wait(waiting).unwrap_or_else(PoisonError::into_inner);
                 }
             };
-            if let Err(e) = self.publish_packs(packs, Vec::new()) {
+            if let Err(e) = self.publish_now(packs, Vec::new()) {
                 self.fail(e);
             }
+            drop(publication); // behind the failure: who waits for it asks then
         }
     }
 
-    /// Publishes all that wait, with `events` behind them. What others have begun to publish is in the log, too, when this
-    /// returns.
+    /// Publishes all that wait, with `events` behind them. What others have begun to publish has ended, too, when this
+    /// returns; whether it ended well is for [`Ingest::proceed`] to say.
     ///
     /// # Errors
     /// Those of the log, and of a pack that cannot be read back.
     pub(super) fn publish(&self, events: Vec<Event>) -> Result<()> {
-        let packs = {
+        {
             let mut waiting = self.unpublished.lock();
             let packs = std::mem::take(&mut waiting.packs);
-            self.take(&mut waiting);
-            packs
-        };
-        self.publish_packs(packs, events)?;
+            let _publication = self.begin_publication(&mut waiting);
+            drop(waiting);
+            self.publish_now(packs, events)?;
+        }
         let mut waiting = self.unpublished.lock();
         while waiting.in_work > 0 {
             waiting = self.unpublished.gone.wait(waiting).unwrap_or_else(PoisonError::into_inner);
@@ -140,23 +144,10 @@ impl Ingest<'_> {
         Ok(())
     }
 
-    fn take(&self, waiting: &mut Waiting) {
+    fn begin_publication(&self, waiting: &mut Waiting) -> Publication<'_, '_> {
         waiting.in_work += 1;
         self.unpublished.gone.notify_all(); // who waits looks when the lock is free
-    }
-
-    /// As [`Ingest::publish_now`], of packs that [`Ingest::take`] counts.
-    fn publish_packs(&self, packs: Vec<Sealed>, events: Vec<Event>) -> Result<()> {
-        /// Counts them as done, also by a panic.
-        struct Done<'a>(&'a Unpublished);
-        impl Drop for Done<'_> {
-            fn drop(&mut self) {
-                self.0.lock().in_work -= 1;
-                self.0.gone.notify_all();
-            }
-        }
-        let _done = Done(&self.unpublished);
-        self.publish_now(packs, events)
+        Publication(self)
     }
 
     /// Gives sealed packs their parity, logs them with `events` behind them, then indexes their chunks.
@@ -221,7 +212,7 @@ impl Ingest<'_> {
         let needs_group = |kind| self.protection.shape(kind).parity > 0;
         // At the end what makes a whole group is published by as many threads as there are; all else at once behind it.
         let is_due = packs.len() >= at || waiting.has_ended && packs.iter().any(|p| needs_group(p.kind));
-        let taken: Vec<Sealed> = if !is_due {
+        if !is_due {
             Vec::new()
         } else if !packs.iter().any(|p| needs_group(p.kind)) {
             std::mem::take(packs)
@@ -237,11 +228,7 @@ impl Ingest<'_> {
             }
             taken.sort_unstable_by(|a, b| b.cmp(a));
             taken.into_iter().map(|i| packs.swap_remove(i)).collect() // places in it, the last ones first
-        };
-        if !taken.is_empty() {
-            self.take(waiting);
         }
-        taken
     }
 
     /// Indexes chunks. The index is a cache: if it fails, the run goes on and the next one rebuilds it.
@@ -251,3 +238,6 @@ impl Ingest<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

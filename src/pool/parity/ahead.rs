@@ -81,7 +81,6 @@ impl GroupReader {
             return own.map_or_else(|| self.wanted(slot, unit, wanted), Ok);
         }
         let made = (columns.len() == self.data()).then(|| self.rebuild_from(slot, unit, &columns));
-        self.give_back(columns.into_iter().map(|(_, bytes)| bytes));
         match made {
             Some(Ok(bytes)) if wanted == Wanted::Recomputed || self.is_own_unit(slot, unit, &bytes) => {
                 Ok(Arc::new(bytes))
@@ -118,7 +117,6 @@ impl GroupReader {
             let mut ahead = Ahead { reader: self, slot, wanted, next: 0, made };
             let out = work(&mut ahead);
             drop(ahead); // the threads end: nobody takes what they have
-            self.forget_spare();
             out
         })
     }

@@ -52,8 +52,6 @@ pub struct GroupReader {
     /// Working memory of threads that are not at work.
     coders: Mutex<Vec<Coder>>,
     kept: Mutex<VecDeque<Kept>>,
-    /// Buffers of columns that were done with: new memory costs as much time as reading into it.
-    spare: Mutex<Vec<Vec<u8>>>,
     rebuilt_bytes: AtomicU64,
 }
 
@@ -90,7 +88,6 @@ impl GroupReader {
             group,
             coders: Mutex::default(),
             kept: Mutex::default(),
-            spare: Mutex::default(),
             rebuilt_bytes: AtomicU64::new(0),
         })
     }
@@ -282,27 +279,10 @@ impl GroupReader {
         UNIT_BYTES.min(self.payload.saturating_sub(unit * UNIT_BYTES)) as usize // at most a unit
     }
 
-    /// Memory for a column, with whatever is in it.
-    fn buffer(&self, unit: u64) -> Vec<u8> {
-        let spare = self.spare.lock().unwrap_or_else(PoisonError::into_inner).pop();
-        let mut out = spare.unwrap_or_default();
-        out.resize(self.column_bytes(unit), 0);
-        out
-    }
-
-    /// Takes columns back whose bytes nobody needs any more. Who does so forgets them at its end, by [`GroupReader::forget_spare`].
-    pub(super) fn give_back(&self, columns: impl IntoIterator<Item = Vec<u8>>) {
-        self.spare.lock().unwrap_or_else(PoisonError::into_inner).extend(columns);
-    }
-
-    pub(super) fn forget_spare(&self) {
-        self.spare.lock().unwrap_or_else(PoisonError::into_inner).clear();
-    }
-
     /// A member's own bytes in a unit, as they stand, and how many of them its table covers. What lies behind its end
     /// is zeros.
     fn own_bytes(&self, slot: usize, unit: u64, end: &End) -> Result<(Vec<u8>, usize)> {
-        let mut out = self.buffer(unit);
+        let mut out = vec![0; self.column_bytes(unit)];
         let body = self.own_bytes_into(slot, unit * UNIT_BYTES, &mut out, end)?;
         Ok((out, body))
     }
@@ -397,9 +377,7 @@ impl GroupReader {
     pub fn column(&self, slot: usize, unit: u64) -> Result<Vec<u8>> {
         let member = self.member(slot)?;
         if !member.parity && unit * UNIT_BYTES >= member.bytes {
-            let mut out = self.buffer(unit);
-            out.fill(0); // nothing of it is coded there
-            return Ok(out);
+            return Ok(vec![0; self.column_bytes(unit)]); // nothing of it is coded there
         }
         self.column_of(slot, unit, &*self.end(slot)?)
     }

@@ -265,7 +265,10 @@ fn code(
             return Err(failed);
         }
         let ends = ends.into_iter().collect::<std::result::Result<Vec<_>, _>>()?;
-        Ok(ends.into_iter().flatten().collect())
+        let ends: Vec<End> = ends.into_iter().flatten().collect();
+        // Each thread has either ended well or told why not.
+        debug_assert_eq!(ends.len(), writing.len());
+        Ok(ends)
     })
 }
 

@@ -1,0 +1,103 @@
+//! Publications beside one who waits for them, in many orders of their threads.
+
+use super::super::{Purpose, run};
+use super::*;
+use crate::format::footer::PackKind;
+use crate::format::{ChunkKind, PackId};
+use crate::io::threads::{Schedule, simulate};
+use crate::ops::Control;
+use crate::ops::testing::{Shelf, disk_path, noise};
+use crate::pack::sealed_path;
+use crate::pack::write::{NewRecord, PackWriter};
+use crate::pool::parity::parity_path;
+
+/// Hands over packs of a run that has parity 1, one a disk in turn, and settles. One of the packs, if any, is harmed behind its
+/// seal. Returns how the settling ended, and how many packs were left that count as in work.
+fn hand_over_and_settle(seed: u64, packs: usize, harmed: Option<usize>) -> (Result<()>, usize) {
+    simulate(Schedule { seed, parallelism: 2, pauses: 3 }, || {
+        let shelf = Shelf::with_parity(4, 1);
+        let store = shelf.write();
+        let (mut settled, mut left) = (Ok(()), 0);
+        let ended = run(&store, &Control::default(), Purpose::copying("test"), |ingest| {
+            ingest.begin()?;
+            let disks: Vec<_> = store.pool().disks().collect();
+            for i in 0..packs {
+                let disk = disks[i % disks.len()];
+                let pack = PackId::new(ingest.writer, ingest.sequence.fetch_add(1, Ordering::Relaxed));
+                let of = store.superblock().store;
+                let mut w = PackWriter::create(store.io(), of, &disk.path, disk.id, pack, PackKind::Data)?;
+                let plain = noise(i as u64, 5000);
+                w.append(vec![NewRecord::raw(store.keys().chunk_id(ChunkKind::Data, &plain), plain)])?;
+                let sealed = w.seal().map_err(|(_, e)| e)?;
+                if harmed == Some(i) {
+                    let path = sealed_path(&disk.path, pack);
+                    let mut bytes = shelf.fs.read(&path).unwrap();
+                    bytes[3000] ^= 1;
+                    shelf.fs.remove(&path).unwrap();
+                    shelf.fs.write(&path, &bytes).unwrap();
+                }
+                ingest.in_work().without_parity.push(disk.id);
+                ingest.hand_over(sealed);
+            }
+            settled = ingest.settle();
+            let in_work = ingest.in_work();
+            left = in_work.without_parity.len() + in_work.written.len() + in_work.parity.len();
+            drop(in_work);
+            Ok(((), |_: &mut (), _: &_| Vec::new()))
+        });
+        assert_eq!(ended.is_err(), harmed.is_some(), "{ended:?}");
+        (settled, left)
+    })
+}
+
+#[test]
+fn who_settles_is_told_what_others_could_not_publish() {
+    for seed in 0..80 {
+        for harmed in [0, 3, 5] {
+            let (settled, _) = hand_over_and_settle(seed, 6, Some(harmed));
+            assert!(settled.is_err(), "seed {seed}: all is well, and pack {harmed} is in no log");
+        }
+    }
+}
+
+#[test]
+fn what_was_handed_over_is_protected_when_it_has_settled_and_nothing_stays_in_work() {
+    for seed in 0..40 {
+        for packs in [1, 3, 6, 11] {
+            let (settled, left) = hand_over_and_settle(seed, packs, None);
+            assert!(settled.is_ok() && left == 0, "seed {seed}, {packs} packs: {settled:?}, {left} in work");
+        }
+    }
+}
+
+/// A group of a run that lost a disk is as wide as the disks that are left let it be.
+#[test]
+fn a_disk_that_dies_in_a_run_makes_groups_narrower_by_one_and_no_more() {
+    let shelf = Shelf::with_parity(6, 2);
+    let store = shelf.write();
+    assert_eq!(store.shape(PackKind::Data).width, 4);
+    run(&store, &Control::default(), Purpose::copying("test"), |ingest| {
+        ingest.begin()?;
+        let disks: Vec<_> = store.pool().disks().collect();
+        disks[5].suspect();
+        for i in 0..6 {
+            let disk = disks[i % 3];
+            let pack = PackId::new(ingest.writer, ingest.sequence.fetch_add(1, Ordering::Relaxed));
+            let of = store.superblock().store;
+            let mut w = PackWriter::create(store.io(), of, &disk.path, disk.id, pack, PackKind::Data)?;
+            let plain = noise(i as u64, 5000);
+            w.append(vec![NewRecord::raw(store.keys().chunk_id(ChunkKind::Data, &plain), plain)])?;
+            ingest.hand_over(w.seal().map_err(|(_, e)| e)?);
+        }
+        ingest.settle()?;
+        Ok(((), |_: &mut (), _: &_| Vec::new()))
+    })
+    .unwrap();
+    let parities = |g: &crate::format::group::Group| g.members.iter().filter(|m| m.parity).count();
+    let groups: Vec<(usize, usize)> = store
+        .with_state(|s| s.groups().map(|g| (g.group.members.len() - parities(&g.group), parities(&g.group))).collect());
+    assert_eq!(groups, [(3, 2), (3, 2)]);
+    let parity =
+        |m: &crate::format::group::Member| (0..6).any(|i| shelf.fs.read(&parity_path(&disk_path(i), m.pack)).is_ok());
+    assert!(store.with_state(|s| s.groups().all(|g| g.group.members.iter().filter(|m| m.parity).all(&parity))));
+}

@@ -83,7 +83,8 @@ impl File for RealFile {
 
     fn begin_to_write(&self, offset: u64, len: u64) -> io::Result<()> {
         // Linux writes the dirty pages of a range that is not needed any more, without waiting, and drops only clean ones
-        // (`mm/fadvise.c`): those that were just written stay.
+        // (`mm/fadvise.c`): those that were just written stay. A range that ends within a large folio leaves that one alone, so
+        // calls should cover some MiB.
         advise(&self.0, offset, len, Advice::DontNeed)
     }
 

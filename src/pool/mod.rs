@@ -260,10 +260,10 @@ impl Pool {
         DiskList { store: self.store, disks }
     }
 
-    /// The disk for a new pack: the one with the most usable bytes for each open pack that it would then
-    /// have, so that unequal disks fill evenly, packs that are being written counting twice, so that all disks write; one that
-    /// failed an earlier run only if no other has room. `None` where none has room for `pack_bytes` beyond its reserve, or none of which the parity would find room on
-    /// others; what frees space may use the reserve too.
+    /// The disk for a new pack: the one with the most usable bytes for each open pack that it would then have, so that unequal
+    /// disks fill evenly, packs that are being written counting twice, so that all disks write; one that failed an earlier run
+    /// only if no other has room. `None` where none has room for `pack_bytes` beyond its reserve, or none of which the parity
+    /// would find room on others; what frees space may use the reserve too.
     pub fn choose(&self, pack_bytes: u64, run: &InWork, shape: Shape, reserve: bool) -> Option<Arc<Disk>> {
         let count = |on: &[DiskId], id: &DiskId| on.iter().filter(|on| *on == id).count() as u64;
         let asked = self.disks.values().filter(|d| d.takes_data()).filter_map(|disk| {

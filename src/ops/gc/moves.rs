@@ -61,7 +61,7 @@ pub(super) fn run(
         let mut done = Vec::new();
         let mut still = Vec::with_capacity(pending.len());
         for source in pending {
-            // the last of a pack's records is published last
+            // Cheap, and mostly the one that is missing; publishers go on in any order, so all are asked behind it.
             let last = source.ids.last().map(std::slice::from_ref).unwrap_or_default();
             if ingest.stands_in_new(last, first_new)? && ingest.stands_in_new(&source.ids, first_new)? {
                 done.push(source.sealed);

@@ -79,11 +79,6 @@ pub struct Opened {
     pub notices: Vec<String>,
 }
 
-enum Log {
-    Reader(Box<LogState>),
-    Writer(Box<LogWriter>),
-}
-
 /// An open store.
 pub struct Store {
     io: Io,
@@ -98,7 +93,10 @@ pub struct Store {
     index_failed: std::sync::atomic::AtomicBool,
     /// Chunks that the index lacks, for a reader that may not write it.
     overlay: MemoryIndex,
-    log: Mutex<Log>,
+    /// What the log means now. Held for moments.
+    state: Mutex<LogState>,
+    /// Held while an entry is written; taken before the state. None in a store that is open for reading.
+    writer: Mutex<Option<LogWriter>>,
     stale: Vec<crate::format::DiskId>,
     blocked: Option<String>,
     memory_bytes: u64,
@@ -351,8 +349,8 @@ impl Store {
             }
         }
         let blocked = read.blocked.as_ref().map(ToString::to_string);
-        let log = match options.mode {
-            Mode::Read => Log::Reader(Box::new(read.state)),
+        let (state, writer) = match options.mode {
+            Mode::Read => (read.state, None),
             Mode::Write { .. } => {
                 if !superblock.may_write() {
                     return Err(Error::FromTheFuture {
@@ -366,7 +364,8 @@ impl Store {
                     let why = "this program would cut differently than the store was cut so far";
                     return Err(Error::Malformed { what: "the chunker's table", offset: 0, why });
                 }
-                Log::Writer(Box::new(read.into_writer(io)?))
+                let (state, writer) = read.into_writer(io)?;
+                (state, Some(writer))
             }
         };
         let mut store = Store {
@@ -380,7 +379,8 @@ impl Store {
             index: Box::new(MemoryIndex::default()),
             index_failed: std::sync::atomic::AtomicBool::new(false),
             overlay: MemoryIndex::default(),
-            log: Mutex::new(log),
+            state: Mutex::new(state),
+            writer: Mutex::new(writer),
             stale,
             blocked,
             memory_bytes: options.memory_bytes.max(MEMORY_MIN),
@@ -489,17 +489,14 @@ impl Store {
         folders
     }
 
-    fn log(&self) -> MutexGuard<'_, Log> {
+    fn state(&self) -> MutexGuard<'_, LogState> {
         // A poisoned lock means a thread panicked while it appended; the writer refuses by itself then.
-        self.log.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Runs `f` on what the log means now.
     pub fn with_state<T>(&self, f: impl FnOnce(&LogState) -> T) -> T {
-        match &*self.log() {
-            Log::Reader(state) => f(state),
-            Log::Writer(writer) => f(&writer.state),
-        }
+        f(&self.state())
     }
 
     /// Appends to the log, durably. The events may depend on the state they are appended to.
@@ -507,14 +504,9 @@ impl Store {
     /// # Errors
     /// As [`LogWriter::append`]; a store that is open for reading has no log to append to.
     pub fn append(&self, events: impl FnOnce(&LogState) -> Vec<crate::format::event::Event>) -> Result<Vec<String>> {
-        match &mut *self.log() {
-            Log::Reader(_) => {
-                Err(Error::Argument { what: "the store".into(), why: "it was opened for reading only".into() })
-            }
-            Log::Writer(writer) => {
-                let events = events(&writer.state);
-                writer.append(events)
-            }
+        match &mut *self.writer.lock().unwrap_or_else(PoisonError::into_inner) {
+            None => Err(Error::Argument { what: "the store".into(), why: "it was opened for reading only".into() }),
+            Some(writer) => writer.append(&self.state, events),
         }
     }
 

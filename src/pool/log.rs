@@ -19,11 +19,12 @@ use crate::error::{Error, Result};
 use crate::format::event::{Event, SealedPack};
 use crate::format::limits::LOG_ENTRY_BYTES;
 use crate::format::log::{LogEntry, file_name, number_of};
-use crate::format::{EntryHash, PackId, StoreId, WriterId};
+use crate::format::{DiskId, EntryHash, PackId, StoreId, WriterId};
 use crate::io::Io;
+use crate::io::threads::{self, Mutex, MutexGuard};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 
 /// Under which verb groups are made anew: like a gc, that leaves files which nothing counts on if it dies.
 pub const VERB_REGROUP: &str = "rebalance";
@@ -370,7 +371,7 @@ impl LogRead {
     ///
     /// # Errors
     /// What blocks it; [`Error::Io`] where `STORE` cannot be written. A disk that cannot is marked suspect.
-    pub fn into_writer(mut self, io: &Io) -> Result<LogWriter> {
+    pub fn into_writer(mut self, io: &Io) -> Result<(LogState, LogWriter)> {
         if let Some(e) = self.blocked.take() {
             return Err(e);
         }
@@ -399,7 +400,7 @@ impl LogRead {
                 }
             }
         }
-        Ok(LogWriter { io: io.clone(), state: self.state, copies, poisoned: false })
+        Ok((self.state, LogWriter { io: io.clone(), copies, poisoned: false }))
     }
 }
 
@@ -416,10 +417,31 @@ impl LogCopy {
     }
 }
 
-/// Appends to the log. There is one in a process that holds the lock.
+/// Writes an entry to these copies side by side: a sync waits for all that its disk has to write, some tenths of a second where
+/// a backup keeps it busy, and an entry takes several.
+fn put_on(copies: &[&LogCopy], io: &Io, number: u64, bytes: &[u8]) -> Vec<Result<()>> {
+    let Some((first, others)) = copies.split_first() else { return Vec::new() };
+    let put = |copy: &LogCopy| copy.put(io, number, bytes, false);
+    threads::scope(|scope| {
+        let mut begun = Vec::new();
+        for &copy in others {
+            begun.push(scope.spawn_named("onefold-log", move || put(copy)).map_err(|_| copy));
+        }
+        let mut out = vec![put(first)];
+        for other in begun {
+            out.push(match other {
+                Ok(thread) => thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)),
+                Err(copy) => put(copy), // the system gives no thread
+            });
+        }
+        out
+    })
+}
+
+/// Appends to the log. There is one in a process that holds the lock. The state that it changes is its owner's, who may look
+/// at it while an entry is written.
 pub struct LogWriter {
     io: Io,
-    pub state: LogState,
     copies: Vec<LogCopy>,
     poisoned: bool,
 }
@@ -429,7 +451,7 @@ impl LogWriter {
     ///
     /// # Errors
     /// As [`LogWriter::append`].
-    pub fn begin(io: &Io, home: &Path, pool: &Pool, events: Vec<Event>) -> Result<LogWriter> {
+    pub fn begin(io: &Io, home: &Path, pool: &Pool, events: Vec<Event>) -> Result<()> {
         let home_dir = home.join(LOG_DIR);
         let mut copies = vec![LogCopy { dir: home_dir.clone(), disk: None }];
         for disk in pool.disks() {
@@ -438,76 +460,69 @@ impl LogWriter {
                 copies.push(LogCopy { dir, disk: Some(Arc::clone(disk)) });
             }
         }
-        let mut writer = LogWriter { io: io.clone(), state: LogState::empty(pool.store()), copies, poisoned: false };
-        writer.write(events, true)?;
-        Ok(writer)
+        let state = Mutex::new(LogState::empty(pool.store()));
+        LogWriter { io: io.clone(), copies, poisoned: false }.write(&state, |_| events, true)?;
+        Ok(())
     }
 
-    /// Appends one entry, durably, and applies it to the state. A checkpoint follows when one is due.
-    /// Returns the notices of copies that could not be written.
+    /// Applies events, which may depend on the state, to that, and appends them as one entry, durably. A checkpoint follows when
+    /// one is due. Returns the notices of copies that could not be written.
+    ///
+    /// Whoever looks at the state meanwhile sees it with events that may never become durable. All that follows from them comes
+    /// in a later entry, or after the return.
     ///
     /// # Errors
     /// Whatever keeps it from being durable in `STORE` and on a disk. Nothing may be appended after that.
-    pub fn append(&mut self, events: Vec<Event>) -> Result<Vec<String>> {
-        let mut events = events;
-        events.extend(self.new_suspects());
-        let mut notices = self.write(events, false)?;
+    pub fn append(
+        &mut self,
+        state: &Mutex<LogState>,
+        events: impl FnOnce(&LogState) -> Vec<Event>,
+    ) -> Result<Vec<String>> {
+        let (failed, time_ns) = (self.failed(), self.io.world.now_ns());
+        let with_failed = |state: &LogState| {
+            let mut events = events(state);
+            events.extend(new_suspects(state, &failed, time_ns));
+            events
+        };
+        let mut notices = self.write(state, with_failed, false)?;
         // A disk that failed this very entry. The entry stands; what cannot be told of the disk is told by the next run that
         // meets it.
-        let failed = self.new_suspects();
-        if !failed.is_empty()
-            && let Err(e) = self.write(failed, false)
+        let (failed, time_ns) = (self.failed(), self.io.world.now_ns());
+        if !new_suspects(&locked(state), &failed, time_ns).is_empty()
+            && let Err(e) = self.write(state, |state| new_suspects(state, &failed, time_ns), false)
         {
             notices.push(format!("it could not be logged which disk failed: {e}"));
             return Ok(notices);
         }
-        if self.state.wants_checkpoint() {
-            notices.extend(self.write(self.state.checkpoint_events(), true)?);
+        let wants_checkpoint = locked(state).wants_checkpoint();
+        if wants_checkpoint {
+            notices.extend(self.write(state, LogState::checkpoint_events, true)?);
         }
         Ok(notices)
     }
 
-    /// Disks that failed this run and of which the log does not say so yet.
-    fn new_suspects(&self) -> Vec<Event> {
-        let failed = self.copies.iter().filter_map(|c| c.disk.as_ref()).filter(|d| d.is_suspect());
-        let keys = failed.map(|d| Disk::suspect_key(&d.id));
-        let value = self.io.world.now_ns().to_string();
-        keys.filter(|key| self.state.settings.get(key).is_none_or(String::is_empty))
-            .map(|key| Event::Setting { key, value: value.clone() })
-            .collect()
+    /// Disks that failed this run.
+    fn failed(&self) -> Vec<DiskId> {
+        let disks = self.copies.iter().filter_map(|c| c.disk.as_ref());
+        disks.filter(|d| d.is_suspect()).map(|d| d.id).collect()
     }
 
-    fn write(&mut self, events: Vec<Event>, checkpoint: bool) -> Result<Vec<String>> {
-        let number = self.state.number + 1;
-        if self.poisoned {
-            return Err(Error::LogDamaged { number, places: self.copies.iter().map(|c| c.dir.clone()).collect() });
-        }
-        let entry = LogEntry {
-            store: self.state.store,
-            number,
-            previous: self.state.hash,
-            // the order is the number's; the clock may jump back
-            time_ns: self.io.world.now_ns().max(self.state.time_ns.saturating_add(1)),
-            checkpoint: if checkpoint { number } else { self.state.checkpoint },
-            // in use from the entry on that needs it first
-            features: (
-                events.iter().fold(self.state.features.0, |bits, e| bits | e.incompatible()),
-                self.state.features.1,
-            ),
-            events,
+    fn write(
+        &mut self,
+        state: &Mutex<LogState>,
+        events: impl FnOnce(&LogState) -> Vec<Event>,
+        checkpoint: bool,
+    ) -> Result<Vec<String>> {
+        let (entry, bytes, parity) = {
+            let mut state = locked(state);
+            let (entry, hash, bytes) = self.entry(&state, events, checkpoint)?;
+            // Applied before it is written, so that an entry that contradicts the log never reaches it; a state
+            // that is ahead of the disks is never appended to.
+            self.poisoned = true;
+            state.apply(&entry, hash, bytes.len() as u64)?;
+            (entry, bytes, state.parity())
         };
-        let (bytes, hash) = entry.encode();
-        if bytes.len() as u64 > LOG_ENTRY_BYTES {
-            return Err(Error::Limit {
-                what: "the length of a log entry",
-                got: bytes.len() as u64,
-                max: LOG_ENTRY_BYTES,
-            });
-        }
-        // Applied before it is written, so that an entry that contradicts the log never reaches it; a state
-        // that is ahead of the disks is never appended to.
-        self.poisoned = true;
-        self.state.apply(&entry, hash, bytes.len() as u64)?;
+        let number = entry.number;
         let mut notices = Vec::new();
         let mut on_disks = 0;
         // A disk that leaves with this entry takes its copy along: those count that stay.
@@ -518,30 +533,33 @@ impl LogWriter {
         let is_sound = |copy: &LogCopy| copy.disk.as_ref().is_some_and(|d| !d.is_suspect());
         // Any m disks may go, and m more may have been away: then one of 2m + 1 still tells.
         let sound = self.copies.iter().filter(|c| is_sound(c) && !leaves(c)).count();
-        let wanted = (2 * self.state.parity() + 1).min(sound);
-        // They have such an entry before any other place: an entry that stands anywhere is in force with the next opening.
-        let mut order: Vec<&LogCopy> = self.copies.iter().collect();
-        let is_told_first = order.iter().any(|c| leaves(c));
-        if is_told_first {
-            order.sort_by_key(|c| c.disk.is_none() || leaves(c));
-        }
+        let wanted = (2 * parity + 1).min(sound);
         let embedded = self.copies.len() == 1;
+        // STORE's first: where that has no room nothing is written. With an entry of a disk that leaves those that stay come
+        // before it: an entry that stands anywhere is in force with the next opening.
+        let is_told_first = self.copies.iter().any(leaves);
+        let stage = |copy: &LogCopy| match copy.disk {
+            None => usize::from(is_told_first),
+            Some(_) if leaves(copy) => 2,
+            Some(_) => usize::from(!is_told_first),
+        };
         let mut last_error = None;
-        for copy in order {
-            if copy.disk.as_ref().is_some_and(|d| d.is_suspect()) {
-                continue;
-            }
-            if is_told_first && on_disks == 0 && !embedded && (copy.disk.is_none() || leaves(copy)) {
+        for now in 0..3 {
+            if is_told_first && now > 0 && on_disks == 0 && !embedded {
                 break;
             }
-            match (copy.put(&self.io, number, &bytes, false), &copy.disk) {
-                (Ok(()), Some(_)) => on_disks += usize::from(!leaves(copy)),
-                (Ok(()), None) => {}
-                (Err(e), None) => return Err(e),
-                (Err(e), Some(disk)) => {
-                    disk.suspect();
-                    notices.push(format!("disk {} did not take the log entry: {e}", disk.label));
-                    last_error = Some(e);
+            let of_now = |c: &&LogCopy| stage(c) == now && c.disk.as_ref().is_none_or(|d| !d.is_suspect());
+            let copies: Vec<&LogCopy> = self.copies.iter().filter(of_now).collect();
+            for (copy, put) in copies.iter().zip(put_on(&copies, &self.io, number, &bytes)) {
+                match (put, &copy.disk) {
+                    (Ok(()), Some(_)) => on_disks += usize::from(!leaves(copy)),
+                    (Ok(()), None) => {}
+                    (Err(e), None) => return Err(e),
+                    (Err(e), Some(disk)) => {
+                        disk.suspect();
+                        notices.push(format!("disk {} did not take the log entry: {e}", disk.label));
+                        last_error = Some(e);
+                    }
                 }
             }
         }
@@ -554,4 +572,51 @@ impl LogWriter {
         self.poisoned = false;
         Ok(notices)
     }
+
+    /// The next entry behind a state, its hash and its bytes.
+    fn entry(
+        &self,
+        state: &LogState,
+        events: impl FnOnce(&LogState) -> Vec<Event>,
+        checkpoint: bool,
+    ) -> Result<(LogEntry, EntryHash, Vec<u8>)> {
+        let number = state.number + 1;
+        if self.poisoned {
+            return Err(Error::LogDamaged { number, places: self.copies.iter().map(|c| c.dir.clone()).collect() });
+        }
+        let events = events(state);
+        let entry = LogEntry {
+            store: state.store,
+            number,
+            previous: state.hash,
+            // the order is the number's; the clock may jump back
+            time_ns: self.io.world.now_ns().max(state.time_ns.saturating_add(1)),
+            checkpoint: if checkpoint { number } else { state.checkpoint },
+            // in use from the entry on that needs it first
+            features: (events.iter().fold(state.features.0, |bits, e| bits | e.incompatible()), state.features.1),
+            events,
+        };
+        let (bytes, hash) = entry.encode();
+        if bytes.len() as u64 > LOG_ENTRY_BYTES {
+            return Err(Error::Limit {
+                what: "the length of a log entry",
+                got: bytes.len() as u64,
+                max: LOG_ENTRY_BYTES,
+            });
+        }
+        Ok((entry, hash, bytes))
+    }
+}
+
+/// That these disks failed, of which the log does not say so yet.
+fn new_suspects(state: &LogState, failed: &[DiskId], time_ns: i64) -> Vec<Event> {
+    let keys = failed.iter().map(Disk::suspect_key);
+    keys.filter(|key| state.settings.get(key).is_none_or(String::is_empty))
+        .map(|key| Event::Setting { key, value: time_ns.to_string() })
+        .collect()
+}
+
+fn locked(state: &Mutex<LogState>) -> MutexGuard<'_, LogState> {
+    // Who panicked while it held it, appended: the writer refuses by itself then.
+    state.lock().unwrap_or_else(PoisonError::into_inner)
 }

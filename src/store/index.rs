@@ -1,6 +1,6 @@
 //! Bringing the index up to date: forward along the log, or anew from the footers of all packs.
 
-use super::{Log, Mode, Store, lock};
+use super::{Mode, Store, lock};
 use crate::error::{Error, Result};
 use crate::format::ChunkId;
 use crate::format::event::SealedPack;
@@ -343,7 +343,7 @@ impl Store {
             return Ok(false); // it can be read worse than a moment ago
         }
         let opened = self.wanted(kind).open(true)?;
-        self.log = threads::Mutex::new(Log::Reader(Box::new(read.state.clone())));
+        self.state = threads::Mutex::new(read.state.clone());
         let index = self.brought_forward(kind, opened, &read, notices)?;
         index.flush()?;
         if matches!(kind, IndexKind::Memory(_)) {
@@ -566,7 +566,7 @@ impl Store {
                 self.overlay.apply(&rows.chunks, None)?;
             }
         }
-        *self.log() = Log::Reader(Box::new(read.state));
+        *self.state() = read.state;
         self.forget_files(); // packs may have moved, and groups been made anew
         for pack in away.into_iter().filter(|p| self.reaches(p)) {
             if let Ok(rows) = self.rows_of(pack, &mut Vec::new()) {

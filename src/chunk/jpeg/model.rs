@@ -12,7 +12,7 @@
 
 use super::chances::{Class, LENGTHS};
 use super::coder::{Chance, Coder};
-use super::order::{ALL, BORDER, COUNT, EDGE_BITS, GROUP, INNER, INNER_BITS, LEFT, MAG, PLACE, ZIGZAG, length};
+use super::order::{BORDER, COUNT, EDGE_BITS, GROUP, INNER_BITS, LEFT, MAG, PLACE, ZIGZAG, length};
 use super::parse::Steps;
 use super::units::{Block, Kind, Layout};
 
@@ -25,7 +25,7 @@ pub struct Seen {
     /// What the block says of its lower and its right border, by frequency along it.
     below: [i32; 8],
     right: [i32; 8],
-    /// Coefficients in [`INNER`] (or in the band) that are not zero.
+    /// Coefficients in [`INNER_BITS`] (or in the band) that are not zero.
     some: u8,
     /// Likewise in the first row and the first column.
     edges: [u8; 2],
@@ -231,23 +231,22 @@ impl Class {
             (false, false) => 64,
             _ => usize::from(a.some) + usize::from(l.some), // one of them is zero
         };
-        let (list, those): (&[u8], u64) = match kind {
-            Kind::Band { from, to } => (ALL.get(usize::from(from)..=usize::from(to)).unwrap_or_default(), u64::MAX),
-            _ => (&INNER, INNER_BITS),
+        let mut places = match kind {
+            Kind::Band { from, to } => u64::MAX << (from & 63) & u64::MAX >> (63 - (to & 63)),
+            _ => INNER_BITS,
         };
-        let some = if C::WRITES { (block.some & those).count_ones() } else { 0 };
+        let some = if C::WRITES { (block.some & places).count_ones() } else { 0 };
         let class = COUNT.get(near).map_or(11, |c| usize::from(*c)); // there are twelve
         let mut left = tree(c, &mut self.count[class], 6, some);
         own.some = left as u8; // six bits
         // What was told last counts too, eight times its mean.
-        let mut recent = 0_u32;
-        for (n, k) in list.iter().enumerate() {
-            if left == 0 {
-                break;
-            }
-            let k = usize::from(*k & 63);
+        let (mut recent, mut n) = (0_u32, 0);
+        while left > 0 && places != 0 {
+            let k = places.trailing_zeros() as usize & 63; // below 64
+            places &= places - 1;
             let near = u32::from(sizes[k]);
             let near = if n < 3 { near } else { (near * 11 + recent * 5) >> 4 };
+            n += 1;
             let (group, mag) = (usize::from(GROUP[k] & 15), usize::from(MAG[near.min(255) as usize] & 15));
             recent -= recent >> 2;
             let value = block.values[k];

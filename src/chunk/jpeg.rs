@@ -53,13 +53,13 @@ use std::ops::Range;
 use std::sync::Arc;
 use units::{BLOCKS_MAX, Block, Layout, Place, Writer};
 
+pub use parse::may_begin;
+
 /// Bytes that one unit takes, at most, with what is stuffed: beyond it is doubt.
 const UNIT_BYTES_MAX: usize = 8 << 10;
 /// Units of a payload for each plain byte, at most, and blocks of the rows that are kept for each scan: a run of empty blocks costs
 /// next to nothing in a file, and a scan of a wide picture need have but one unit.
 const UNITS_PER_BYTE: u32 = 16;
-/// What a JPEG file begins with.
-pub const MAGIC: &[u8] = &[0xff, 0xd8, 0xff];
 /// Shorter chunks are left alone.
 const PLAIN_MIN: usize = 256;
 
@@ -122,6 +122,9 @@ impl Walker {
                 {
                     let known = &self.parser.known;
                     sections.units(known, &layout, (&ahead, before), place, self.place.unit, &mut blocks);
+                    if sections.over {
+                        return; // nothing is made of it, and this walker is done
+                    }
                 }
             }
             let (end, phase) = bits.place();
@@ -163,7 +166,7 @@ struct Sections {
 }
 
 impl Sections {
-    /// Codes the unit in `blocks`, and the empty ones up to `next`.
+    /// Codes the unit in `blocks`, and the empty ones up to `next`, if that is not too many.
     fn units(
         &mut self,
         known: &Known,
@@ -176,8 +179,8 @@ impl Sections {
         let units = next - place.unit; // one at least
         let rows = if self.open.is_none() { Rows::blocks(layout) } else { 0 };
         match self.left.checked_sub(units.saturating_add(rows)) {
-            Some(left) if !self.over => self.left = left,
-            _ => {
+            Some(left) => self.left = left,
+            None => {
                 self.over = true;
                 return;
             }

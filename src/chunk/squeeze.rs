@@ -168,23 +168,20 @@ impl Squeezer {
         if self.coding.tier == Tier::None {
             return Payload::Raw;
         }
-        if let Some(jpeg) = self.jpeg(plain, form, start) {
-            return jpeg;
-        }
-        let media = match form {
+        let media = self.jpeg(plain, form, start).or_else(|| match form {
             Form::Pcm(form) if self.coding.uses(Technique::Pcm) => self.pcm(plain, 0, form),
             Form::Raster(form) if self.coding.uses(Technique::Raster) => self.raster(plain, form),
             Form::Pcm(_) | Form::Raster(_) | Form::Jpeg => None,
             Form::Bytes if !self.coding.uses(Technique::Pcm) || sampled_entropy(plain) > NOISE_BITS => None,
             Form::Bytes => pcm::guess(plain).and_then(|guess| self.pcm(plain, guess.lead, guess.form)),
-        };
+        });
         // Constant and repeated samples are zstd's; what a media codec leaves below a quarter may be such. So may bytes that
-        // only look like samples. The raster codec has asked zstd itself, at the level of the fast tier.
+        // only look like samples, and blank pictures or plain fronts of JPEG files. The raster codec has asked zstd itself, at the level of
+        // the fast tier.
         let is_best = |media: &Payload| match form {
-            Form::Bytes => false,
+            Form::Bytes | Form::Jpeg => false,
             Form::Raster(_) if self.coding.tier == Tier::Fast => true,
-            // of a JPEG file there is none here
-            Form::Pcm(_) | Form::Raster(_) | Form::Jpeg => media.stored_bytes() * raster::SMALL_SHARE > plain.len(),
+            Form::Pcm(_) | Form::Raster(_) => media.stored_bytes() * raster::SMALL_SHARE > plain.len(),
         };
         match media {
             Some(media) if is_best(&media) => media,
@@ -217,7 +214,7 @@ impl Squeezer {
         let fresh;
         let start = match start {
             Some(start) => start,
-            None if form == Form::Jpeg || (form == Form::Bytes && plain.starts_with(jpeg::MAGIC)) => {
+            None if form == Form::Jpeg || (form == Form::Bytes && jpeg::may_begin(plain)) => {
                 fresh = Walker::default().follow(plain)?;
                 &fresh
             }
@@ -465,6 +462,37 @@ mod tests {
                 (x >> 32) as u8
             })
             .collect()
+    }
+
+    /// The dense tier's payload of bytes of this form, which must come back.
+    fn dense(plain: &[u8], form: Form) -> (Codec, usize) {
+        let Payload::Coded { codec, parameters, bytes } = Squeezer::new(Tier::Dense.into()).squeeze(plain, form) else {
+            return (Codec::RAW, plain.len());
+        };
+        let mut back = Vec::new();
+        Unsqueezer::default().open(codec, &parameters, &bytes, plain.len() as u32, &[], &mut back).unwrap();
+        assert!(back == plain);
+        (codec, bytes.len())
+    }
+
+    #[test]
+    fn a_jpeg_is_what_makes_it_smallest() {
+        let file = include_bytes!("jpeg/samples/420.jpg");
+        let essence = file.windows(2).position(|w| w == [0xff, 0xdb]).unwrap();
+        for (from, form, codec) in [
+            (0, Form::Jpeg, Codec::JPEG),
+            (0, Form::Bytes, Codec::JPEG),
+            (essence, Form::Bytes, Codec::JPEG),
+            (essence + 1, Form::Bytes, Codec::RAW),
+        ] {
+            assert_eq!(dense(&file[from..], form).0, codec, "from {from} as {form:?}");
+        }
+        // Most of it is a comment, which the codec of JPEG leaves as it is.
+        let comment = [&[0xff, 0xd8, 0xff, 0xfe, 0x4e, 0x22], [b'a'; 20_000].as_slice(), &file[2..]].concat();
+        for form in [Form::Jpeg, Form::Bytes] {
+            let (codec, stored) = dense(&comment, form);
+            assert!(codec == Codec::ZSTD && stored < file.len() + 200, "{codec:?}, {stored} bytes");
+        }
     }
 
     fn round(plain: &[u8]) -> (Codec, usize) {

@@ -90,6 +90,17 @@ pub struct Parser {
     held: Vec<u8>,
 }
 
+/// Whether these bytes begin a picture.
+fn is_start(front: &[u8]) -> bool {
+    matches!(front, [0xff, 0xd8, 0xff, ..])
+}
+
+/// Whether a picture's bytes may begin with these: with SOI, or, where that lies elsewhere with all that describes the picture, with
+/// any marker that is followed here and stands before a scan.
+pub fn may_begin(front: &[u8]) -> bool {
+    is_start(front) || matches!(front, [0xff, 0xc0..=0xc2 | 0xc4 | 0xdb | 0xdd | 0xe0..=0xef | 0xfe, ..])
+}
+
 impl Known {
     /// The scan's own words, if all is there that its units need.
     pub fn ready(&self) -> Option<(&Frame, &Scan)> {
@@ -107,9 +118,14 @@ impl Known {
 impl Parser {
     /// Begins a picture if these bytes may be its front; a chunk begins with them. Returns whether one begins.
     pub fn begin(&mut self, front: &[u8]) -> bool {
-        let restarts = matches!(front, [0xff, 0xd8, 0xff, ..]);
-        let picture = matches!(front, [0xff, 0xc0..=0xc2 | 0xc4 | 0xdb | 0xdd | 0xe0..=0xef | 0xfe, ..]);
-        let begins = restarts || (picture && self.phase == Phase::Lost);
+        let begins = match self.phase {
+            Phase::Lost => may_begin(front),
+            // No codes hold SOI: the picture before broke off. Between segments it is a marker like others.
+            Phase::Units | Phase::Opaque => is_start(front),
+            Phase::Markers => self.held.is_empty() && is_start(front),
+            // In a segment it is that of a thumbnail.
+            Phase::Skipping(_) => false,
+        };
         if begins {
             *self = Parser { phase: Phase::Markers, ..Parser::default() };
         }

@@ -245,6 +245,22 @@ fn what_the_dense_tier_codes_smaller_is_kept_and_is_tried_once() {
     is_sound(&shelf);
 }
 
+/// The front of this one is a chunk of its own: what the picture begins with is no start of a JPEG file.
+#[test]
+fn a_photo_of_the_fast_tier_is_coded_where_it_begins() {
+    let photo = std::fs::read(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/media/Photos/2008/Wood.jpg")).unwrap();
+    let shelf = Shelf::new(1);
+    shelf.stream("photo", &photo);
+    gc(&shelf, true);
+    let before = held(&shelf);
+    assert!(!codecs(&shelf).contains_key(&Codec::JPEG));
+    let (_, report) = compact(&shelf, &RECOMPRESS);
+    let coded = codecs(&shelf).get(&Codec::JPEG).copied().unwrap_or_default();
+    assert!(coded.0 == 1 && report.saved_bytes > 10_000, "{coded:?}, {report:?}");
+    assert_eq!(held(&shelf), before);
+    is_sound(&shelf);
+}
+
 #[test]
 fn what_is_coded_against_a_chunk_reads_its_new_copy() {
     let shelf = Shelf::new(1);

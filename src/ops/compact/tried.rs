@@ -1,7 +1,7 @@
 //! Which packs the dense tier has seen: `STORE/dense`, a cache.
 //!
 //! ```text
-//! dense 2        the tier's version: a list of another one counts for nothing
+//! dense 3        the tier's version: a list of another one counts for nothing
 //! 17             serials of packs whose chunks were all coded by it, or tried with it and left as they were
 //! ```
 //! Serials are never used again, so an old list names no new pack. What is lost with it is the time of trying again.
@@ -16,7 +16,7 @@ use std::path::Path;
 /// Its name in `STORE`.
 pub const DENSE_FILE: &str = "dense";
 /// Raised when the dense tier comes to code smaller, so that everything is tried again.
-const VERSION: u32 = 2;
+const VERSION: u32 = 3;
 /// Longer lists are no lists: six million packs.
 const BYTES_MAX: u64 = 64 << 20;
 

@@ -2,6 +2,7 @@
 
 pub mod bench;
 mod found;
+mod side_by_side;
 
 use super::Control;
 use super::backup::{self, BackupOptions, BackupReport, Source};

@@ -250,7 +250,7 @@ fn what_the_dense_tier_codes_smaller_is_kept_and_is_tried_once() {
 fn a_photo_of_the_fast_tier_is_coded_where_it_begins() {
     let photo = std::fs::read(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/media/Photos/2008/Wood.jpg")).unwrap();
     let shelf = Shelf::new(1);
-    shelf.stream("photo", &photo);
+    shelf.stream("f", &photo);
     gc(&shelf, true);
     let before = held(&shelf);
     assert!(!codecs(&shelf).contains_key(&Codec::JPEG));

@@ -1,0 +1,139 @@
+//! A log entry on many disks: its copies are written side by side, and the state can be read meanwhile.
+
+use super::{Shelf, disk_path};
+use crate::format::event::Event;
+use crate::io::memory::MemFs;
+use crate::io::{DirEntry, File, Fs, Kind, Lock, Space};
+use std::collections::BTreeSet;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Condvar, Mutex};
+use std::time::Duration;
+
+/// Long enough that only what never comes is missed.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+const DISKS: usize = 4;
+
+#[derive(Default)]
+struct Gate {
+    is_shut: bool,
+    /// Folders whose sync waits at it.
+    at_it: BTreeSet<PathBuf>,
+    /// Folders that were synced since it was shut, in their order.
+    passed: Vec<PathBuf>,
+}
+
+fn is_on_disk(path: &Path) -> bool {
+    (0..DISKS).any(|i| path.starts_with(disk_path(i)))
+}
+
+/// Files in memory, with a gate before the syncs of disks' folders.
+struct Gated {
+    inner: MemFs,
+    gate: Mutex<Gate>,
+    changed: Condvar,
+}
+
+impl Gated {
+    /// Waits until `done`, or for too long.
+    fn wait(&self, done: impl Fn(&Gate) -> bool) -> bool {
+        let gate = self.gate.lock().unwrap();
+        let (_gate, waited) = self.changed.wait_timeout_while(gate, PATIENCE, |gate| !done(gate)).unwrap();
+        !waited.timed_out()
+    }
+}
+
+impl Fs for Gated {
+    fn sync_dir(&self, path: &Path) -> io::Result<()> {
+        let mut gate = self.gate.lock().unwrap();
+        if gate.is_shut && is_on_disk(path) {
+            gate.at_it.insert(path.to_owned());
+            self.changed.notify_all();
+            gate = self.changed.wait_timeout_while(gate, PATIENCE, |gate| gate.is_shut).unwrap().0;
+        }
+        gate.passed.push(path.to_owned());
+        drop(gate);
+        self.inner.sync_dir(path)
+    }
+
+    fn open(&self, path: &Path) -> io::Result<Arc<dyn File>> {
+        self.inner.open(path)
+    }
+
+    fn create_new(&self, path: &Path) -> io::Result<Arc<dyn File>> {
+        self.inner.create_new(path)
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.inner.rename(from, to)
+    }
+
+    fn rename_new(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.inner.rename_new(from, to)
+    }
+
+    fn link(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.inner.link(from, to)
+    }
+
+    fn remove_file(&self, path: &Path) -> io::Result<()> {
+        self.inner.remove_file(path)
+    }
+
+    fn remove_dir(&self, path: &Path) -> io::Result<()> {
+        self.inner.remove_dir(path)
+    }
+
+    fn create_dir_all(&self, path: &Path) -> io::Result<()> {
+        self.inner.create_dir_all(path)
+    }
+
+    fn list(&self, path: &Path) -> io::Result<Vec<DirEntry>> {
+        self.inner.list(path)
+    }
+
+    fn stat(&self, path: &Path) -> io::Result<Option<(Kind, u64)>> {
+        self.inner.stat(path)
+    }
+
+    fn space(&self, path: &Path) -> io::Result<Space> {
+        self.inner.space(path)
+    }
+
+    fn try_lock(&self, path: &Path) -> io::Result<Option<Box<dyn Lock>>> {
+        self.inner.try_lock(path)
+    }
+
+    fn write_lock_note(&self, path: &Path, note: &[u8]) -> io::Result<()> {
+        self.inner.write_lock_note(path, note)
+    }
+}
+
+#[test]
+fn an_entry_is_written_on_all_disks_at_once_and_the_state_is_read_meanwhile() {
+    let mut shelf = Shelf::new(DISKS);
+    let gated = Arc::new(Gated { inner: shelf.fs.clone(), gate: Mutex::default(), changed: Condvar::new() });
+    shelf.io.fs = Arc::clone(&gated) as Arc<dyn Fs>;
+    let store = shelf.write();
+    let before = store.with_state(|s| s.number);
+    *gated.gate.lock().unwrap() = Gate { is_shut: true, ..Gate::default() };
+    let setting = || Event::Setting { key: "key".into(), value: "value".into() };
+    std::thread::scope(|scope| {
+        let append = scope.spawn(|| store.append(|_| vec![setting()]));
+        let are_all_there = gated.wait(|gate| gate.at_it.len() == DISKS);
+        let seen = scope.spawn(|| store.with_state(|s| s.number));
+        std::thread::sleep(Duration::from_millis(50));
+        let was_read = seen.is_finished();
+        gated.gate.lock().unwrap().is_shut = false;
+        gated.changed.notify_all();
+        assert!(are_all_there, "only {:?} began", gated.gate.lock().unwrap().at_it);
+        assert!(was_read, "it waited for the disks");
+        assert_eq!(seen.join().unwrap(), before + 1);
+        append.join().unwrap().unwrap();
+    });
+    // STORE's came first.
+    let passed = std::mem::take(&mut gated.gate.lock().unwrap().passed);
+    assert!(passed.first().is_some_and(|p| !is_on_disk(p)), "{passed:?}");
+    assert_eq!(passed.iter().filter(|p| is_on_disk(p)).count(), DISKS);
+}

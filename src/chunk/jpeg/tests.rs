@@ -335,10 +335,10 @@ fn long_values() -> Vec<u8> {
         bits.put(code as u32, 8);
         bits.put((if value < 0 { value - 1 } else { value }) as u32 & ((1 << length) - 1), length);
     };
-    let mut before = 0;
+    let mut before = 0i32;
     for n in 0..9 * 12 {
-        let dc = [0, 16_000, -16_000, 16_200, -5][n % 5];
-        let length = 32 - (dc - before as i32).unsigned_abs().leading_zeros();
+        let dc: i32 = [0, 16_000, -16_000, 16_200, -5][n % 5];
+        let length = 32 - (dc - before).unsigned_abs().leading_zeros();
         put(length as usize, dc - before, length);
         before = dc;
         // Behind each other, one place of the first row, one of the first column, one inside, and one sixteen places on.

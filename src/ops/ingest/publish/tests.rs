@@ -98,6 +98,6 @@ fn a_disk_that_dies_in_a_run_makes_groups_narrower_by_one_and_no_more() {
         .with_state(|s| s.groups().map(|g| (g.group.members.len() - parities(&g.group), parities(&g.group))).collect());
     assert_eq!(groups, [(3, 2), (3, 2)]);
     let parity =
-        |m: &crate::format::group::Member| (0..6).any(|i| shelf.fs.read(&parity_path(&disk_path(i), m.pack)).is_ok());
+        |m: &crate::format::group::Member| (0..6).any(|i| shelf.fs.read(parity_path(&disk_path(i), m.pack)).is_ok());
     assert!(store.with_state(|s| s.groups().all(|g| g.group.members.iter().filter(|m| m.parity).all(&parity))));
 }

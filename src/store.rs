@@ -520,7 +520,15 @@ impl Store {
         Ok(notes)
     }
 
-    /// The log entry that the state stands for.
+    /// The newest log entry that is durable, for what outlives this process and stands for the log up to there. Waits while an
+    /// entry is written.
+    pub fn durable(&self) -> Reflected {
+        let writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
+        let durable = writer.as_ref().map(LogWriter::durable);
+        durable.map_or_else(|| self.reflected(), |(number, hash)| Reflected { number, hash })
+    }
+
+    /// The log entry that the state stands for, which may be one that is being written.
     pub fn reflected(&self) -> Reflected {
         self.with_state(|s| Reflected { number: s.number, hash: s.hash })
     }

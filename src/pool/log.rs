@@ -11,6 +11,9 @@
 //! 3. An entry that cannot be read in any copy is not taken for one that was never written.
 //! 4. After a failed append nothing more is appended by this process: what the copies hold is unknown
 //!    until they are read anew.
+//! 5. `STORE`'s copy is written before those on disks, which are written side by side; with an entry by which a disk leaves,
+//!    those that stay come first and its own last.
+//! 6. The state may stand for an entry that is being written. What outlives the process (the index) is told of durable ones only.
 
 use super::Pool;
 use super::disk::{Disk, LOG_DIR};
@@ -400,7 +403,8 @@ impl LogRead {
                 }
             }
         }
-        Ok((self.state, LogWriter { io: io.clone(), copies, poisoned: false }))
+        let durable = (self.state.number, self.state.hash);
+        Ok((self.state, LogWriter { io: io.clone(), durable, copies, poisoned: false }))
     }
 }
 
@@ -442,6 +446,9 @@ fn put_on(copies: &[&LogCopy], io: &Io, number: u64, bytes: &[u8]) -> Vec<Result
 /// at it while an entry is written.
 pub struct LogWriter {
     io: Io,
+    /// Number and hash of the newest entry that is durable. The state stands for a later one while that is written, and after it
+    /// failed.
+    durable: (u64, EntryHash),
     copies: Vec<LogCopy>,
     poisoned: bool,
 }
@@ -460,8 +467,9 @@ impl LogWriter {
                 copies.push(LogCopy { dir, disk: Some(Arc::clone(disk)) });
             }
         }
-        let state = Mutex::new(LogState::empty(pool.store()));
-        LogWriter { io: io.clone(), copies, poisoned: false }.write(&state, |_| events, true)?;
+        let state = LogState::empty(pool.store());
+        let mut writer = LogWriter { io: io.clone(), durable: (state.number, state.hash), copies, poisoned: false };
+        writer.write(&Mutex::new(state), |_| events, true)?;
         Ok(())
     }
 
@@ -513,14 +521,14 @@ impl LogWriter {
         events: impl FnOnce(&LogState) -> Vec<Event>,
         checkpoint: bool,
     ) -> Result<Vec<String>> {
-        let (entry, bytes, parity) = {
+        let (entry, hash, bytes, parity) = {
             let mut state = locked(state);
             let (entry, hash, bytes) = self.entry(&state, events, checkpoint)?;
             // Applied before it is written, so that an entry that contradicts the log never reaches it; a state
             // that is ahead of the disks is never appended to.
             self.poisoned = true;
             state.apply(&entry, hash, bytes.len() as u64)?;
-            (entry, bytes, state.parity())
+            (entry, hash, bytes, state.parity())
         };
         let number = entry.number;
         let mut notices = Vec::new();
@@ -570,7 +578,13 @@ impl LogWriter {
             notices.push(format!("log entry {number} stands on {on_disks} disks, {wanted} were wanted"));
         }
         self.poisoned = false;
+        self.durable = (number, hash);
         Ok(notices)
+    }
+
+    /// Number and hash of the newest entry that is durable.
+    pub fn durable(&self) -> (u64, EntryHash) {
+        self.durable
     }
 
     /// The next entry behind a state, its hash and its bytes.

@@ -582,7 +582,7 @@ impl Store {
         // Once it lacks something, it must not stand for a later entry than it does.
         let reflect = reflect && !self.index_failed.load(Ordering::Relaxed);
         let applied = self.index.put_features(&rows.features).and_then(|()| self.index.count_deltas(&rows.bases));
-        match applied.and_then(|()| self.index.apply(&rows.chunks, reflect.then(|| self.reflected()))) {
+        match applied.and_then(|()| self.index.apply(&rows.chunks, reflect.then(|| self.durable()))) {
             Ok(()) => None,
             Err(e) => {
                 self.index_failed.store(true, Ordering::Relaxed);

@@ -162,7 +162,7 @@ impl State {
     /// # Errors
     /// [`crate::Error::Index`].
     pub fn save(&mut self, store: &Store) -> Result<()> {
-        self.reflected = store.reflected();
+        self.reflected = store.durable();
         self.told = self.reflected.number;
         self.roots = roots(store);
         self.next_serial = store.with_state(|s| s.next_serial());

@@ -1,9 +1,11 @@
-//! A log entry on many disks: its copies are written side by side, and the state can be read meanwhile.
+//! A log entry on many disks: its copies are written side by side, and the state can be read meanwhile; the index waits.
 
 use super::{Shelf, disk_path};
 use crate::format::event::Event;
+use crate::index::Index;
 use crate::io::memory::MemFs;
 use crate::io::{DirEntry, File, Fs, Kind, Lock, Space};
+use crate::store::PackRows;
 use std::collections::BTreeSet;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -22,6 +24,8 @@ struct Gate {
     at_it: BTreeSet<PathBuf>,
     /// Folders that were synced since it was shut, in their order.
     passed: Vec<PathBuf>,
+    /// Whether no folder can be synced, `STORE`'s neither.
+    fails: bool,
 }
 
 fn is_on_disk(path: &Path) -> bool {
@@ -36,6 +40,15 @@ struct Gated {
 }
 
 impl Gated {
+    fn set(&self, gate: Gate) {
+        *self.gate.lock().unwrap() = gate;
+        self.changed.notify_all();
+    }
+
+    fn passed(&self) -> Vec<PathBuf> {
+        self.gate.lock().unwrap().passed.clone()
+    }
+
     /// Waits until `done`, or for too long.
     fn wait(&self, done: impl Fn(&Gate) -> bool) -> bool {
         let gate = self.gate.lock().unwrap();
@@ -51,6 +64,9 @@ impl Fs for Gated {
             gate.at_it.insert(path.to_owned());
             self.changed.notify_all();
             gate = self.changed.wait_timeout_while(gate, PATIENCE, |gate| gate.is_shut).unwrap().0;
+        }
+        if gate.fails {
+            return Err(io::Error::other("the disk is gone"));
         }
         gate.passed.push(path.to_owned());
         drop(gate);
@@ -110,30 +126,59 @@ impl Fs for Gated {
     }
 }
 
-#[test]
-fn an_entry_is_written_on_all_disks_at_once_and_the_state_is_read_meanwhile() {
-    let mut shelf = Shelf::new(DISKS);
+fn gated(disks: usize) -> (Shelf, Arc<Gated>) {
+    let mut shelf = Shelf::new(disks);
     let gated = Arc::new(Gated { inner: shelf.fs.clone(), gate: Mutex::default(), changed: Condvar::new() });
     shelf.io.fs = Arc::clone(&gated) as Arc<dyn Fs>;
+    (shelf, gated)
+}
+
+fn setting() -> Vec<Event> {
+    vec![Event::Setting { key: "key".into(), value: "value".into() }]
+}
+
+#[test]
+fn an_entry_is_written_on_all_disks_at_once_and_the_state_is_read_meanwhile() {
+    let (shelf, gated) = gated(DISKS);
     let store = shelf.write();
-    let before = store.with_state(|s| s.number);
-    *gated.gate.lock().unwrap() = Gate { is_shut: true, ..Gate::default() };
-    let setting = || Event::Setting { key: "key".into(), value: "value".into() };
+    let before = store.reflected();
+    gated.set(Gate { is_shut: true, ..Gate::default() });
     std::thread::scope(|scope| {
-        let append = scope.spawn(|| store.append(|_| vec![setting()]));
+        let append = scope.spawn(|| store.append(|_| setting()));
         let are_all_there = gated.wait(|gate| gate.at_it.len() == DISKS);
-        let seen = scope.spawn(|| store.with_state(|s| s.number));
-        std::thread::sleep(Duration::from_millis(50));
-        let was_read = seen.is_finished();
-        gated.gate.lock().unwrap().is_shut = false;
-        gated.changed.notify_all();
-        assert!(are_all_there, "only {:?} began", gated.gate.lock().unwrap().at_it);
-        assert!(was_read, "it waited for the disks");
-        assert_eq!(seen.join().unwrap(), before + 1);
+        let (tell, told) = std::sync::mpsc::channel();
+        let store = &store;
+        scope.spawn(move || tell.send(store.reflected().number));
+        let seen = told.recv_timeout(PATIENCE / 3);
+        // The index is not told of it before it is durable.
+        let index = scope.spawn(|| store.index_apply(&PackRows::default(), true));
+        std::thread::sleep(Duration::from_millis(20));
+        let reflected = shelf.index.reflected().unwrap();
+        gated.set(Gate { passed: gated.passed(), ..Gate::default() });
+        assert!(are_all_there, "some did not begin before others had ended");
+        assert_eq!(seen, Ok(before.number + 1), "it waited for the disks");
+        assert_eq!(reflected, Some(before));
         append.join().unwrap().unwrap();
+        assert_eq!(index.join().unwrap(), None);
     });
+    assert_eq!(shelf.index.reflected().unwrap(), Some(store.reflected()));
     // STORE's came first.
-    let passed = std::mem::take(&mut gated.gate.lock().unwrap().passed);
+    let passed = gated.passed();
     assert!(passed.first().is_some_and(|p| !is_on_disk(p)), "{passed:?}");
     assert_eq!(passed.iter().filter(|p| is_on_disk(p)).count(), DISKS);
+}
+
+#[test]
+fn an_entry_that_failed_is_not_told_to_the_index() {
+    let (shelf, gated) = gated(DISKS);
+    let store = shelf.write();
+    let before = store.reflected();
+    store.index_apply(&PackRows::default(), true);
+    assert_eq!(shelf.index.reflected().unwrap(), Some(before));
+    gated.set(Gate { fails: true, ..Gate::default() });
+    assert!(store.append(|_| setting()).is_err());
+    gated.set(Gate::default());
+    assert!(store.append(|_| setting()).is_err(), "what the copies hold is unknown");
+    assert_eq!(store.index_apply(&PackRows::default(), true), None);
+    assert_eq!(shelf.index.reflected().unwrap(), Some(before));
 }

@@ -5,24 +5,26 @@
 //! other readers have nothing to do they take batches of a file that is in work, so that one huge file
 //! uses all cores.
 
+mod batches;
+
 use super::cut::{Cut, Piece, cut};
 use super::walk::{entry_of, reason, witness_of};
 use crate::catalog::recipe::RecipeBuilder;
-use crate::chunk::jpeg::{Start, Walker};
+use crate::chunk::jpeg::Walker;
 use crate::chunk::{Form, Samples, Scanner, Squeezer, Technique, Tier};
 use crate::error::{Error, Result};
 use crate::format::digest::{Algorithm, Several};
 use crate::format::entry::{Attributes, Content, Entry, EntryKind, Witness, encode_attributes};
-use crate::format::recipe::{self, Range, Reference, Stream};
-use crate::format::{ChunkId, ChunkKind, limits};
+use crate::format::limits;
+use crate::format::recipe::{self, Range, Stream};
 use crate::io::source::{Names, SourceFile};
-use crate::io::threads::{Either, Mutex, Receiver, RecvTimeoutError, Sender, TrySendError, bounded, recv_either};
+use crate::io::threads::{Either, Mutex, Receiver, Sender, bounded, recv_either};
 use crate::media::{self, Deflate, Hints, Mapped, Part, Run, Splitter};
 use crate::ops::Notice;
-use crate::ops::ingest::locality::Bound;
-use crate::ops::ingest::resemble::{Asked, Resembler};
+use crate::ops::ingest::resemble::Resembler;
 use crate::ops::ingest::{Ingest, Sink};
-use crate::pack::payload::{Payload, SharedWindow, WindowPool};
+use crate::pack::payload::WindowPool;
+use batches::{BATCHES_AHEAD, Batch, FileBound, Job, Pending};
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
@@ -33,9 +35,6 @@ use std::time::Duration;
 /// Bytes of a reader's window: four times the longest chunk, which keeps it near the processor's
 /// second cache (measured: windows of 16 MiB cost a quarter of the speed).
 const WINDOW_BYTES: usize = 4 << 20;
-/// Batches of one file that may be in work elsewhere.
-const BATCHES_AHEAD: usize = 4;
-
 /// Parts of a mapped segment, at most. With the longest parameters its place in a list is then half a node.
 const SEGMENT_PARTS: usize = 4096;
 
@@ -64,35 +63,10 @@ pub(super) enum FileOutcome {
     Stopped,
 }
 
-/// A batch's chunks by stream, in order.
-type Stored = Result<Vec<(u8, Reference)>>;
-
 /// A window: its buffer keeps its whole length, so that it is zeroed once; `filled` bytes of it count.
 struct Window {
     bytes: Vec<u8>,
     filled: usize,
-}
-
-/// Bytes that were cut, and the samples of the chunks, in their order.
-struct Job {
-    bytes: Vec<u8>,
-    chunks: Vec<Cut>,
-    samples: Samples,
-    /// Where in a JPEG file each begins, as far as that is followed; empty where none is.
-    starts: Vec<Option<Start>>,
-    /// Mapped segments take of them; else they stand in the file as they are.
-    mapped: bool,
-    bound: FileBound,
-}
-
-/// How scattered the file may come to lie, where that is bounded.
-type FileBound = Option<Arc<Mutex<Bound>>>;
-
-/// What comes next in a recipe.
-enum Pending {
-    /// Chunks that another reader stores, and whether mapped segments take of them.
-    Elsewhere(Receiver<Stored>, bool),
-    Segment(u64, Box<recipe::Mapped>),
 }
 
 /// Bytes that mapped segments gave to a stream and that are in no chunk yet: less than twice the longest chunk, and a
@@ -113,13 +87,6 @@ fn comes_back(mapped: &Mapped, file: Option<&[u8]>) -> bool {
         && mapped.parameters.len() <= limits::SEGMENT_PARAMETER_BYTES
         && mapped.parts.len() <= SEGMENT_PARTS
         && media::inverse(mapped.how, &mapped.parameters, &parts, file.len()).is_ok_and(|back| back == file)
-}
-
-/// A window's chunks on the way to another reader.
-struct Batch {
-    job: Job,
-    lane: usize,
-    done: Sender<Stored>,
 }
 
 /// What all readers share.
@@ -779,134 +746,5 @@ impl<'r, 'a, 's> Reader<'r, 'a, 's> {
         let bytes = std::mem::replace(&mut gathered.bytes, rest);
         let (starts, bound) = (Vec::new(), self.bound.clone());
         self.hand_out(recipe, Job { bytes, chunks, samples, starts, mapped: true, bound }, lane, waiting)
-    }
-
-    /// Gives chunks to an idle reader, or stores them here.
-    fn hand_out(
-        &mut self,
-        recipe: &mut RecipeBuilder,
-        mut job: Job,
-        lane: usize,
-        waiting: &mut VecDeque<Pending>,
-    ) -> Result<()> {
-        let mapped = job.mapped;
-        job.starts = self.starts(&job);
-        let mut mine = Some(job);
-        if self.shared.idle.load(Ordering::SeqCst) > 0
-            && let Some(job) = mine.take()
-        {
-            let (done, receiver) = bounded(1);
-            match self.shared.batches.0.try_send(Batch { job, lane, done }) {
-                Ok(()) => {
-                    waiting.push_back(Pending::Elsewhere(receiver, mapped));
-                    while waiting.iter().filter(|p| matches!(p, Pending::Elsewhere(..))).count() > BATCHES_AHEAD
-                        && let Some(oldest) = waiting.pop_front()
-                    {
-                        self.collect(recipe, oldest)?;
-                    }
-                }
-                Err(TrySendError::Full(b) | TrySendError::Disconnected(b)) => mine = Some(b.job),
-            }
-        }
-        if let Some(job) = mine {
-            let references = self.store(job, lane)?;
-            while let Some(pending) = waiting.pop_front() {
-                self.collect(recipe, pending)?; // what was handed out comes before this batch
-            }
-            self.add(recipe, references, mapped)?;
-        }
-        Ok(())
-    }
-
-    /// Follows the JPEG files of a batch: batches of a file come here in its order, those that are stored already too.
-    fn starts(&mut self, job: &Job) -> Vec<Option<Start>> {
-        let coding = self.shared.ingest.coding();
-        let jpeg = |c: &Cut| c.form == Form::Jpeg;
-        if coding.tier != Tier::Dense || !coding.uses(Technique::Jpeg) || !job.chunks.iter().any(jpeg) {
-            return Vec::new();
-        }
-        let follow = |c: &Cut| {
-            let chunk = job.bytes.get(c.from..c.to).filter(|_| jpeg(c))?;
-            self.walkers.entry(c.stream).or_default().follow(chunk)
-        };
-        job.chunks.iter().map(follow).collect()
-    }
-
-    fn add(&mut self, recipe: &mut RecipeBuilder, references: Vec<(u8, Reference)>, mapped: bool) -> Result<()> {
-        for (stream, reference) in references {
-            if mapped {
-                recipe.reference(&mut self.sink, stream, reference)?;
-            } else {
-                recipe.data(&mut self.sink, stream, reference)?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Adds what comes next to the recipe. Waits for a batch that another reader has, doing others' batches meanwhile.
-    fn collect(&mut self, recipe: &mut RecipeBuilder, pending: Pending) -> Result<()> {
-        let (receiver, mapped) = match pending {
-            Pending::Segment(bytes, how) => return recipe.mapped(&mut self.sink, bytes, *how),
-            Pending::Elsewhere(receiver, mapped) => (receiver, mapped),
-        };
-        let references = loop {
-            match receiver.recv_timeout(Duration::from_millis(1)) {
-                Ok(references) => break references?,
-                Err(RecvTimeoutError::Timeout) => {
-                    self.shared.ingest.proceed()?;
-                    if let Ok(batch) = self.shared.batches.1.try_recv() {
-                        self.batch(batch);
-                    }
-                }
-                Err(RecvTimeoutError::Disconnected) => return Err(Error::WorkerLost { verb: "backup" }),
-            }
-        };
-        self.add(recipe, references, mapped)
-    }
-
-    fn batch(&mut self, batch: Batch) {
-        let outcome = self.store(batch.job, batch.lane);
-        let _ = batch.done.send(outcome); // its owner is gone only if the run ends
-    }
-
-    /// Names a window's chunks, and stores the new ones. Where they are most of the window the records share it,
-    /// so that raw chunks are not copied; else they are copied, and the window is free at once.
-    fn store(&mut self, job: Job, lane: usize) -> Stored {
-        let Job { bytes, chunks, samples, starts, bound, .. } = job;
-        let ingest = self.shared.ingest;
-        let keys = ingest.store().keys();
-        // Only whole windows go back to the pool.
-        let pool = if bytes.len() == WINDOW_BYTES { Arc::clone(&self.shared.windows) } else { Arc::default() };
-        let window = SharedWindow::new(bytes, pool);
-        let ids: Vec<ChunkId> = chunks.iter().map(|c| keys.chunk_id(ChunkKind::Data, &window[c.from..c.to])).collect();
-        let mut hits = ingest.claim_hits(&ids)?;
-        if let Some(bound) = &bound {
-            let all = chunks.iter().map(|c| (c.to - c.from) as u64).sum();
-            ingest.store_again(bound, &ids, all, &mut hits);
-        }
-        let new_bytes: usize = chunks.iter().zip(&hits).filter(|(_, hit)| hit.new).map(|(c, _)| c.to - c.from).sum();
-        let share = new_bytes / 3 >= window.len() / 4;
-        let parts: Vec<Asked<'_>> = chunks
-            .iter()
-            .enumerate()
-            .zip(&ids)
-            .zip(hits)
-            .map(|(((i, c), id), hit)| {
-                let plain = match hit.new {
-                    true if share => Payload::part(&window, c.from..c.to),
-                    true => window[c.from..c.to].to_vec().into(),
-                    false => Vec::new().into(), // not looked at
-                };
-                let start = starts.get(i).and_then(Option::as_ref);
-                Asked { stream: c.stream, id: *id, form: c.form, samples: samples.chunk(i), start, plain, hit }
-            })
-            .collect();
-        drop(window);
-        let records = self.resembler.records(&mut self.squeezer, &parts);
-        drop(parts);
-        ingest.send(lane, records)?;
-        let references =
-            chunks.iter().zip(ids).map(|(c, id)| (c.stream, Reference { id, bytes: (c.to - c.from) as u64 }));
-        Ok(references.collect())
     }
 }

@@ -18,7 +18,7 @@ use super::real::advise;
 use super::threads;
 use rustix::buffer::spare_capacity;
 use rustix::fs::{Advice, CWD, Dir, Mode, OFlags, SeekFrom};
-use rustix::io::{Errno, retry_on_intr};
+use rustix::io::{Errno, ReadWriteFlags, retry_on_intr};
 use std::fs as stdfs;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
@@ -321,13 +321,58 @@ impl SourceFile {
         advise(&self.0, 0, 0, Advice::Sequential)
     }
 
-    /// Drops what was read from the page cache, so that a backup does not displace what others use.
-    /// `len` 0 means to the end. A hint.
+    /// Whether the byte there can only be had from its disk. `false` where the system does not tell.
+    fn is_cold_at(&self, offset: u64) -> bool {
+        let mut one = [0];
+        let into = &mut [io::IoSliceMut::new(&mut one)];
+        rustix::io::preadv2(&self.0, into, offset, ReadWriteFlags::NOWAIT) == Err(Errno::AGAIN)
+    }
+
+    /// Reads the file from front to back, once. Begins before anything else is read of it.
+    pub fn in_passing(&self) -> Passing<'_> {
+        let _ = self.advise_sequential(); // a hint
+        Passing { file: self, is_cold: self.is_cold_at(0), dropped: 0 }
+    }
+
+    /// Drops pages of the file from the page cache. `len` 0 means to the end. A hint.
+    fn drop_cache(&self, offset: u64, len: u64) {
+        let _ = advise(&self.0, offset, len, Advice::DontNeed); // nothing depends on it
+    }
+}
+
+/// Reads a file and leaves the page cache as it was: what came into it by this is dropped again behind the reader. A backup reads
+/// more than memory holds; else it would push out what other programs use, and the packs that its own parity is made of.
+#[derive(Debug)]
+pub struct Passing<'f> {
+    file: &'f SourceFile,
+    /// What was in memory before stays there.
+    is_cold: bool,
+    /// Bytes at the file's front that were dropped.
+    dropped: u64,
+}
+
+impl Passing<'_> {
+    /// Pages are dropped in pieces of at least so many bytes.
+    const DROP_BYTES: u64 = 8 << 20;
+
+    /// As [`SourceFile::read_at`].
     ///
     /// # Errors
-    /// The system's, except that it does not listen.
-    pub fn drop_cache(&self, offset: u64, len: u64) -> io::Result<()> {
-        advise(&self.0, offset, len, Advice::DontNeed)
+    /// As [`SourceFile::read_at`].
+    pub fn read_at(&mut self, into: &mut [u8], offset: u64) -> io::Result<usize> {
+        if self.is_cold && offset >= self.dropped + Self::DROP_BYTES {
+            self.file.drop_cache(self.dropped, offset - self.dropped);
+            self.dropped = offset;
+        }
+        self.file.read_at(into, offset)
+    }
+}
+
+impl Drop for Passing<'_> {
+    fn drop(&mut self) {
+        if self.is_cold {
+            self.file.drop_cache(self.dropped, 0);
+        }
     }
 }
 
@@ -485,11 +530,40 @@ mod tests {
         assert_eq!(file.read_at(&mut into, 8).unwrap(), 2);
         assert_eq!(file.read_at(&mut into, 10).unwrap(), 0);
         assert_eq!(file.metadata().unwrap(), before);
-        file.drop_cache(0, 0).unwrap();
-        file.drop_cache(3, 4).unwrap();
+        file.drop_cache(0, 0);
+        file.drop_cache(3, 4);
         stdfs::remove_file(&path).unwrap();
         assert_eq!(file.metadata().unwrap().nlink, 0);
         assert_eq!(file.read_at(&mut into, 0).unwrap(), 4);
+    }
+
+    /// Where the filesystem keeps its files in memory anyway nothing is cold, and only the bytes are compared.
+    #[test]
+    fn what_was_not_in_memory_is_not_there_when_it_was_read_in_passing_and_what_was_stays() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("f");
+        let mut bytes = vec![7; 20 << 20];
+        bytes.iter_mut().enumerate().for_each(|(i, b)| *b = (i * 31 >> 8) as u8); // any bytes do
+        stdfs::write(&path, &bytes).unwrap();
+        stdfs::File::open(&path).unwrap().sync_all().unwrap();
+        let file = SourceFile::open(&path).unwrap();
+        let read = || {
+            let mut passing = file.in_passing();
+            let (mut got, mut into) = (Vec::new(), vec![0; 1 << 20]);
+            loop {
+                match passing.read_at(&mut into, got.len() as u64).unwrap() {
+                    0 => return got,
+                    n => got.extend_from_slice(&into[..n]),
+                }
+            }
+        };
+        file.drop_cache(0, 0);
+        let (everywhere, can_be_cold) = ([0, 5 << 20, 9 << 20, (20 << 20) - 1], file.is_cold_at(0));
+        assert!(read() == bytes);
+        assert!(everywhere.iter().all(|at| file.is_cold_at(*at) == can_be_cold));
+        file.read_at(&mut [0; 100], 0).unwrap(); // someone uses it
+        assert!(read() == bytes);
+        assert!(everywhere.iter().all(|at| !file.is_cold_at(*at)));
     }
 
     #[test]

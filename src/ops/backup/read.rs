@@ -405,7 +405,7 @@ impl<'r, 'a, 's> Reader<'r, 'a, 's> {
                 return Ok(Ok(Reading { bytes: n as u64, content: Content::Inline(bytes) }));
             } // it grew meanwhile: read it as what it is now
         }
-        let _ = file.advise_sequential(); // a hint
+        let mut bytes = file.in_passing();
         let first = match file.next_data(0) {
             Ok(first) => first,
             Err(e) => return Ok(Err(e)),
@@ -413,10 +413,10 @@ impl<'r, 'a, 's> Reader<'r, 'a, 's> {
         let sparse = !matches!(first, Some((0, end)) if end >= size);
         if sparse {
             let next = &mut |at| if at == 0 { Ok(first) } else { file.next_data(at) };
-            return self.sparse(next, &mut |into, at| file.read_at(into, at), size, lane, digest);
+            return self.sparse(next, &mut |into, at| bytes.read_at(into, at), size, lane, digest);
         }
         let read = &mut |into: &mut [u8], at: u64| {
-            let n = file.read_at(into, at)?;
+            let n = bytes.read_at(into, at)?;
             digest.update(&into[..n]); // windows follow each other, each byte is read once
             Ok(n)
         };

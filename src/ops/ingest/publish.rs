@@ -4,12 +4,17 @@
 //! lane, or twice that where lanes write to them too, and in that time the lanes fill another group: so two or three groups are in
 //! work at once. A lane that did it itself would hold up whoever has chunks for it.
 //!
+//! When a run ends, all that it still holds gets its parity at once, over as many disks as there are, and goes to the log in one entry with
+//! what makes the run's purpose true: what only the last groups write to few disks keeps the others idle.
+//!
 //! # Invariants
 //!
 //! 1. Log entries and what the index is told follow each other in the order of serials: one lock is held over both.
 //! 2. Lanes wait while twice as many packs wait as are published at once, unless the run failed or ends: what is held of packs that are
 //!    in no log is bounded.
 //! 3. Whoever waits here is woken by what it waits for, by a failure and by the end.
+//! 4. What has its parity is logged by whoever logs next; a publication counts as in work until what it made is in the log or, at the
+//!    end, left for the entry that ends the run.
 
 use super::Ingest;
 use super::groups::Unprotected;
@@ -44,9 +49,28 @@ pub(super) struct Unpublished {
 #[derive(Default)]
 struct Waiting {
     packs: Vec<Sealed>,
+    /// Such as only have to be logged.
+    protected: Vec<Protected>,
     /// Publications that have begun and are not logged.
     in_work: usize,
-    has_ended: bool,
+    stage: Stage,
+}
+
+/// Packs with the parity that they stand under.
+struct Protected {
+    packs: Vec<Sealed>,
+    groups: Vec<Event>,
+}
+
+/// How far the run is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+enum Stage {
+    #[default]
+    Open,
+    /// Lanes are given nothing more. There is no better choice to wait for than what makes a whole group.
+    Ending,
+    /// Lanes have sealed all.
+    Ended,
 }
 
 impl Unpublished {
@@ -65,10 +89,21 @@ impl Unpublished {
 /// Ends the threads that publish when it is dropped, also by a panic.
 pub(super) struct EndPublisher<'a>(pub &'a Unpublished);
 
+impl EndPublisher<'_> {
+    /// Lanes are given nothing more.
+    pub fn ending(&self) {
+        self.enter(Stage::Ending);
+    }
+
+    fn enter(&self, stage: Stage) {
+        self.0.lock().stage = stage;
+        self.0.wake();
+    }
+}
+
 impl Drop for EndPublisher<'_> {
     fn drop(&mut self) {
-        self.0.lock().has_ended = true;
-        self.0.wake();
+        self.enter(Stage::Ended);
     }
 }
 
@@ -91,13 +126,14 @@ impl Ingest<'_> {
         let mut waiting = self.unpublished.lock();
         waiting.packs.push(sealed);
         self.unpublished.come.notify_all();
-        let goes_on = |w: &Waiting| !w.has_ended && !self.failed.load(Ordering::Relaxed);
+        let goes_on = |w: &Waiting| w.stage < Stage::Ended && !self.failed.load(Ordering::Relaxed);
         while waiting.packs.len() >= 2 * self.publish_at() && goes_on(&waiting) {
             waiting = self.unpublished.gone.wait(waiting).unwrap_or_else(PoisonError::into_inner);
         }
     }
 
-    /// Publishes what lanes hand over, group by group, until no more will come or it fails.
+    /// Publishes what lanes hand over, group by group, until no more will come or it fails. At the end what it gave its parity is
+    /// left for the run's last entry.
     pub(super) fn publish_meanwhile(&self) {
         let _alive = Alive(self);
         loop {
@@ -111,13 +147,17 @@ impl Ingest<'_> {
                     if !packs.is_empty() {
                         break (packs, self.begin_publication(&mut waiting));
                     }
-                    if waiting.has_ended {
+                    if waiting.stage == Stage::Ended {
                         return;
                     }
                     waiting = self.unpublished.come.wait(waiting).unwrap_or_else(PoisonError::into_inner);
                 }
             };
-            if let Err(e) = self.publish_now(packs, Vec::new()) {
+            let published = self.protect_packs(packs).and_then(|stage| match stage {
+                Stage::Ended => Ok(()),
+                Stage::Open | Stage::Ending => self.log_protected(Vec::new()),
+            });
+            if let Err(e) = published {
                 self.fail(e);
             }
             drop(publication); // behind the failure: who waits for it asks then
@@ -130,18 +170,22 @@ impl Ingest<'_> {
     /// # Errors
     /// Those of the log, and of a pack that cannot be read back.
     pub(super) fn publish(&self, events: Vec<Event>) -> Result<()> {
-        {
+        let protected = {
             let mut waiting = self.unpublished.lock();
             let packs = std::mem::take(&mut waiting.packs);
             let _publication = self.begin_publication(&mut waiting);
             drop(waiting);
-            self.publish_now(packs, events)?;
-        }
+            self.protect_packs(packs)
+        };
         let mut waiting = self.unpublished.lock();
         while waiting.in_work > 0 {
             waiting = self.unpublished.gone.wait(waiting).unwrap_or_else(PoisonError::into_inner);
         }
-        Ok(())
+        drop(waiting);
+        match protected {
+            Ok(_) => self.log_protected(events),
+            Err(e) => self.log_protected(Vec::new()).and(Err(e)), // what the others made is good
+        }
     }
 
     fn begin_publication(&self, waiting: &mut Waiting) -> Publication<'_, '_> {
@@ -150,27 +194,43 @@ impl Ingest<'_> {
         Publication(self)
     }
 
-    /// Gives sealed packs their parity, logs them with `events` behind them, then indexes their chunks.
-    fn publish_now(&self, packs: Vec<Sealed>, events: Vec<Event>) -> Result<()> {
-        if packs.is_empty() && events.is_empty() {
-            return Ok(());
-        }
+    /// Gives sealed packs their parity; they are to be logged then. Returns how far the run is by then.
+    fn protect_packs(&self, packs: Vec<Sealed>) -> Result<Stage> {
         let unprotected: Vec<_> = packs.iter().map(Unprotected::of).collect();
-        let groups = match self.protect(&unprotected) {
-            Ok(groups) => groups,
+        let outcome = self.protect(&unprotected);
+        let mut waiting = self.unpublished.lock();
+        match outcome {
+            Ok(groups) => {
+                if !packs.is_empty() {
+                    waiting.protected.push(Protected { packs, groups });
+                }
+                Ok(waiting.stage)
+            }
             Err((e, bad)) => {
                 // It must not be logged; the others wait for the run's end.
-                let mut waiting = self.unpublished.lock();
                 for pack in packs {
                     match pack.pack == bad {
                         true => self.set_aside(&pack.disk, bad),
                         false => waiting.packs.push(pack),
                     }
                 }
-                return Err(e);
+                Err(e)
             }
-        };
+        }
+    }
+
+    /// Logs all packs that have their parity, whoever gave it, with `events` behind them, then indexes their chunks.
+    fn log_protected(&self, events: Vec<Event>) -> Result<()> {
         let _turn = self.unpublished.logging.lock().unwrap_or_else(PoisonError::into_inner);
+        let protected = std::mem::take(&mut self.unpublished.lock().protected);
+        if protected.is_empty() && events.is_empty() {
+            return Ok(()); // another one has logged them
+        }
+        let (mut packs, mut groups) = (Vec::new(), Vec::new());
+        for one in protected {
+            packs.extend(one.packs);
+            groups.extend(one.groups);
+        }
         let mut first = 0;
         self.log(|state| {
             first = state.next_serial();
@@ -210,8 +270,9 @@ impl Ingest<'_> {
     fn take_group(&self, waiting: &mut Waiting) -> Vec<Sealed> {
         let (packs, at) = (&mut waiting.packs, self.publish_at());
         let needs_group = |kind| self.protection.shape(kind).parity > 0;
-        // At the end what makes a whole group is published by as many threads as there are; all else at once behind it.
-        let is_due = packs.len() >= at || waiting.has_ended && packs.iter().any(|p| needs_group(p.kind));
+        // At the end groups are given their parity by as many threads as there are; what needs none is logged with the run's end.
+        let stage = waiting.stage;
+        let is_due = packs.len() >= at || stage > Stage::Open && packs.iter().any(|p| needs_group(p.kind));
         if !is_due {
             Vec::new()
         } else if !packs.iter().any(|p| needs_group(p.kind)) {
@@ -221,8 +282,13 @@ impl Ingest<'_> {
             let is_alone = |i: &usize| packs.get(*i).is_some_and(|p| !needs_group(p.kind));
             let alone: Vec<usize> = (0..packs.len()).filter(is_alone).collect();
             let mut groups = self.protection.plan(self.store.pool(), &places).into_iter();
-            let wide = groups.find(|(group, is_wide)| *is_wide && !group.iter().any(is_alone));
-            let mut taken: Vec<usize> = wide.into_iter().flat_map(|(group, _)| group).chain(alone).collect();
+            let is_next = |is_wide| is_wide || stage == Stage::Ended;
+            let next = groups.find(|(group, is_wide)| is_next(*is_wide) && !group.iter().any(is_alone));
+            let mut taken: Vec<usize> = match next {
+                Some((group, _)) => group.into_iter().chain(alone).collect(),
+                None if packs.len() >= at => alone,
+                None => Vec::new(),
+            };
             if taken.is_empty() && packs.len() >= 2 * at {
                 taken = (0..packs.len()).collect(); // they do not come to lie on enough disks
             }

@@ -26,7 +26,7 @@ trap cleanup EXIT
 trap 'exit 130' INT TERM
 
 for ((i = 0; i < DISKS; i++)); do
-    truncate -s $((GIB * 1024 / DISKS * 2 + 512))M "$WORK/disk$i.img"
+    truncate -s $((GIB * 1024 / DISKS * 4 + 64 * PACK))M "$WORK/disk$i.img"
     l=$(losetup -f --show --direct-io=on "$WORK/disk$i.img") || { echo "SKIPPED: no loop device"; exit 0; }
     LOOPS+=("$l")
     mkfs.ext4 -q -E lazy_itable_init=0,lazy_journal_init=0 "$l" && mkdir "$WORK/mnt$i" && mount "$l" "$WORK/mnt$i" || exit 1
@@ -62,12 +62,12 @@ plain_writers() {
 }
 backup() {
     local disks=() i
-    for ((i = 0; i < DISKS; i++)); do disks+=(--disk "$WORK/mnt$i/onefold"); done
+    for ((i = 0; i < DISKS; i++)); do disks+=(--disk "$WORK/mnt$i/disk$i"); done
     "$BIN" --quiet --store "$WORK/store" init --parity "$1" --pack-size "${PACK}M" "${disks[@]}" || return 1
     "$BIN" --quiet --store "$WORK/store" backup "$WORK/library"
 }
 clean() {
-    rm -rf "$WORK/store" "$WORK"/mnt*/onefold "$WORK"/mnt*/plain
+    rm -rf "$WORK/store" "$WORK"/mnt*/disk* "$WORK"/mnt*/plain
     sync
     for ((i = 0; i < DISKS; i++)); do fstrim "$WORK/mnt$i" 2> /dev/null; done
 }

@@ -26,6 +26,7 @@ use crate::io::threads::{self, Condvar, Mutex, MutexGuard};
 use crate::ops::Notice;
 use crate::pack::write::Sealed;
 use crate::store::PackRows;
+use std::collections::VecDeque;
 use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
 
@@ -49,11 +50,20 @@ pub(super) struct Unpublished {
 #[derive(Default)]
 struct Waiting {
     packs: Vec<Sealed>,
+    /// Such as wait for none to join them, group by group.
+    due: VecDeque<Vec<Sealed>>,
     /// Such as only have to be logged.
     protected: Vec<Protected>,
     /// Publications that have begun and are not logged.
     in_work: usize,
     stage: Stage,
+}
+
+impl Waiting {
+    /// Packs that have no parity and that nobody is at.
+    fn count(&self) -> usize {
+        self.packs.len() + self.due.iter().map(Vec::len).sum::<usize>()
+    }
 }
 
 /// Packs with the parity that they stand under.
@@ -127,7 +137,7 @@ impl Ingest<'_> {
         waiting.packs.push(sealed);
         self.unpublished.come.notify_all();
         let goes_on = |w: &Waiting| w.stage < Stage::Ended && !self.failed.load(Ordering::Relaxed);
-        while waiting.packs.len() >= 2 * self.publish_at() && goes_on(&waiting) {
+        while waiting.count() >= 2 * self.publish_at() && goes_on(&waiting) {
             waiting = self.unpublished.gone.wait(waiting).unwrap_or_else(PoisonError::into_inner);
         }
     }
@@ -170,20 +180,24 @@ impl Ingest<'_> {
     /// # Errors
     /// Those of the log, and of a pack that cannot be read back.
     pub(super) fn publish(&self, events: Vec<Event>) -> Result<()> {
-        let protected = {
-            let mut waiting = self.unpublished.lock();
-            let packs = std::mem::take(&mut waiting.packs);
-            let _publication = self.begin_publication(&mut waiting);
-            drop(waiting);
-            self.protect_packs(packs)
-        };
         let mut waiting = self.unpublished.lock();
+        self.make_due(&mut waiting);
+        let mut protected = Ok(());
+        while protected.is_ok()
+            && let Some(packs) = waiting.due.pop_front()
+        {
+            let publication = self.begin_publication(&mut waiting);
+            drop(waiting);
+            protected = self.protect_packs(packs).map(drop);
+            drop(publication);
+            waiting = self.unpublished.lock();
+        }
         while waiting.in_work > 0 {
             waiting = self.unpublished.gone.wait(waiting).unwrap_or_else(PoisonError::into_inner);
         }
         drop(waiting);
         match protected {
-            Ok(_) => self.log_protected(events),
+            Ok(()) => self.log_protected(events),
             Err(e) => self.log_protected(Vec::new()).and(Err(e)), // what the others made is good
         }
     }
@@ -268,12 +282,16 @@ impl Ingest<'_> {
     /// Takes packs that are to be published now: those of a whole group, with such as need none. None if more are to come
     /// before.
     fn take_group(&self, waiting: &mut Waiting) -> Vec<Sealed> {
+        if waiting.stage == Stage::Ended {
+            self.make_due(waiting);
+        }
+        if let Some(group) = waiting.due.pop_front() {
+            return group;
+        }
         let (packs, at) = (&mut waiting.packs, self.publish_at());
         let needs_group = |kind| self.protection.shape(kind).parity > 0;
-        // At the end groups are given their parity by as many threads as there are; what needs none is logged with the run's end.
-        let stage = waiting.stage;
-        let is_due = packs.len() >= at || stage > Stage::Open && packs.iter().any(|p| needs_group(p.kind));
-        if !is_due {
+        let may_be = packs.len() >= at || waiting.stage == Stage::Ending && packs.iter().any(|p| needs_group(p.kind));
+        if !may_be {
             Vec::new()
         } else if !packs.iter().any(|p| needs_group(p.kind)) {
             std::mem::take(packs)
@@ -282,9 +300,8 @@ impl Ingest<'_> {
             let is_alone = |i: &usize| packs.get(*i).is_some_and(|p| !needs_group(p.kind));
             let alone: Vec<usize> = (0..packs.len()).filter(is_alone).collect();
             let mut groups = self.protection.plan(self.store.pool(), &places).into_iter();
-            let is_next = |is_wide| is_wide || stage == Stage::Ended;
-            let next = groups.find(|(group, is_wide)| is_next(*is_wide) && !group.iter().any(is_alone));
-            let mut taken: Vec<usize> = match next {
+            let wide = groups.find(|(group, is_wide)| *is_wide && !group.iter().any(is_alone));
+            let mut taken: Vec<usize> = match wide {
                 Some((group, _)) => group.into_iter().chain(alone).collect(),
                 None if packs.len() >= at => alone,
                 None => Vec::new(),
@@ -295,6 +312,21 @@ impl Ingest<'_> {
             taken.sort_unstable_by(|a, b| b.cmp(a));
             taken.into_iter().map(|i| packs.swap_remove(i)).collect() // places in it, the last ones first
         }
+    }
+
+    /// Has all packs that wait published, as wide as their groups can be now, by whoever is free.
+    fn make_due(&self, waiting: &mut Waiting) {
+        let places: Vec<_> = waiting.packs.iter().map(|p| (p.kind, p.disk, p.bytes)).collect();
+        let mut packs: Vec<Option<Sealed>> = waiting.packs.drain(..).map(Some).collect();
+        for (group, _) in self.protection.plan(self.store.pool(), &places) {
+            let group = group.into_iter().filter_map(|i| packs.get_mut(i)?.take()).collect();
+            waiting.due.push_back(group);
+        }
+        let rest: Vec<Sealed> = packs.into_iter().flatten().collect(); // every kind of pack has its class: there is none
+        if !rest.is_empty() {
+            waiting.due.push_back(rest);
+        }
+        self.unpublished.come.notify_all();
     }
 
     /// Indexes chunks. The index is a cache: if it fails, the run goes on and the next one rebuilds it.

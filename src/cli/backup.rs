@@ -177,6 +177,7 @@ impl BackupArgs {
                 .into_iter()
                 .fold(self.codec.coding(), |coding, left_out| coding.without(left_out.into())),
             max_fragments_per_gib: self.max_fragments_per_gib,
+            survey: None,
             host: self.host,
             program: concat!("onefold ", env!("CARGO_PKG_VERSION")).into(),
             user: source::user(),

@@ -16,16 +16,18 @@ use std::time::Duration;
 
 /// Forecast what a backup would store, from a sample; store nothing
 ///
-/// Looks at all files below the paths, picks some by the hash of their names (the same ones each time; files of one
-/// name, with whatever ending and in whatever folder, together), and backs those up into a store of their own in a
-/// temporary folder, which is removed. From that follow the bytes that all would take, with a range (nineteen of twenty
-/// samples lie in it), and the time at the measured rate. Where a store is named (--store or ONEFOLD_STORE), what it
+/// Looks at all files below the paths, and backs the beginnings of all of them up into a store of their own in a
+/// temporary folder, which is removed. Where --sample has no room for at least 128 KiB of half of the files, some are
+/// picked by the hash of their names (the same ones each time; files of one name, with whatever ending and in whatever
+/// folder, together). From that follow the bytes that all would take, with a range (nineteen of twenty samples lie in it),
+/// and the time at the measured rate. Where a store is named (--store or ONEFOLD_STORE), what it
 /// holds already is not counted (near-duplicates among new files then are, mostly); nothing is written to it, but its
 /// lock is taken.
 ///
-/// Copies and near-duplicates under other names are seen only if both are in the sample or the store has one: a library
-/// full of them takes less than is forecast, and a larger --sample comes nearer. Files over 64 MiB are sampled by their
-/// beginnings. The temporary folder is $TMPDIR, else /tmp, and needs as much room as the sample, at most.
+/// Copies and near-duplicates under other names are seen only if both are in the sample or the store has one, and
+/// likewise what begins elsewhere than its relatives (a part of a recording, a member of an archive): a library full of
+/// them takes less than is forecast, and a larger --sample comes nearer. The temporary folder is $TMPDIR, else /tmp, and
+/// needs half as much room again as the sample, at most.
 ///
 /// Exit status: 0 told; 1 failed; 2 wrong usage; 3 told, but something cannot be read; 10 there is no store at the
 /// named place; 11 another process writes to it; 130 stopped by a signal.
@@ -137,12 +139,12 @@ fn text(context: &Context, r: &EstimateReport) -> Result<()> {
         ),
     ));
     table::pairs(said).into_iter().try_for_each(|line| out.line(line))?;
-    if !r.whole {
-        out.line(
-            "copies and near-duplicates under other names outside the sample are not seen: with many it takes less",
-        )?;
+    match r.whole {
+        true => Ok(()),
+        false if r.sample_files < r.files => out
+            .line("copies and near-duplicates under other names outside the sample are not seen: with many it takes less"),
+        false => out.line("beginnings were tried: what begins elsewhere than its relatives is not seen, with much of that it takes less"),
     }
-    Ok(())
 }
 
 fn document(context: &Context, r: &EstimateReport) -> Result<()> {

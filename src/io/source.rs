@@ -328,10 +328,10 @@ impl SourceFile {
         rustix::io::preadv2(&self.0, into, offset, ReadWriteFlags::NOWAIT) == Err(Errno::AGAIN)
     }
 
-    /// Reads the file from front to back, once. Begins before anything else is read of it.
-    pub fn in_passing(&self) -> Passing<'_> {
+    /// Reads the file from front to back, `once` or not. Begins before anything else is read of it.
+    pub fn in_passing(&self, once: bool) -> Passing<'_> {
         let _ = self.advise_sequential(); // a hint
-        Passing { file: self, is_cold: self.is_cold_at(0), dropped: 0 }
+        Passing { file: self, is_cold: once && self.is_cold_at(0), dropped: 0 }
     }
 
     /// Drops pages of the file from the page cache. `len` 0 means to the end. A hint.
@@ -548,7 +548,7 @@ mod tests {
         stdfs::File::open(&path).unwrap().sync_all().unwrap();
         let file = SourceFile::open(&path).unwrap();
         let read = || {
-            let mut passing = file.in_passing();
+            let mut passing = file.in_passing(true);
             let (mut got, mut into) = (Vec::new(), vec![0; 1 << 20]);
             loop {
                 match passing.read_at(&mut into, got.len() as u64).unwrap() {

@@ -15,6 +15,7 @@ use crate::format::event::Event;
 use crate::format::snapshot::{Counts, Snapshot};
 use crate::store::Store;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 mod anew;
@@ -22,11 +23,13 @@ mod archive;
 mod cut;
 pub mod over;
 pub(crate) mod read;
+mod survey;
 mod tree;
 mod walk;
 
 pub(in crate::ops) use anew::{Anew, are_the_same, content_key, copy_anew, split_anew, with_helpers};
 pub(in crate::ops) use read::Readers;
+pub use survey::{Cost, Survey};
 pub use walk::is_excluded;
 
 /// Entries by which the walk may be ahead of the tree.
@@ -62,6 +65,8 @@ pub struct BackupOptions {
     /// [`FREE`](super::ingest::locality::FREE) more;
     /// duplicates that lie elsewhere are stored again. `None`: no duplicate is.
     pub max_fragments_per_gib: Option<u64>,
+    /// Read no more than the beginnings of files, and tell what each costs. Of no use for a snapshot that is to stay.
+    pub survey: Option<Arc<Survey>>,
     /// Instead of the machine's own name.
     pub host: Option<String>,
     pub program: String,
@@ -83,6 +88,7 @@ impl BackupOptions {
             dry_run: false,
             coding: Coding::default(),
             max_fragments_per_gib: None,
+            survey: None,
             host: None,
             program: program.to_owned(),
             user: String::new(),

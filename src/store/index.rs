@@ -35,6 +35,17 @@ pub enum IndexKind {
     Memory(Arc<MemoryIndex>),
 }
 
+impl IndexKind {
+    /// One of the same kind, for another store.
+    pub fn anew(&self) -> IndexKind {
+        match self {
+            #[cfg(feature = "rocksdb")]
+            IndexKind::Rocks => IndexKind::Rocks,
+            IndexKind::Memory(_) => IndexKind::Memory(Arc::default()),
+        }
+    }
+}
+
 impl Default for IndexKind {
     #[cfg(feature = "rocksdb")]
     fn default() -> Self {

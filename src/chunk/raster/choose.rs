@@ -8,7 +8,7 @@
 //! is plain IEEE arithmetic in one order.
 
 use super::planes::Plane;
-use super::predict::{Mode, ONE, TAPS, front, stretch};
+use super::predict::{Mode, ONE, STRETCH, TAPS, front, stretch};
 use super::wide;
 
 wide! {
@@ -42,11 +42,12 @@ pub fn choose_body(x: &[u16], plane: &Plane, bits: u32) -> (Mode, u64) {
     let fitted = if bits <= 12 { fit::<i16>(x, plane) } else { fit::<f64>(x, plane) };
     let modes = [Some(fitted), Some(Mode::Median), plane.leans.map(|_| Mode::MedianOfDifferences)];
     let mut best = (Mode::Median, u64::MAX);
+    let mut sums = [0; STRETCH];
     for mode in modes.into_iter().flatten() {
         let (mut cost, mut n) = (0u64, 0u64);
         let mut out = [0; LOOK];
         for i in looks(plane) {
-            stretch(&mut out, x, plane, i, &mode, bits);
+            stretch(&mut out, x, plane, i, (&mode, bits), &mut sums);
             cost += u64::from(out.iter().fold(0u32, |sum, &u| sum.wrapping_add(sixteenths(u)))); // 64 below 2^9 each
             n += LOOK as u64;
         }

@@ -23,7 +23,7 @@ pub const TAPS: usize = 10;
 /// The sum of all weights' sizes, so that 16-bit samples cannot overflow: 31 * 2^10 * 2^16 < 2^31.
 const WEIGHTS_SUM: i32 = 31 * ONE;
 /// Samples foretold at once.
-const STRETCH: usize = 256;
+pub const STRETCH: usize = 256;
 
 /// How the samples of a plane are foretold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -122,9 +122,12 @@ fn sums_above(sums: &mut [i32], x: &[u16], plane: &Plane, i: usize, w: &[i32; TA
     }
 }
 
+/// Sums of a stretch: room for them, of which nothing is read before it is written.
+pub type Sums = [i32; STRETCH];
+
 /// Foretells a stretch behind the front whose samples are all known.
 #[inline(always)]
-pub fn stretch(out: &mut [u16], x: &[u16], plane: &Plane, i: usize, mode: &Mode, bits: u32) {
+pub fn stretch(out: &mut [u16], x: &[u16], plane: &Plane, i: usize, (mode, bits): (&Mode, u32), sums: &mut Sums) {
     let n = out.len();
     let at = plane.start + i;
     let here = &x[at..][..n];
@@ -133,7 +136,6 @@ pub fn stretch(out: &mut [u16], x: &[u16], plane: &Plane, i: usize, mode: &Mode,
     match mode {
         Mode::Linear(w) => {
             let w = w.map(i32::from);
-            let mut sums = [0i32; STRETCH];
             let sums = &mut sums[..n];
             sums_above(sums, x, plane, i, &w);
             for k in 0..n {
@@ -165,9 +167,10 @@ fn residuals_body(x: &[u16], plane: &Plane, mode: &Mode, bits: u32, out: &mut [u
         out[i] = fold(x[plane.start + i], of_front(x, plane, mode.step(), i, bits), bits);
     }
     let mut i = front;
+    let mut sums = [0; STRETCH];
     while i < plane.len {
         let end = stretch_end(plane, i, STRETCH);
-        stretch(&mut out[i..end], x, plane, i, mode, bits);
+        stretch(&mut out[i..end], x, plane, i, (mode, bits), &mut sums);
         i = end;
     }
 }
@@ -252,6 +255,12 @@ mod tests {
             remake_body(&u, &planes, &modes, &mut back);
             prop_assert_eq!(&back, &x);
             let harmed = harmed.index(u.len());
+            // Samples that the residuals do not stand for are not made again, whatever stands before them.
+            let mut others = x.clone();
+            others[harmed] ^= 1;
+            let mut again = others.clone();
+            remake(&u, &planes, &modes, &mut again);
+            prop_assert!(again != others);
             u[harmed] ^= 1;
             remake(&u, &planes, &modes, &mut back);
             prop_assert!(back[harmed] != x[harmed]);

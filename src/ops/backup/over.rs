@@ -32,6 +32,7 @@ impl BackupOptions {
             dry_run: self.dry_run,
             coding: self.coding,
             max_fragments_per_gib: self.max_fragments_per_gib,
+            survey: self.survey.clone(),
             host: self.host.clone(),
             program: self.program.clone(),
             user: self.user.clone(),

@@ -8,6 +8,7 @@
 mod batches;
 
 use super::cut::{Cut, Piece, cut};
+use super::survey::{Spent, Survey};
 use super::walk::{entry_of, reason, witness_of};
 use crate::catalog::recipe::RecipeBuilder;
 use crate::chunk::jpeg::Walker;
@@ -24,7 +25,7 @@ use crate::ops::Notice;
 use crate::ops::ingest::resemble::Resembler;
 use crate::ops::ingest::{Ingest, Sink};
 use crate::pack::payload::WindowPool;
-use batches::{BATCHES_AHEAD, Batch, FileBound, Job, Pending};
+use batches::{BATCHES_AHEAD, Batch, InWork, Job, Pending};
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
@@ -100,6 +101,7 @@ pub(in crate::ops) struct Readers<'a, 's> {
     windows: Arc<WindowPool>,
     pub bytes_read: AtomicU64,
     pub doubts: Mutex<HashMap<&'static str, u64>>,
+    pub survey: Option<Arc<Survey>>,
 }
 
 /// Counts a reader that is at a file, also when it panics: the others wait until none is.
@@ -136,6 +138,7 @@ impl<'a, 's> Readers<'a, 's> {
             windows: Arc::default(),
             bytes_read: AtomicU64::new(0),
             doubts: Mutex::default(),
+            survey: None,
         }
     }
 
@@ -281,9 +284,8 @@ struct Reader<'r, 'a, 's> {
     mapped_scanner: Scanner<'s>,
     resembler: Resembler<'a, 's>,
     sink: Sink<'a, 's>,
-    /// Of the file in work.
-    bound: FileBound,
-    /// Likewise: what is known of the JPEG file in each stream.
+    file: InWork,
+    /// What is known of the JPEG file in each stream.
     walkers: BTreeMap<u8, Walker>,
 }
 
@@ -296,7 +298,7 @@ impl<'r, 'a, 's> Reader<'r, 'a, 's> {
             mapped_scanner: Scanner::new(shared.ingest.store().cutter()),
             resembler: Resembler::new(shared.ingest),
             sink: shared.ingest.sink(),
-            bound: None,
+            file: InWork::default(),
             walkers: BTreeMap::new(),
         }
     }
@@ -320,7 +322,11 @@ impl<'r, 'a, 's> Reader<'r, 'a, 's> {
     fn try_file(&mut self, job: &FileJob) -> Read<FileOutcome> {
         let lane = self.shared.ingest.lane_of_file(job.run);
         let mut changed = false;
+        let survey = self.shared.survey.as_deref();
+        let most = survey.map_or(u64::MAX, |s| s.head(&job.path));
         loop {
+            let spent = survey.map(|_| Arc::new(Spent::default()));
+            self.file.spent.clone_from(&spent);
             let file = match SourceFile::open(&job.path) {
                 Ok(file) => file,
                 Err(e) => return Ok(Err(e)),
@@ -330,7 +336,7 @@ impl<'r, 'a, 's> Reader<'r, 'a, 's> {
                 Err(e) => return Ok(Err(e)),
             };
             let mut digest = Several::new(&job.digest);
-            let reading = match self.content(&file, before.size, lane, &mut digest)? {
+            let reading = match self.content(&file, before.size.min(most), lane, &mut digest)? {
                 Ok(reading) => reading,
                 Err(e) => return Ok(Err(e)),
             };
@@ -339,7 +345,7 @@ impl<'r, 'a, 's> Reader<'r, 'a, 's> {
                 Err(e) => return Ok(Err(e)),
             };
             let steady = (before.size, before.mtime, before.ctime) == (after.size, after.mtime, after.ctime)
-                && reading.bytes == before.size;
+                && reading.bytes == before.size.min(most);
             if !steady && !changed {
                 changed = true; // once more; then it is kept as it was read, and reported
                 continue;
@@ -360,6 +366,9 @@ impl<'r, 'a, 's> Reader<'r, 'a, 's> {
             let witness = if steady { witness_of(&before, self.shared.now_ns) } else { None };
             let bytes = reading.bytes;
             let digests = digest.finish();
+            if let (Some(survey), Some(spent)) = (survey, spent) {
+                survey.tell(&job.path, bytes, &spent);
+            }
             return Ok(Ok(FileOutcome::Kept { entry: Box::new(entry), witness, bytes, changed: !steady, digests }));
         }
     }
@@ -375,7 +384,7 @@ impl<'r, 'a, 's> Reader<'r, 'a, 's> {
                 samples: Samples::default(),
                 starts: Vec::new(),
                 mapped: false,
-                bound: None,
+                file: InWork::default(),
             };
             let stored = self.store(job_of, lane)?;
             references.extend(stored.into_iter().map(|(_, r)| r)); // at most four, ATTRIBUTE_BYTES is 4 MiB
@@ -405,7 +414,8 @@ impl<'r, 'a, 's> Reader<'r, 'a, 's> {
                 return Ok(Ok(Reading { bytes: n as u64, content: Content::Inline(bytes) }));
             } // it grew meanwhile: read it as what it is now
         }
-        let mut bytes = file.in_passing();
+        let is_whole = self.shared.survey.is_none();
+        let mut bytes = file.in_passing(is_whole); // an estimate reads twice
         let first = match file.next_data(0) {
             Ok(first) => first,
             Err(e) => return Ok(Err(e)),
@@ -416,7 +426,10 @@ impl<'r, 'a, 's> Reader<'r, 'a, 's> {
             return self.sparse(next, &mut |into, at| bytes.read_at(into, at), size, lane, digest);
         }
         let read = &mut |into: &mut [u8], at: u64| {
-            let n = bytes.read_at(into, at)?;
+            // What grows meanwhile is read to its end, unless no more than a part is asked for.
+            let left = if is_whole { usize::MAX } else { usize::try_from(size - at.min(size)).unwrap_or(usize::MAX) };
+            let most = into.len().min(left);
+            let n = bytes.read_at(&mut into[..most], at)?; // most is within it
             digest.update(&into[..n]); // windows follow each other, each byte is read once
             Ok(n)
         };
@@ -438,7 +451,7 @@ impl<'r, 'a, 's> Reader<'r, 'a, 's> {
         lane: usize,
         digest: &mut Several,
     ) -> Read<Reading> {
-        self.bound = self.shared.ingest.bound().map(Arc::new);
+        self.file.bound = self.shared.ingest.bound().map(Arc::new);
         let mut recipe = RecipeBuilder::new((media::OPAQUE.number, media::OPAQUE.version));
         let mut at = 0;
         loop {
@@ -483,7 +496,7 @@ impl<'r, 'a, 's> Reader<'r, 'a, 's> {
         size: Option<u64>,
         lane: usize,
     ) -> Read<Reading> {
-        self.bound = self.shared.ingest.bound().map(Arc::new);
+        self.file.bound = self.shared.ingest.bound().map(Arc::new);
         // The first window is read before the splitter is chosen: it shows the file's own first bytes.
         let mut first = self.window();
         let mut n = 0;
@@ -622,7 +635,7 @@ impl<'r, 'a, 's> Reader<'r, 'a, 's> {
                 let chunks = pieces.iter().filter_map(Piece::chunk).collect();
                 self.hand_out(
                     recipe,
-                    Job { bytes, chunks, samples, starts: Vec::new(), mapped: false, bound: self.bound.clone() },
+                    Job { bytes, chunks, samples, starts: Vec::new(), mapped: false, file: self.file.clone() },
                     lane,
                     &mut waiting,
                 )?;
@@ -642,7 +655,7 @@ impl<'r, 'a, 's> Reader<'r, 'a, 's> {
                             samples: Samples::one(samples.chunk(nth)),
                             starts: Vec::new(),
                             mapped: false,
-                            bound: self.bound.clone(),
+                            file: self.file.clone(),
                         };
                         nth += 1;
                         self.hand_out(recipe, job, lane, &mut waiting)?;
@@ -744,7 +757,7 @@ impl<'r, 'a, 's> Reader<'r, 'a, 's> {
         let samples = self.mapped_scanner.advance(&gathered.bytes, chunks.iter().map(|c| c.from..c.to), done);
         let rest = gathered.bytes.split_off(done);
         let bytes = std::mem::replace(&mut gathered.bytes, rest);
-        let (starts, bound) = (Vec::new(), self.bound.clone());
-        self.hand_out(recipe, Job { bytes, chunks, samples, starts, mapped: true, bound }, lane, waiting)
+        let (starts, file) = (Vec::new(), self.file.clone());
+        self.hand_out(recipe, Job { bytes, chunks, samples, starts, mapped: true, file }, lane, waiting)
     }
 }

@@ -60,7 +60,8 @@ pub(super) fn build(
 ) -> Result<Built> {
     let names = Names::new();
     let now_ns = i128::from(ingest.store().io().world.now_ns());
-    let readers = Readers::new(ingest, &names, now_ns);
+    let mut readers = Readers::new(ingest, &names, now_ns);
+    readers.survey = options.survey.clone();
     let mut builder = Builder::new(ingest, control);
     let mut verdict = None;
     match source {
@@ -109,6 +110,7 @@ pub(super) fn build(
                 run_bytes: 0,
                 now_ns,
                 digests,
+                survey: options.survey.clone(),
             };
             threads::scope(|scope| {
                 let walk = scope.spawn(move || {

@@ -4,6 +4,7 @@
 //! folders above them exist. Beside the walk runs the parent snapshot's tree and witness, name by name.
 
 use super::read::{FileJob, FileOutcome};
+use super::survey::Survey;
 use super::tell;
 use crate::catalog::map::MapIter;
 use crate::catalog::{list, recipe};
@@ -181,6 +182,7 @@ pub(super) struct Walker<'a, 's> {
     pub(super) run_bytes: u64,
     pub(super) now_ns: i128,
     pub(super) digests: Digests,
+    pub(super) survey: Option<Arc<Survey>>,
 }
 
 /// What files are digested with while they are read.
@@ -438,7 +440,8 @@ impl<'s> Walker<'_, 's> {
     ) -> Result<()> {
         let progress = &self.control.progress;
         progress.files_total.fetch_add(1, Ordering::Relaxed);
-        progress.bytes_total.fetch_add(metadata.size, Ordering::Relaxed);
+        let most = self.survey.as_ref().map_or(u64::MAX, |s| s.head(path));
+        progress.bytes_total.fetch_add(metadata.size.min(most), Ordering::Relaxed);
         let had_parent = entry.is_some();
         if let (Some(entry), Some(witness)) = (entry, witness)
             && self.is_unchanged(metadata, &entry, &witness)?

@@ -54,6 +54,31 @@ struct At<const N: usize> {
     last: [[u16; 2]; N],
 }
 
+/// Room for a stretch, kept from one to the next. Nothing in it is read before it is written, so it need not be cleared.
+struct Room<const N: usize> {
+    found: [[u8; STRETCH]; N],
+    values: [[u16; STRETCH]; N],
+    sums: [[u16; STRETCH]; N],
+    counts: [[u8; STRETCH]; N],
+    of_two: [u8; STRETCH],
+    of_all: [u8; STRETCH],
+    halves: [[u32; STRETCH]; 2],
+}
+
+impl<const N: usize> Room<N> {
+    fn new() -> Self {
+        Room {
+            found: [[0; STRETCH]; N],
+            values: [[0; STRETCH]; N],
+            sums: [[0; STRETCH]; N],
+            counts: [[0; STRETCH]; N],
+            of_two: [0; STRETCH],
+            of_all: [0; STRETCH],
+            halves: [[0; STRETCH]; 2],
+        }
+    }
+}
+
 /// The tokens of a stretch. `NEAR`: the left neighbour is the token before, in all lanes. `CROSS`: lanes that lean on lane
 /// 0, behind the front; or [`ANY`].
 #[inline(always)]
@@ -62,12 +87,12 @@ fn read_tokens<const N: usize, const NEAR: bool, const CROSS: u8>(
     from: &Reading<'_>,
     at: &mut At<N>,
     tokens: &[u8],
-    found: &mut [[u8; STRETCH]; N],
+    room: &mut Room<N>,
     (i, n): (usize, usize),
 ) {
+    let Room { found, sums, .. } = room;
     let stride = lanes.stride();
     let words = from.words.as_chunks::<2>().0;
-    let mut sums = [[0u16; STRETCH]; N];
     let mut weights = [[0u16; 3]; N];
     for j in 0..N {
         let lane = &lanes.lanes[j];
@@ -124,18 +149,13 @@ fn read_tokens<const N: usize, const NEAR: bool, const CROSS: u8>(
 
 /// The residuals of a stretch's tokens.
 #[inline(always)]
-fn read_bits<const N: usize>(
-    bits: &[u8],
-    bit_at: &mut usize,
-    found: &[[u8; STRETCH]; N],
-    values: &mut [[u16; STRETCH]; N],
-    n: usize,
-) -> bool {
+fn read_bits<const N: usize>(bits: &[u8], bit_at: &mut usize, room: &mut Room<N>, n: usize) -> bool {
+    let Room { found, values, counts, of_two, of_all, halves, .. } = room;
     // How many bits each lane takes, the first two together, and all of them: 52 at most.
-    let mut counts = [[0u8; STRETCH]; N];
-    let (mut of_two, mut of_all) = ([0u8; STRETCH], [0u8; STRETCH]);
-    for (j, (counts, found)) in counts.iter_mut().zip(found).enumerate() {
-        for ((count, &token), (two, all)) in counts[..n].iter_mut().zip(found).zip(of_two.iter_mut().zip(&mut of_all)) {
+    of_all[..n].fill(0);
+    for (j, (counts, found)) in counts.iter_mut().zip(&*found).enumerate() {
+        for ((count, &token), (two, all)) in counts[..n].iter_mut().zip(found).zip(of_two.iter_mut().zip(&mut *of_all))
+        {
             *count = bits_below(token) as u8;
             *all = all.wrapping_add(*count);
             if j < 2 {
@@ -144,8 +164,7 @@ fn read_bits<const N: usize>(
         }
     }
     // Of each place the bits of its first two lanes, then those of the others; 57 are there.
-    let mut halves = [[0u32; STRETCH]; 2];
-    let [first, second] = &mut halves;
+    let [first, second] = halves;
     let mut at = *bit_at;
     for k in 0..n.min(STRETCH) {
         let Some(&eight) = bits.get(at / 8..).and_then(|b| b.first_chunk::<8>()) else { return false };
@@ -177,17 +196,16 @@ fn read_stretch<const N: usize, const NEAR: bool, const CROSS: u8>(
     at: &mut At<N>,
     tokens: &mut [u8],
     u: &mut [u16],
+    room: &mut Room<N>,
     (i, n): (usize, usize),
 ) -> bool {
-    let mut found = [[0u8; STRETCH]; N];
-    let mut values = [[0u16; STRETCH]; N];
-    read_tokens::<N, NEAR, CROSS>(lanes, from, at, tokens, &mut found, (i, n));
-    if !read_bits(from.bits, &mut at.bit, &found, &mut values, n) {
+    read_tokens::<N, NEAR, CROSS>(lanes, from, at, tokens, room, (i, n));
+    if !read_bits(from.bits, &mut at.bit, room, n) {
         return false;
     }
     for j in 0..N {
-        tokens[j * lanes.stride() + PAD + i..][..n].copy_from_slice(&found[j][..n]);
-        u[j * lanes.len + i..][..n].copy_from_slice(&values[j][..n]);
+        tokens[j * lanes.stride() + PAD + i..][..n].copy_from_slice(&room.found[j][..n]);
+        u[j * lanes.len + i..][..n].copy_from_slice(&room.values[j][..n]);
     }
     true
 }
@@ -201,13 +219,14 @@ fn read_body<const N: usize, const NEAR: bool, const CROSS: u8>(
     u: &mut [u16],
 ) -> bool {
     let mut at = At::<N> { states: std::array::from_fn(|j| states[j]), word: 0, bit: 0, last: [[0; 2]; N] }; // N <= LANES
+    let mut room = Room::new();
     let front = lanes.front();
     let mut i = 0;
     while i < lanes.len {
         let n = lanes.reach(i).min(STRETCH);
         let whole = match i < front {
-            true => read_stretch::<N, NEAR, ANY>(lanes, from, &mut at, tokens, u, (i, n)),
-            false => read_stretch::<N, NEAR, CROSS>(lanes, from, &mut at, tokens, u, (i, n)),
+            true => read_stretch::<N, NEAR, ANY>(lanes, from, &mut at, tokens, u, &mut room, (i, n)),
+            false => read_stretch::<N, NEAR, CROSS>(lanes, from, &mut at, tokens, u, &mut room, (i, n)),
         };
         if !whole {
             return false;

@@ -144,26 +144,32 @@ wide! {
     ) -> usize = write_tokens_body
 }
 
+/// Room for a stretch, kept from one to the next.
+struct Room {
+    values: [u64; STRETCH],
+    counts: [u8; STRETCH],
+    /// Of two lanes each.
+    halves: [[u32; STRETCH]; 2],
+    lengths: [[u32; STRETCH]; 2],
+}
+
 /// Bits of a stretch: of each place, those of all its lanes, and how many they are.
 #[inline(always)]
-fn gather<const N: usize>(
-    tokens: &[&[u8]; N],
-    u: &[&[u16]; N],
-    out: &mut [u64; STRETCH],
-    counts: &mut [u8; STRETCH],
-    n: usize,
-) {
+fn gather<const N: usize>(tokens: &[&[u8]; N], u: &[&[u16]; N], room: &mut Room, n: usize) {
+    let Room { values: out, counts, halves, lengths } = room;
     // Of each lane at most 13 bits: of two at most 26, of all at most 52.
-    let mut halves = [[0u32; STRETCH]; 2];
-    let mut lengths = [[0u32; STRETCH]; 2];
     for j in 0..N {
         let (tokens, u) = (&tokens[j][..n], &u[j][..n]);
         let (half, length) = (&mut halves[j / 2][..n], &mut lengths[j / 2][..n]);
         for k in 0..n {
             let bits = bits_below(tokens[k]);
             let value = u32::from(u[k]) & ((1u32 << (bits & 31)) - 1);
-            half[k] |= value << (length[k] & 31);
-            length[k] = length[k].wrapping_add(bits);
+            if j % 2 == 0 {
+                (half[k], length[k]) = (value, bits);
+            } else {
+                half[k] |= value << (length[k] & 31);
+                length[k] = length[k].wrapping_add(bits);
+            }
         }
     }
     for k in 0..n {
@@ -178,15 +184,16 @@ fn write_bits_of<const N: usize>(lanes: &Lanes, tokens: &[u8], u: &[u16], out: &
     let (mut hold, mut held) = (0u64, 0u32);
     // Of each stretch no more than 13 bits a residual come, and eight bytes are written at a time.
     let mut bytes = [0u8; STRETCH * LANES * 2 + 8];
-    let (mut values, mut counts) = ([0u64; STRETCH], [0u8; STRETCH]);
+    const NONE: [[u32; STRETCH]; 2] = [[0; STRETCH]; 2];
+    let mut room = Room { values: [0; STRETCH], counts: [0; STRETCH], halves: NONE, lengths: NONE };
     let mut i = 0;
     while i < lanes.len {
         let n = STRETCH.min(lanes.len - i);
         let t: [&[u8]; N] = std::array::from_fn(|j| &tokens[j * stride + PAD + i..][..n]);
         let u: [&[u16]; N] = std::array::from_fn(|j| &u[j * lanes.len + i..][..n]);
-        gather(&t, &u, &mut values, &mut counts, n);
+        gather(&t, &u, &mut room, n);
         let mut at = 0;
-        for (&value, &count) in values.iter().zip(&counts).take(n) {
+        for (&value, &count) in room.values.iter().zip(&room.counts).take(n) {
             hold |= value << held;
             held = held.wrapping_add(count.into()); // at most 7 and 52
             bytes[at..at + 8].copy_from_slice(&hold.to_le_bytes());

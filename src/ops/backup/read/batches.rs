@@ -2,6 +2,7 @@
 //! the file's order.
 
 use super::super::cut::Cut;
+use super::super::survey::Spent;
 use super::{Reader, WINDOW_BYTES};
 use crate::catalog::recipe::RecipeBuilder;
 use crate::chunk::jpeg::Start;
@@ -33,11 +34,17 @@ pub struct Job {
     pub starts: Vec<Option<Start>>,
     /// Mapped segments take of them; else they stand in the file as they are.
     pub mapped: bool,
-    pub bound: FileBound,
+    pub file: InWork,
 }
 
-/// How scattered the file may come to lie, where that is bounded.
-pub type FileBound = Option<Arc<Mutex<Bound>>>;
+/// What is counted over all batches of a file.
+#[derive(Clone, Default)]
+pub struct InWork {
+    /// How scattered the file may come to lie, where that is bounded.
+    pub bound: Option<Arc<Mutex<Bound>>>,
+    /// What it costs, where that is asked.
+    pub spent: Option<Arc<Spent>>,
+}
 
 /// What comes next in a recipe.
 pub enum Pending {
@@ -145,7 +152,7 @@ impl Reader<'_, '_, '_> {
     /// Names a window's chunks, and stores the new ones. Where they are most of the window the records share it,
     /// so that raw chunks are not copied; else they are copied, and the window is free at once.
     pub fn store(&mut self, job: Job, lane: usize) -> Stored {
-        let Job { bytes, chunks, samples, starts, bound, .. } = job;
+        let Job { bytes, chunks, samples, starts, file, .. } = job;
         let ingest = self.shared.ingest;
         let keys = ingest.store().keys();
         // Only whole windows go back to the pool.
@@ -153,12 +160,13 @@ impl Reader<'_, '_, '_> {
         let window = SharedWindow::new(bytes, pool);
         let ids: Vec<ChunkId> = chunks.iter().map(|c| keys.chunk_id(ChunkKind::Data, &window[c.from..c.to])).collect();
         let mut hits = ingest.claim_hits(&ids)?;
-        if let Some(bound) = &bound {
+        if let Some(bound) = &file.bound {
             let all = chunks.iter().map(|c| (c.to - c.from) as u64).sum();
             ingest.store_again(bound, &ids, all, &mut hits);
         }
         let new_bytes: usize = chunks.iter().zip(&hits).filter(|(_, hit)| hit.new).map(|(c, _)| c.to - c.from).sum();
         let share = new_bytes / 3 >= window.len() / 4;
+        let is_new: Vec<bool> = hits.iter().map(|hit| hit.new).collect();
         let parts: Vec<Asked<'_>> = chunks
             .iter()
             .enumerate()
@@ -177,6 +185,9 @@ impl Reader<'_, '_, '_> {
         drop(window);
         let records = self.resembler.records(&mut self.squeezer, &parts);
         drop(parts);
+        if let Some(spent) = &file.spent {
+            spent.add(&chunks, &is_new, &records);
+        }
         ingest.send(lane, records)?;
         let references =
             chunks.iter().zip(ids).map(|(c, id)| (c.stream, Reference { id, bytes: (c.to - c.from) as u64 }));

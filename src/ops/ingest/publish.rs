@@ -181,23 +181,20 @@ impl Ingest<'_> {
     /// Those of the log, and of a pack that cannot be read back.
     pub(super) fn publish(&self, events: Vec<Event>) -> Result<()> {
         let mut waiting = self.unpublished.lock();
-        self.make_due(&mut waiting);
-        let mut protected = Ok(());
-        while protected.is_ok()
-            && let Some(packs) = waiting.due.pop_front()
-        {
-            let publication = self.begin_publication(&mut waiting);
-            drop(waiting);
-            protected = self.protect_packs(packs).map(drop);
-            drop(publication);
-            waiting = self.unpublished.lock();
-        }
+        // One group after the other: where room is short the next one is planned with what is left.
+        let mut packs: Vec<Sealed> = waiting.due.drain(..).flatten().collect();
+        packs.append(&mut waiting.packs);
+        let publication = self.begin_publication(&mut waiting);
+        drop(waiting);
+        let protected = self.protect_packs(packs);
+        drop(publication);
+        let mut waiting = self.unpublished.lock();
         while waiting.in_work > 0 {
             waiting = self.unpublished.gone.wait(waiting).unwrap_or_else(PoisonError::into_inner);
         }
         drop(waiting);
         match protected {
-            Ok(()) => self.log_protected(events),
+            Ok(_) => self.log_protected(events),
             Err(e) => self.log_protected(Vec::new()).and(Err(e)), // what the others made is good
         }
     }
@@ -314,7 +311,7 @@ impl Ingest<'_> {
         }
     }
 
-    /// Has all packs that wait published, as wide as their groups can be now, by whoever is free.
+    /// Has all packs that wait published, in groups as wide as they can be, by whoever is free.
     fn make_due(&self, waiting: &mut Waiting) {
         let places: Vec<_> = waiting.packs.iter().map(|p| (p.kind, p.disk, p.bytes)).collect();
         let mut packs: Vec<Option<Sealed>> = waiting.packs.drain(..).map(Some).collect();

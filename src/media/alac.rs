@@ -193,6 +193,36 @@ pub(super) fn detect(known: Option<Config>, content: &[u8], left: u64) -> Option
     codings.into_iter().find(|&coding| follow(&mut packet, coding, bytes, ends, DETECTED))
 }
 
+/// Takes bytes apart that are whole packets, one behind the other.
+///
+/// # Errors
+/// A reason to leave them as they are: something else stands among them, they differ in channels, or hold too many samples.
+pub(super) fn take_apart(packets: &[u8], config: Config) -> Result<TakenApart, &'static str> {
+    let mut packet = Packet::default();
+    let mut segment = None::<Segment>;
+    let mut rest = packets;
+    while !rest.is_empty() {
+        let bytes = match packet.read(rest.get(..PACKET_MAX).unwrap_or(rest), &config) {
+            Ok(bytes) => bytes,
+            Err(NoPacket::Bad(reason)) => return Err(reason),
+            Err(NoPacket::Short) => return Err("alac: the sound ends within a packet"),
+        };
+        rest = rest.get(bytes..).unwrap_or_default(); // it was read there
+        let of = segment.get_or_insert_with(|| Segment::new(config, packet.channel_count()));
+        if !of.takes(&packet) {
+            return Err("alac: packets of several numbers of channels within a segment");
+        }
+        if of.pcm.len() + of.pcm_bytes(&packet) > packets.len().saturating_mul(RATIO_MAX) {
+            return Err("alac: too much silence");
+        }
+        of.add(&mut packet);
+    }
+    let segment = segment.ok_or("alac: no packet where one should be")?;
+    let form = segment.form();
+    let (parameters, samples, decisions) = segment.finish();
+    Ok(TakenApart { parameters, samples, form, decisions })
+}
+
 impl Alac {
     pub fn new(coding: Coding) -> Alac {
         Alac {

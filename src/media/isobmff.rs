@@ -9,14 +9,12 @@
 //!                                   else units of video that carry their length, and what lies between (see `nal`),
 //!                                   else packets of ALAC, where it begins with some (see `alac`),
 //!                                   else one plain run, as it is with a single track;
-//!                                   frames of FLAC alone as samples and decisions, wherever the tables are (see
-//!                                   `flac::within`)
+//!                                   frames of FLAC alone as samples and decisions, wherever the tables are; beside
+//!                                   others, as packets of ALAC and samples in another order, by the tables (see `layers`)
 //! ```
 //! Most files have their `moov` at the end, and a splitter does not look there: the video of such a file is told from
 //! the sound by the bytes themselves, so that it meets the video of the same file with its `moov` in front, or of a
 //! Matroska file.
-//!
-//! FLAC beside other tracks stays as it is: where the tables come last, what a track holds is not known while it passes.
 //!
 //! Owns the way over the boxes. `moov` reads tables.
 //!
@@ -39,8 +37,6 @@ use std::collections::VecDeque;
 
 /// Data of fewer bytes has no border of its own.
 const DATA_MIN: u64 = 64 << 10;
-/// Chunks of ALAC of fewer bytes, between others, are not worth segments of their own.
-const CHUNK_MIN: u64 = 16 << 10;
 /// Words that v210 is told by.
 const V210_WORDS: usize = 8 << 10;
 /// Bytes of frames that FLAC alone is told by, if there are so many: other tracks would come between.
@@ -103,8 +99,8 @@ enum Inside {
     Units(Box<Finder>),
     /// Frames of FLAC.
     Frames,
-    /// One stream, of a form.
-    One(StreamNumber, Form),
+    /// One stream, of a form, or of samples.
+    One(StreamNumber, Form, Coding),
     /// Packets of ALAC.
     Packets(StreamNumber, alac::Coding),
 }
@@ -184,16 +180,19 @@ impl Isobmff {
         if let Some(first) = self.places.front().filter(|p| p.at < end) {
             let movie = self.movie.as_ref().filter(|m| !m.is_fragmented);
             let cookie = movie.and_then(Movie::alac);
+            let is_words = matches!(first.coding, Coding::Words(..));
             return match movie {
                 Some(movie)
                     if movie.tracks.len() == 1
                         && left >= alac::DATA_MIN
-                        && let Some(config) = first.alac =>
+                        && let Some(config) = cookie =>
                 {
                     Inside::Packets(first.stream, alac::Coding { config, is_guess: false })
                 }
+                // Frames are counted from the first sample.
+                Some(movie) if movie.tracks.len() == 1 && is_words && first.at != from => Inside::Chunks,
                 Some(movie) if movie.tracks.len() == 1 && first.codec.is_none() => {
-                    Inside::One(first.stream, first.form)
+                    Inside::One(first.stream, first.form, if is_words { first.coding } else { Coding::None })
                 }
                 // As it is where the tables come last, so that the two files meet.
                 Some(movie)
@@ -202,11 +201,13 @@ impl Isobmff {
                 {
                     Inside::Packets(ESSENCE, coding)
                 }
-                Some(movie) if !movie.is_told_apart() && left >= DATA_MIN => Inside::One(ESSENCE, Form::Bytes),
+                Some(movie) if !movie.is_told_apart() && left >= DATA_MIN => {
+                    Inside::One(ESSENCE, Form::Bytes, Coding::None)
+                }
                 _ => Inside::Chunks,
             };
         }
-        let none = Inside::One(ESSENCE, Form::Bytes);
+        let none = Inside::One(ESSENCE, Form::Bytes, Coding::None);
         if let Some(coding) = alac::detect(None, content, left) {
             return Inside::Packets(ESSENCE, coding);
         }
@@ -214,7 +215,8 @@ impl Isobmff {
             return none;
         }
         if is_v210(content) {
-            return Inside::One(ESSENCE, Form::Raster(Raster { packing: Packing::V210, row_bytes: 0 }));
+            let form = Form::Raster(Raster { packing: Packing::V210, row_bytes: 0 });
+            return Inside::One(ESSENCE, form, Coding::None);
         }
         match find::detect(content, left) {
             Some(codec) => Inside::Units(Box::new(Finder::new(codec))),
@@ -247,7 +249,7 @@ impl Isobmff {
             return Piece { opens, coding: Coding::Flac(None), ..Piece::of(ESSENCE, Form::Bytes, bytes as u64) };
         }
         self.doubt.get_or_insert("isobmff: something behind frames of FLAC");
-        self.inside = Inside::One(ESSENCE, Form::Bytes);
+        self.inside = Inside::One(ESSENCE, Form::Bytes, Coding::None);
         Piece::of(ESSENCE, Form::Bytes, left)
     }
 
@@ -293,13 +295,12 @@ impl Isobmff {
                     self.open = Some(Open { stream: place.stream, chain: Chain::new(codec), end });
                     return self.in_chunks(look, left);
                 }
-                if let (Some(config), true) = (place.alac, bytes >= CHUNK_MIN) {
+                if let Coding::Alac(_) = place.coding {
                     self.at = self.at.saturating_add(bytes);
-                    let coding = Coding::Alac(alac::Coding { config, is_guess: false });
-                    return Piece { coding, ..Piece::of(place.stream, Form::Bytes, bytes) };
                 }
                 let key = place.is_video && super::nal::is_key_frame(look);
-                Piece::of(place.stream, place.form, bytes).with(if key { Border::Key } else { Border::None })
+                let piece = Piece { coding: place.coding, ..Piece::of(place.stream, place.form, bytes) };
+                piece.with(if key { Border::Key } else { Border::None })
             }
             Some(place) => Piece::wrapper(left.min(place.at - self.at)), // what lies before was taken off
             None => Piece::wrapper(left),
@@ -368,8 +369,8 @@ impl Tracks for Isobmff {
                 self.at = self.at.saturating_add(left);
                 Piece { coding: Coding::Alac(*coding), ..piece }
             }
-            Inside::One(stream, form) => {
-                let piece = Piece::of(*stream, *form, left);
+            Inside::One(stream, form, coding) => {
+                let piece = Piece { coding: *coding, ..Piece::of(*stream, *form, left) };
                 if left < DATA_MIN {
                     return Ok(piece);
                 }

@@ -17,7 +17,7 @@ use super::super::fourcc::{self, samples};
 use super::super::nal::Codec;
 use super::super::words::{Kind, Word};
 use super::header;
-use crate::chunk::Form;
+use crate::chunk::{Form, Packing, Raster};
 
 /// Bytes of a `moov` that is read.
 pub const MOOV_MAX: u64 = 8 << 20;
@@ -153,7 +153,10 @@ fn track(trak: &[u8], stream: StreamNumber, places: &mut Vec<Place>) -> Option<T
     let is_video = find(media, &[b"hdlr"]).and_then(|h| h.get(8..12)) == Some(b"vide");
     let tables = find(media, &[b"minf", b"stbl"])?;
     let entry = find(tables, &[b"stsd"])?.get(8..)?;
-    let (what, frame_bytes) = sample_entry(entry, stream, is_video);
+    let (mut what, frame_bytes) = sample_entry(entry, stream, is_video);
+    if let Form::Raster(raster) = &mut what.form {
+        raster.row_bytes = row_bytes(*raster, tables, entry).unwrap_or(raster.row_bytes);
+    }
     let before = places.len();
     if chunks(tables, &what, frame_bytes, places).is_none() {
         places.truncate(before);
@@ -210,6 +213,22 @@ fn raster(kind: &[u8], entry: &[u8]) -> Option<Form> {
         (b"raw ", 24) => Some(samples(3, 0)),
         (b"raw ", 32) => Some(samples(4, width * 4)),
         _ => fourcc::raster(kind, width),
+    }
+}
+
+/// Bytes of a picture's row, as its size tells them; `None` where nothing is known but its width. Where the size is no
+/// multiple of the rows, v210 has none: the codec finds them.
+fn row_bytes(raster: Raster, tables: &[u8], entry: &[u8]) -> Option<u32> {
+    let (sizes, rows) = (find(tables, &[b"stsz"])?, u32::from(u16_at(entry, 34)?));
+    let bytes = match u32_at(sizes, 4)? {
+        0 => u32_at(sizes, 12)?,
+        bytes => bytes,
+    };
+    let row = bytes.checked_div(rows).filter(|row| row * rows == bytes); // at most `bytes`
+    match raster.packing {
+        // Rows are filled up to 48 pixels.
+        Packing::V210 => Some(row.filter(|row| row.is_multiple_of(128)).unwrap_or(0)),
+        _ => row,
     }
 }
 

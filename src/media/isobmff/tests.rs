@@ -208,6 +208,44 @@ fn frames_that_are_none_and_silence_stay_as_they_are() {
     }
 }
 
+/// The form of the first picture of a file whose pictures, of 720 by 90 pixels, have so many bytes.
+fn form_of_pictures(kind: &[u8], depth: u16, bytes: usize) -> Form {
+    let mut entry = video_entry(kind, 720, &[]);
+    entry[34..36].copy_from_slice(&90_u16.to_be_bytes());
+    entry[82..84].copy_from_slice(&depth.to_be_bytes());
+    let frame = Frame { track: 0, key: true, bytes: vec![7; bytes] };
+    let ftyp = mp4_box(b"ftyp", b"qt  \0\0\x02\0qt  ");
+    let moov = |at: usize| {
+        let places = [at as u32, (at + bytes) as u32];
+        let trak = trak(&[frame.clone(), frame.clone()], 0, &entry, &places);
+        mp4_box(b"moov", &[full(b"mvhd", 0, &[0; 96]), trak].concat())
+    };
+    let at = ftyp.len() + moov(0).len() + 8;
+    let file = [ftyp, moov(at), mp4_box(b"mdat", &frame.bytes.repeat(2))].concat();
+    let mut forms = split(&file).0.into_iter().filter_map(|part| match part {
+        Part::Run(run) => Some(run.form),
+        Part::Mapped(m) => m.parts.into_iter().find(|p| p.stream == ESSENCE).map(|p| p.form),
+    });
+    forms.next_back().unwrap()
+}
+
+#[test]
+fn the_row_of_an_uncompressed_picture_is_told_by_its_size() {
+    let row_of = |kind, depth, bytes| {
+        let Form::Raster(raster) = form_of_pictures(kind, depth, bytes) else { panic!("no picture") };
+        raster.row_bytes
+    };
+    assert_eq!(row_of(b"v210", 24, 90 * 1920), 1920);
+    assert_eq!(row_of(b"v210", 24, 90 * 2048), 2048, "a wider row than is needed");
+    for odd in [90 * 1920 + 512, 90 * 1936] {
+        assert_eq!(row_of(b"v210", 24, odd), 0, "the codec finds out");
+    }
+    assert_eq!(row_of(b"raw ", 24, 90 * 2160), 2160);
+    assert_eq!(row_of(b"raw ", 24, 90 * 2176), 2176);
+    assert_eq!(row_of(b"2vuy", 24, 90 * 1440), 1440);
+    assert_eq!(row_of(b"2vuy", 24, 90 * 1440 + 7), 1440, "nothing else is known");
+}
+
 /// What version 3 makes of FLAC: a change here takes a new version.
 #[test]
 fn version_3_stays_as_it_is() {

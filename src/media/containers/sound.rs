@@ -6,7 +6,7 @@ use super::super::film::{
     track,
 };
 use super::super::testing::{
-    FilmFile, alike_in_windows, collect_parts, harm, head, noise, streams, windows, without_tail,
+    FilmFile, alike_in_windows, collect_parts, harm, head, noise, real, streams, windows, without_tail,
 };
 use super::super::{ESSENCE, LAYERS, Part, WORDS, open};
 use crate::chunk::{Form, Pcm};
@@ -60,8 +60,12 @@ fn wav(sound: &[i32], bytes: usize) -> Vec<u8> {
 
 /// A film with this sound: some bytes of it behind each picture.
 fn with_sound(words: &[u8], each: usize) -> Vec<Frame> {
+    beside(Video::Avc, words, each)
+}
+
+fn beside(video: Video, words: &[u8], each: usize) -> Vec<Frame> {
     let mut pieces = words.chunks(each);
-    let pictures = film(Video::Avc, pieces.len(), 3000).into_iter().filter(|f| f.track == 0);
+    let pictures = film(video, pieces.len(), 3000).into_iter().filter(|f| f.track == 0);
     let mut sound = |_| pieces.next().map(|bytes| Frame { track: 1, key: true, bytes: bytes.to_vec() });
     pictures.flat_map(|picture| [Some(picture), sound(())]).flatten().collect()
 }
@@ -224,6 +228,82 @@ fn alone_in_a_movie_it_is_what_a_wav_is() {
     }
 }
 
+/// Of the WAV among `tests/media`, some noise below its 16 bits if there are more.
+fn piano(bits: u32) -> Vec<i32> {
+    let wav = real("Rutger Muller/Piano/01 Piano.wav");
+    let mut low = noise(1 << 20).into_iter();
+    let mut sample = |&[a, b]: &[u8; 2]| {
+        let low = if bits > 16 { low.next().unwrap() } else { 0 };
+        i32::from_le_bytes([0, low, a, b])
+    };
+    wav[44..].as_chunks().0.iter().map(&mut sample).collect()
+}
+
+#[test]
+fn where_the_tables_come_last_it_is_guessed() {
+    for (bits, how) in [
+        (16, As::Little(2)),
+        (16, As::Big(2)),
+        (16, As::Big(3)),
+        (24, As::Little(3)),
+        (24, As::Big(3)),
+        (24, As::Little(4)),
+        (16, As::LittleFloat(4)),
+        (24, As::BigFloat(4)),
+    ] {
+        let sound = piano(bits);
+        let (words, pcm) = (words(&sound, how), words(&sound, As::Little(bits as usize / 8)));
+        let frame = words.len() / sound.len() * 2;
+        let film = beside(Video::ProRes, &words, 1920 * frame);
+        let entries = [picture_entry(Video::ProRes), entry(b"none", 16, false)];
+        let last = mp4_of(&entries, &film, Moov::Last, &[]);
+        let alone = [mp4_box(b"ftyp", b"qt  \0\0\x02\0qt  "), mp4_box(b"mdat", &words), mp4_box(b"moov", &[])].concat();
+        for (file, stream) in [(last, essence(1)), (alone, ESSENCE)] {
+            let (parts, doubt) = collect_parts(open(head(&file)), &file, &[]);
+            assert_eq!(doubt, None);
+            assert!(collect_parts(open(without_tail(&file)), &file, &[0, 777]).0 == parts);
+            let streams = streams(&file, &parts);
+            assert!(streams[&stream] == pcm, "{how:?} {bits}");
+            assert!(stream == ESSENCE || streams[&ESSENCE] == track(&film, 0));
+            let form = Form::Pcm(Pcm { sample_bytes: bits as u8 / 8, channels: 2, coded: false });
+            let has_form = |part: &Part| match part {
+                Part::Run(run) => run.stream != stream || run.form == form,
+                Part::Mapped(m) => m.parts.iter().all(|p| p.stream != stream || p.form == form),
+            };
+            assert!(parts.iter().all(has_form), "{how:?} {bits}");
+        }
+    }
+}
+
+/// Films of the piano, made by `ffmpeg` 5.1.9: `-c:v libx264 -c:a pcm_s16be -movflags +faststart`, `-c:v prores_ks -c:a
+/// pcm_s24be` (so that its tables come last), `-c:v libx264 -c:a alac -movflags +faststart`, `-c:v libx264 -c:a pcm_f32le`.
+#[test]
+fn real_files_have_the_samples_of_the_wav() {
+    let wav = real("Rutger Muller/Piano/01 Piano.wav");
+    let wav = streams(&wav, &collect_parts(open(head(&wav)), &wav, &[]).0).remove(&ESSENCE).unwrap();
+    for (name, frames) in [("twos.mov", 5292), ("in24.mov", 14112), ("alac.mp4", 13230), ("float.mkv", 2646)] {
+        let path = format!("{}/fuzz/corpus/splitters/{name}", env!("CARGO_MANIFEST_DIR"));
+        let file = std::fs::read(path).unwrap();
+        let (parts, doubt) = collect_parts(open(head(&file)), &file, &[]);
+        assert_eq!(doubt, None, "{name}");
+        let of = streams(&file, &parts);
+        assert_eq!(of[&essence(1)].len() / 4, frames, "{name}");
+        assert!(wav.starts_with(&of[&essence(1)]), "{name}");
+    }
+}
+
+/// A sample of time code, say.
+#[test]
+fn what_is_no_frame_between_pictures_is_wrapper() {
+    let sound = piano(24);
+    let mut film = beside(Video::ProRes, &words(&sound, As::Big(3)), 1920 * 6);
+    film.push(Frame { track: 1, key: true, bytes: vec![1, 2, 3, 4] });
+    let file = mp4_of(&[picture_entry(Video::ProRes), entry(b"none", 16, false)], &film, Moov::Last, &[]);
+    let (parts, doubt) = collect_parts(open(head(&file)), &file, &[]);
+    assert_eq!(doubt, None);
+    assert!(streams(&file, &parts)[&essence(1)] == words(&sound, As::Little(3)));
+}
+
 #[test]
 fn floats_that_are_no_integers_keep_their_bits_and_single_ones_are_corrected() {
     let sound = sound(60_000, 24);
@@ -280,6 +360,20 @@ proptest! {
         let (_, mut bytes) = files.swap_remove(which.index(files.len()));
         harm.to(&mut bytes);
         alike_in_windows(&bytes, &windows)?;
+    }
+
+    #[test]
+    fn mutated_files_without_tables_are_covered_alike_in_any_windows(
+        how in prop::sample::select(vec![As::Little(2), As::Big(3), As::BigFloat(4)]),
+        video in prop::sample::select(vec![Video::ProRes, Video::Avc]),
+        harm in harm(),
+        windows in windows(),
+    ) {
+        let words = words(&piano(24)[60_000..100_000], how);
+        let film = beside(video, &words, 3840);
+        let mut file = mp4_of(&[picture_entry(video), entry(b"none", 16, false)], &film, Moov::Last, &[]);
+        harm.to(&mut file);
+        alike_in_windows(&file, &windows)?;
     }
 
     #[test]

@@ -165,7 +165,7 @@ fn follow(packet: &mut Packet, coding: Coding, mut bytes: &[u8], ends: bool, cou
 }
 
 /// Whether a packet may begin like this. What no encoder writes is taken for none.
-fn may_begin(bytes: &[u8]) -> bool {
+pub(super) fn may_begin(bytes: &[u8]) -> bool {
     let Some(&head) = bytes.first_chunk::<8>() else { return !bytes.is_empty() };
     let bits = u64::from_be_bytes(head);
     let of = |at: u32, count: u32| bits << at >> (64 - count);
@@ -191,6 +191,92 @@ pub(super) fn detect(known: Option<Config>, content: &[u8], left: u64) -> Option
     };
     let codings = known.iter().map(|&config| Coding { config, is_guess });
     codings.into_iter().find(|&coding| follow(&mut packet, coding, bytes, ends, DETECTED))
+}
+
+/// Finds out where packets end that lie among other tracks, without tables. What it reads in vain it reads for as long
+/// as the bytes passed so far allow.
+#[derive(Debug, Default)]
+pub(super) struct Lengths {
+    packet: Packet,
+    /// How packets are coded, once it is known.
+    config: Option<Config>,
+    spent: u64,
+}
+
+impl Lengths {
+    pub fn config(&self) -> Option<Config> {
+        self.config
+    }
+
+    /// Whether bytes begin with a packet that is coded in a usual way.
+    pub fn is_usual(&mut self, bytes: &[u8]) -> bool {
+        let codings = USUAL.into_iter().map(|config| Coding { config, is_guess: true });
+        codings.into_iter().any(|coding| follow(&mut self.packet, coding, bytes, false, 1))
+    }
+
+    /// Learns how packets are coded of pieces, some of which are nothing but such in a usual way, [`DETECTED`] at least.
+    pub fn detect(&mut self, pieces: &[&[u8]]) {
+        let packet = &mut self.packet;
+        // The packets that a piece is.
+        let mut count = |mut rest: &[u8], config: &Config| {
+            let mut count = 0;
+            while !rest.is_empty() {
+                let shown = rest.get(..PACKET_MAX).unwrap_or(rest);
+                let bytes = if may_begin(rest) { packet.read(shown, config).ok() } else { None };
+                rest = rest.get(bytes.filter(|_| is_usual(packet, config))?..)?;
+                count += 1;
+            }
+            Some(count)
+        };
+        self.config = USUAL.into_iter().find(|config| {
+            let counts: Vec<usize> = pieces.iter().filter_map(|piece| count(piece, config)).collect();
+            // Of other bytes hardly a piece ends where a packet that is none does.
+            8 * counts.len() >= pieces.len() && counts.iter().sum::<usize>() >= DETECTED
+        });
+    }
+
+    /// Bytes of the packet that starts `bytes`, once it is known how they are coded; so many bytes of the file came before.
+    pub fn first(&mut self, bytes: &[u8], passed: u64) -> Option<usize> {
+        let config = self.config.filter(|_| may_begin(bytes))?;
+        let shown = bytes.get(..PACKET_MAX).unwrap_or(bytes);
+        let (each, first) = DECODED_MAX;
+        if self.spent > passed.saturating_mul(each).saturating_add(first) {
+            return None;
+        }
+        let length = self.packet.read(shown, &config).ok();
+        self.spent = self.spent.saturating_add(length.map_or(shown.len(), |_| self.packet.samples * 8) as u64);
+        length
+    }
+}
+
+/// Takes bytes apart that are whole packets, one behind the other.
+///
+/// # Errors
+/// A reason to leave them as they are: something else stands among them, they differ in channels, or hold too many samples.
+pub(super) fn take_apart(packets: &[u8], config: Config) -> Result<TakenApart, &'static str> {
+    let mut packet = Packet::default();
+    let mut segment = None::<Segment>;
+    let mut rest = packets;
+    while !rest.is_empty() {
+        let bytes = match packet.read(rest.get(..PACKET_MAX).unwrap_or(rest), &config) {
+            Ok(bytes) => bytes,
+            Err(NoPacket::Bad(reason)) => return Err(reason),
+            Err(NoPacket::Short) => return Err("alac: the sound ends within a packet"),
+        };
+        rest = rest.get(bytes..).unwrap_or_default(); // it was read there
+        let of = segment.get_or_insert_with(|| Segment::new(config, packet.channel_count()));
+        if !of.takes(&packet) {
+            return Err("alac: packets of several numbers of channels within a segment");
+        }
+        if of.pcm.len() + of.pcm_bytes(&packet) > packets.len().saturating_mul(RATIO_MAX) {
+            return Err("alac: too much silence");
+        }
+        of.add(&mut packet);
+    }
+    let segment = segment.ok_or("alac: no packet where one should be")?;
+    let form = segment.form();
+    let (parameters, samples, decisions) = segment.finish();
+    Ok(TakenApart { parameters, samples, form, decisions })
 }
 
 impl Alac {

@@ -14,9 +14,10 @@
 //! 1. Chunks are walked without a stack: what follows a header is the next chunk, whatever list contains it.
 //! 2. State: what `TRACKS_MAX` tracks are.
 
-use super::demux::{Border, Demux, Piece, Tracks, essence};
+use super::demux::{Border, Coding, Demux, Piece, Tracks, essence};
 use super::fourcc::{pcm, raster, samples};
 use super::nal::is_key_frame;
+use super::words::{Kind, Word};
 use super::{AVI, Hints, Splitter, SplitterId};
 use crate::chunk::Form;
 
@@ -37,6 +38,7 @@ pub fn open(hints: Hints<'_>) -> Option<Box<dyn Splitter>> {
 struct Track {
     is_video: bool,
     form: Form,
+    coding: Coding,
 }
 
 #[derive(Debug, Default)]
@@ -78,15 +80,21 @@ fn video(format: &[u8]) -> Option<Form> {
     }
 }
 
-/// The form of a sound track, by its WAVEFORMATEX.
-fn sound(format: &[u8]) -> Option<Form> {
-    let is_pcm = match u16_at(format, 0)? {
-        1 => true,
-        0xfffe => u16_at(format, 24)? == 1,
-        _ => false,
+/// How a sound track is coded, by its WAVEFORMATEX.
+fn sound(format: &[u8]) -> Option<Coding> {
+    let tag = match u16_at(format, 0)? {
+        0xfffe => u16_at(format, 24)?,
+        tag => tag,
     };
     let (channels, bits) = (u16_at(format, 2)?, u16_at(format, 14)?);
-    pcm(u64::from(bits), u64::from(channels)).filter(|_| is_pcm)
+    Some(match (tag, u8::try_from(channels)) {
+        (1, _) => pcm(u64::from(bits), u64::from(channels)),
+        (3, Ok(channels @ 1..=32)) => {
+            let word = Word::new(u32::from(bits) / 8, false, Kind::Float);
+            word.map_or(Coding::None, |word| Coding::Words(word, channels))
+        }
+        _ => Coding::None,
+    })
 }
 
 impl Avi {
@@ -101,12 +109,16 @@ impl Avi {
         match &name {
             b"RIFF" | b"LIST" => return Ok(Piece::wrapper(LIST)),
             b"strh" if self.tracks.len() < TRACKS_MAX => {
-                self.tracks.push(Track { is_video: content.starts_with(b"vids"), form: Form::Bytes });
+                self.tracks.push(Track { is_video: content.starts_with(b"vids"), ..Track::default() });
             }
             b"strf" => {
                 let format = usize::try_from(bytes).ok().and_then(|n| content.get(..n)).unwrap_or_default();
                 if let Some(track) = self.tracks.last_mut() {
-                    track.form = if track.is_video { video(format) } else { sound(format) }.unwrap_or_default();
+                    if track.is_video {
+                        track.form = video(format).unwrap_or_default();
+                    } else {
+                        track.coding = sound(format).unwrap_or_default();
+                    }
                 }
             }
             _ => {
@@ -135,7 +147,8 @@ impl Tracks for Avi {
                 let track = self.tracks.get(number).copied().unwrap_or_default();
                 let key = track.is_video && is_key_frame(look);
                 let border = if key { Border::Key } else { Border::None };
-                Ok(Piece::of(essence(number), track.form, bytes).with(border))
+                let piece = Piece { coding: track.coding, ..Piece::of(essence(number), track.form, bytes) };
+                Ok(piece.with(border))
             }
             Next::Fill => {
                 self.next = Next::Header;

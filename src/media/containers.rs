@@ -1,5 +1,7 @@
 //! Tests of all containers together: a film's tracks are the same streams in each.
 
+pub(super) mod sound;
+
 use super::demux::{LOOK, ORDER, SEGMENT, essence};
 use super::film::{Frame, Moov, Video, adts, avi, cover, film, flv, fragments, mkv, mp4, mp4_box, mxf, track};
 use super::testing::{alike_in_windows, collect_parts, harm, head, noise, streams, windows, without_tail};

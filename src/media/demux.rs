@@ -5,39 +5,44 @@
 //!  file      header video header audio header video ...
 //!             |      |     |      |
 //!  wrapper    +------------+ ...                          box headers, tables, tags
-//!  essence k         +------------+ ...                   a track's payload; of FLAC, ALAC its samples
-//!  decisions                                              of the encoder of such a track, for each
+//!  essence k         +------------+ ...                   a track's payload; of FLAC, ALAC its samples; PCM in one order
+//!  decisions                                              of the encoder of such a track, for each; or corrections
 //!  order     (part, bytes) of each piece                  where it is long; else in the parameters
 //! ```
 //! Owns segments: which pieces become one, in which order their bytes stand, where an essence gets a border. Knows no
 //! format: [`Tracks`] does. The way back is [`super::permute`]'s, by [`super::PERMUTE`] where the order is short and
-//! by [`super::INTERLEAVE`] where it is a stream (so that it is compressed as one); around it is
-//! [`super::flac::within`]'s where a track is FLAC. What a segment has of such a track stays as it is if it is no frames,
-//! with a counted reason. Packets of ALAC are taken apart as they pass: their piece is a row of segments of their own,
-//! and their way back is [`super::alac`]'s.
+//! by [`super::INTERLEAVE`] where it is a stream (so that it is compressed as one); around it is [`super::layers`]'s where
+//! a track is FLAC, ALAC or PCM in another order. What a segment has of such a track stays as it is if it is not what it
+//! should be, with a counted reason. Where nothing stands between packets of ALAC, or samples, their piece is a row of
+//! segments of their own, whose way back is [`super::alac`]'s, or [`super::words`]'s.
 //!
 //! # Invariants
 //!
-//! 1. A segment has [`SEGMENT`] bytes; fewer only before a plain run, packets of ALAC, a frame of FLAC or where a format
-//!    asks for it ([`Piece::opens`]), behind much silence, at a doubt, and at the file's end. Those of ALAC are as
-//!    [`super::alac`] has them.
+//! 1. A segment has [`SEGMENT`] bytes; fewer only before a plain run, packets of ALAC, a frame of FLAC or samples, or where
+//!    a format asks for it ([`Piece::opens`]), behind much silence, at a doubt, and at the file's end. Those of their own
+//!    of ALAC and samples are as [`super::alac`] and [`super::words`] have them.
 //! 2. [`Tracks::next`] is shown [`LOOK`] bytes, fewer only where the file ends, and as many as [`WINDOW_MIN`] leaves
 //!    behind a segment that is longer: what it decides depends on the file alone.
 //! 3. Pieces of a segment are at most one a [`PIECE_BYTES`] (and [`PIECES_FREE`]): what is finer stays with the piece
 //!    before.
-//! 4. State: some numbers for each of [`STREAMS`] streams, a packet of ALAC. Less than [`WINDOW_MIN`] is held back.
-//! 5. A frame of FLAC lies in one segment.
+//! 4. State: some numbers for each of [`STREAMS`] streams, and a segment's samples where they are floats; a packet of ALAC.
+//!    Less than [`WINDOW_MIN`] is held back.
+//! 5. A frame of FLAC or of samples, a piece of packets of ALAC, lies in one segment.
 //! 6. The segments of a file with one track alone, of FLAC, end where those of a FLAC file do (but for what lies between
 //!    frames, and for much silence), so that its decisions are the same bytes.
 
 use super::alac::{self, Alac, Found};
-use super::flac::{self, within::Within};
+use super::flac;
+use super::layers::Layers;
 use super::runs::{Last, Walk};
+use super::words::{self, Taken, Word};
 use super::{
-    ALAC_PACKETS, ESSENCE, INTERLEAVE, Mapped, MappedPart, PERMUTE, Part, Splitter, SplitterId, StreamNumber,
-    WINDOW_MIN, WRAPPER, permute,
+    ALAC_PACKETS, ESSENCE, FLAC_FRAMES, INTERLEAVE, Mapped, MappedPart, PERMUTE, Part, Splitter, SplitterId,
+    StreamNumber, WINDOW_MIN, WRAPPER, permute,
 };
 use crate::chunk::Form;
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 
 /// Bytes of a segment.
 pub const SEGMENT: usize = 768 << 10;
@@ -72,6 +77,8 @@ const PIECES_FREE: usize = 256;
 /// Bytes of an order that stay among the parameters.
 const SHORT_ORDER: usize = 48;
 
+const NO_FRAMES: &str = "container: samples that are no whole frames";
+
 /// The stream of the essence with this index.
 pub fn essence(index: usize) -> StreamNumber {
     match u8::try_from(index).unwrap_or(u8::MAX).min(STREAMS - 1) {
@@ -80,7 +87,7 @@ pub fn essence(index: usize) -> StreamNumber {
     }
 }
 
-/// The stream of the decisions of an essence that is FLAC or ALAC.
+/// The stream of the decisions of an essence that is FLAC or ALAC, and of the corrections of one that is floats.
 pub fn decisions(essence: StreamNumber) -> StreamNumber {
     essence.saturating_add(STREAMS + 1)
 }
@@ -90,10 +97,14 @@ pub fn decisions(essence: StreamNumber) -> StreamNumber {
 pub enum Coding {
     #[default]
     None,
-    /// FLAC, of so many bits a sample where they are known. A piece is a frame.
+    /// FLAC, of so many bits a sample where they are known. A piece is whole frames.
     Flac(Option<u8>),
-    /// Packets of ALAC. A piece is any number of them; its form is that of what is none.
+    /// Packets of ALAC. A piece is any number of them; its form is that of what is none. They are segments of their own.
     Alac(alac::Coding),
+    /// Packets of ALAC among other tracks. A piece is whole ones.
+    Packets(alac::Config),
+    /// Samples of so many channels. A piece is whole frames of them; from the first on that is not, they are bytes.
+    Words(Word, u8),
 }
 
 /// Whether a chunk border stands before a piece.
@@ -199,6 +210,16 @@ struct Gathered {
 /// A number for each stream: the wrapper, the order, [`STREAMS`] essences, and their decisions.
 type Streams = [Stream; 2 * STREAMS as usize + 3];
 
+/// The samples of an essence.
+#[derive(Debug)]
+struct Sound {
+    track: words::Track,
+    /// From here on they are bytes.
+    is_over: bool,
+}
+
+type Sounds = BTreeMap<StreamNumber, Sound>;
+
 impl Segment {
     fn push(&mut self, piece: &Piece, cut: bool, bytes: &[u8]) {
         self.bytes += bytes.len();
@@ -223,9 +244,9 @@ impl Segment {
         }
     }
 
-    /// Also the bytes of samples, and why frames were left as they are, if some were.
-    fn finish(self, streams: &mut Streams) -> (Mapped, usize, Option<&'static str>) {
-        let (mut parts, mut within, mut samples, mut doubt) = (Vec::new(), Within::default(), 0, None);
+    /// Also the bytes of samples that were decoded, and why something was left as it is, if that was.
+    fn finish(self, streams: &mut Streams, sounds: &mut Sounds) -> (Mapped, usize, Option<&'static str>) {
+        let (mut parts, mut layers, mut samples, mut doubt) = (Vec::new(), Layers::default(), 0, None);
         let mut put = |stream, form, cut, bytes| {
             let cut = begin(streams, stream, form) || cut;
             parts.push(MappedPart { stream, cut, form, bytes });
@@ -238,23 +259,66 @@ impl Segment {
             (INTERLEAVE, Vec::new(), 1)
         };
         for (part, of) in (first..).zip(self.parts) {
-            if let Coding::Flac(bits) = of.coding {
-                match flac::take_apart(&of.bytes, bits, flac::worth_samples(of.bytes.len())) {
-                    Ok(mut taken) => {
-                        samples += taken.samples.len();
-                        within.note(part, 0, of.bytes.len(), &[], &mut taken);
-                        put(of.stream, taken.form, of.cut, taken.samples);
-                        put(decisions(of.stream), Form::Bytes, of.cut, taken.decisions);
-                        continue;
+            let Gathered { stream, cut, form, coding, bytes } = of;
+            let taken = match coding {
+                Coding::Flac(bits) => {
+                    let taken = flac::take_apart(&bytes, bits, flac::worth_samples(bytes.len()));
+                    taken.map(|t| (FLAC_FRAMES, t.parameters, t.form, t.samples, t.decisions))
+                }
+                Coding::Packets(config) => {
+                    let taken = alac::take_apart(&bytes, config);
+                    taken.map(|t| (ALAC_PACKETS, t.parameters, t.form, t.samples, t.decisions))
+                }
+                Coding::Words(word, channels) => {
+                    match in_order(sounds, stream, (word, channels), &bytes) {
+                        Ok(Taken::Plain(form)) => put(stream, form, cut, bytes),
+                        Ok(Taken::Mapped(mapped)) => {
+                            layers.note(part, mapped.how, mapped.parts.len(), bytes.len(), &mapped.parameters);
+                            mapped.parts.into_iter().for_each(|p| put(p.stream, p.form, p.cut || cut, p.bytes));
+                        }
+                        Err(why) => {
+                            doubt = Some(why);
+                            put(stream, form, cut, bytes);
+                        }
                     }
-                    Err(why) => doubt = Some(why),
+                    continue;
+                }
+                Coding::None | Coding::Alac(_) => {
+                    put(stream, form, cut, bytes);
+                    continue;
+                }
+            };
+            match taken {
+                Ok((how, parameters, form, pcm, chosen)) => {
+                    samples += pcm.len();
+                    layers.note(part, how, 2, bytes.len(), &parameters);
+                    put(stream, form, cut, pcm);
+                    put(decisions(stream), Form::Bytes, cut, chosen);
+                }
+                Err(why) => {
+                    doubt = Some(why);
+                    put(stream, form, cut, bytes);
                 }
             }
-            put(of.stream, of.form, of.cut, of.bytes);
         }
-        let (how, parameters) = within.wrap(how, parameters);
+        let (how, parameters) = layers.wrap(how, parameters);
         (Mapped { bytes: self.bytes as u64, how, parts, parameters }, samples, doubt)
     }
+}
+
+/// The samples of a part in the stream's order.
+fn in_order(
+    sounds: &mut Sounds,
+    stream: StreamNumber,
+    (word, channels): (Word, u8),
+    bytes: &[u8],
+) -> Result<Taken, &'static str> {
+    let sound = sounds.get_mut(&stream).ok_or(NO_FRAMES)?;
+    if sound.track.is_of(word, channels.into()) && bytes.len().is_multiple_of(sound.track.frame_bytes()) {
+        return Ok(sound.track.take(stream, decisions(stream), bytes));
+    }
+    sound.is_over = true;
+    Err(NO_FRAMES)
 }
 
 /// Notes that a stream goes on in this form; whether that takes a border.
@@ -274,8 +338,9 @@ pub struct Demux<T> {
     /// Before its first byte.
     border: Border,
     streams: Streams,
-    /// Bytes of samples of FLAC.
-    flac_decoded: u64,
+    sounds: Sounds,
+    /// Bytes of samples that were decoded, but for those of `alac`.
+    decoded: u64,
     /// Packets of ALAC; `None` before the first.
     alac: Option<Box<Alac>>,
     before: Last,
@@ -291,7 +356,8 @@ impl<T: Tracks> Demux<T> {
             left: 0,
             border: Border::None,
             streams: Streams::default(),
-            flac_decoded: 0,
+            sounds: Sounds::new(),
+            decoded: 0,
             alac: None,
             before: Last::default(),
             opaque: false,
@@ -332,7 +398,25 @@ impl<T: Tracks> Demux<T> {
                 segment.samples = samples;
                 segment.frames += left; // at most SEGMENT
             }
-            let n = left.min(most - segment.bytes).min(look.len());
+            if let Coding::Packets(_) = self.piece.coding
+                && segment.bytes > 0
+                && left > most - segment.bytes
+            {
+                break; // as of FLAC
+            }
+            let mut n = left.min(most - segment.bytes).min(look.len());
+            if let Coding::Words(word, channels) = self.piece.coding {
+                let whole = n - n % word.frame_bytes(channels);
+                if whole == 0 && segment.bytes > 0 {
+                    break;
+                }
+                // The file ends within a frame.
+                if whole == 0 {
+                    self.piece.coding = Coding::None;
+                } else {
+                    n = whole;
+                }
+            }
             let bytes = look.get(..n)?;
             let stream = self.streams.get_mut(usize::from(self.piece.stream))?; // of `essence`, or the wrapper
             let cut = match std::mem::take(&mut self.border) {
@@ -348,8 +432,8 @@ impl<T: Tracks> Demux<T> {
         if segment.bytes == 0 {
             return None;
         }
-        let (mapped, samples, doubt) = segment.finish(&mut self.streams);
-        self.flac_decoded = self.flac_decoded.saturating_add(samples as u64);
+        let (mapped, samples, doubt) = segment.finish(&mut self.streams, &mut self.sounds);
+        self.decoded = self.decoded.saturating_add(samples as u64);
         self.doubt = self.doubt.or(doubt);
         Some(mapped)
     }
@@ -361,15 +445,83 @@ impl<T: Tracks> Demux<T> {
         self.border = piece.border;
         match piece.coding {
             // What is longer than a segment, or ends behind the file, cannot be taken apart.
-            Coding::Flac(_) if self.left > look.len().min(SEGMENT) as u64 => {
+            Coding::Flac(_) | Coding::Packets(_) if self.left > look.len().min(SEGMENT) as u64 => {
                 self.piece.coding = Coding::None;
                 if self.left > SEGMENT as u64 {
-                    self.doubt.get_or_insert("flac: a frame that is too long");
+                    let is_flac = matches!(piece.coding, Coding::Flac(_));
+                    let why =
+                        if is_flac { "flac: a frame that is too long" } else { "alac: a packet that is too long" };
+                    self.doubt.get_or_insert(why);
                 }
             }
             Coding::Alac(coding) => self.alac.get_or_insert_with(|| Box::new(Alac::new(coding))).begin(coding),
-            Coding::Flac(_) | Coding::None => {}
+            Coding::Words(word, channels) => self.begin_samples(word, channels),
+            Coding::Flac(_) | Coding::Packets(_) | Coding::None => {}
         }
+    }
+
+    /// Begins with a piece of samples. Those that stand in the file as in the stream are nothing but a form.
+    fn begin_samples(&mut self, word: Word, channels: u8) {
+        let stream = self.piece.stream;
+        if let Entry::Vacant(place) = self.sounds.entry(stream)
+            && let Some(track) = words::Track::new(word, channels.into())
+        {
+            place.insert(Sound { track, is_over: false });
+        }
+        let Some(sound) = self.sounds.get_mut(&stream) else {
+            self.piece.coding = Coding::None; // of no channels
+            return;
+        };
+        let is_whole = self.piece.plain || self.left.is_multiple_of(word.frame_bytes(channels) as u64);
+        let is_open = !sound.is_over && sound.track.is_of(word, channels.into());
+        match sound.track.plain() {
+            Some(form) if is_open => (self.piece.coding, self.piece.form) = (Coding::None, form),
+            None if is_open && is_whole => {}
+            _ => {
+                (self.piece.coding, sound.is_over) = (Coding::None, true);
+                self.doubt.get_or_insert(NO_FRAMES);
+            }
+        }
+    }
+
+    /// Gives the next samples of a plain piece, as a file of sound has them. False if more must be seen for that.
+    fn samples(&mut self, walk: &mut Walk<'_, '_>, last: bool) -> bool {
+        let stream = self.piece.stream;
+        let Some(Sound { track, .. }) = self.sounds.get_mut(&stream) else {
+            self.piece.coding = Coding::None;
+            return true;
+        };
+        let rest = walk.rest();
+        let left = usize::try_from(self.left).unwrap_or(usize::MAX);
+        let (shown, ends) = rest.get(..left).map_or((rest, last), |shown| (shown, true));
+        let whole = shown.len() - shown.len() % track.frame_bytes(); // a frame has a byte at least
+        let segment = track.segment_bytes().min(whole);
+        if segment < track.segment_bytes() && !ends && !walk.is_fresh() {
+            return false;
+        }
+        let Some(file) = shown.get(..segment).filter(|file| !file.is_empty()) else {
+            self.piece.coding = Coding::None; // what is left is no frame
+            return true;
+        };
+        match track.take(stream, decisions(stream), file) {
+            Taken::Plain(form) => {
+                walk.give_as(stream, form, file.len());
+                if let Some(stream) = self.streams.get_mut(usize::from(stream)) {
+                    *stream = Stream::default();
+                }
+            }
+            Taken::Mapped(mut mapped) => {
+                for part in &mut mapped.parts {
+                    part.cut |= begin(&mut self.streams, part.stream, part.form);
+                }
+                walk.map(mapped);
+            }
+        }
+        if let Some(form) = track.plain() {
+            (self.piece.coding, self.piece.form) = (Coding::None, form);
+        }
+        self.left -= file.len() as u64; // at most `left`
+        true
     }
 
     /// Gives the next packets of ALAC of the piece. False if more must be seen for that.
@@ -406,7 +558,7 @@ impl<T: Tracks> Demux<T> {
 
     /// Bytes of samples so far.
     fn decoded(&self) -> u64 {
-        self.flac_decoded.saturating_add(self.alac.as_ref().map_or(0, |alac| alac.decoded()))
+        self.decoded.saturating_add(self.alac.as_ref().map_or(0, |alac| alac.decoded()))
     }
 }
 
@@ -430,6 +582,10 @@ impl<T: Tracks> Splitter for Demux<T> {
                 walk.give(ESSENCE, rest.len());
             } else if self.left > 0 && matches!(self.piece.coding, Coding::Alac(_)) {
                 if !self.packets(&mut walk, last) {
+                    break;
+                }
+            } else if self.left > 0 && self.piece.plain && matches!(self.piece.coding, Coding::Words(..)) {
+                if !self.samples(&mut walk, last) {
                     break;
                 }
             } else if self.left > 0 && self.piece.plain {

@@ -119,14 +119,18 @@ pub fn video_entry(kind: &[u8], width: u16, inner: &[u8]) -> Vec<u8> {
     mp4_box(kind, &[&entry[..], inner].concat())
 }
 
-fn entries(video: Video) -> [Vec<u8>; 2] {
-    let video = match video {
+/// The sample entry of the film's video.
+pub fn picture_entry(video: Video) -> Vec<u8> {
+    match video {
         Video::Avc => video_entry(b"avc1", 720, &mp4_box(b"avcC", &[1, 66, 0, 30, 0xff])),
         Video::Hevc => video_entry(b"hvc1", 720, &mp4_box(b"hvcC", &[0xff; 23])),
         Video::ProRes => video_entry(b"apcn", 720, &[]),
         Video::Mpeg2 => video_entry(b"xd5b", 720, &[]),
-    };
-    [video, mp4_box(b"mp4a", &[0; 28])]
+    }
+}
+
+fn entries(video: Video) -> [Vec<u8>; 2] {
+    [picture_entry(video), mp4_box(b"mp4a", &[0; 28])]
 }
 
 /// Where the `moov` stands.
@@ -145,6 +149,11 @@ pub fn cover(bytes: usize) -> Vec<u8> {
 
 /// An MP4 file, whose chunks are its frames.
 pub fn mp4(video: Video, film: &[Frame], moov: Moov, udta: &[u8]) -> Vec<u8> {
+    mp4_of(&entries(video), film, moov, udta)
+}
+
+/// As [`mp4`], with these sample entries.
+pub fn mp4_of([v, a]: &[Vec<u8>; 2], film: &[Frame], moov: Moov, udta: &[u8]) -> Vec<u8> {
     let ftyp = mp4_box(b"ftyp", b"isom\0\0\x02\0isomiso2");
     let data: Vec<u8> = film.iter().flat_map(|f| f.bytes.clone()).collect();
     let movie = |first: usize| {
@@ -154,8 +163,7 @@ pub fn mp4(video: Video, film: &[Frame], moov: Moov, udta: &[u8]) -> Vec<u8> {
             at - frame.bytes.len() as u32
         };
         let places: Vec<u32> = film.iter().map(&mut place).collect();
-        let [v, a] = entries(video);
-        let all = [full(b"mvhd", 0, &[0; 96]), trak(film, 0, &v, &places), trak(film, 1, &a, &places), udta.to_vec()];
+        let all = [full(b"mvhd", 0, &[0; 96]), trak(film, 0, v, &places), trak(film, 1, a, &places), udta.to_vec()];
         mp4_box(b"moov", &all.concat())
     };
     match moov {
@@ -166,10 +174,14 @@ pub fn mp4(video: Video, film: &[Frame], moov: Moov, udta: &[u8]) -> Vec<u8> {
 
 /// An MP4 file in fragments of some frames.
 pub fn fragments(video: Video, film: &[Frame], each: usize) -> Vec<u8> {
-    let [v, a] = entries(video);
+    fragments_of(&entries(video), film, each)
+}
+
+/// As [`fragments`], with these sample entries.
+pub fn fragments_of([v, a]: &[Vec<u8>; 2], film: &[Frame], each: usize) -> Vec<u8> {
     let extends = mp4_box(b"mvex", &[1, 2].map(|id| full(b"trex", 0, &numbers([id, 1, 0, 0, 0]))).concat());
     let mut file = mp4_box(b"ftyp", b"iso5\0\0\x02\0iso5iso6");
-    let traks = [trak(&[], 0, &v, &[]), trak(&[], 1, &a, &[])];
+    let traks = [trak(&[], 0, v, &[]), trak(&[], 1, a, &[])];
     file.extend(mp4_box(b"moov", &[full(b"mvhd", 0, &[0; 96]), traks.concat(), extends].concat()));
     for part in film.chunks(each) {
         let moof = |first: u32| {
@@ -197,6 +209,11 @@ pub fn element(id: &[u8], content: &[u8]) -> Vec<u8> {
 
 /// A Matroska file; clusters have no size where they are live.
 pub fn mkv(video: Video, film: &[Frame], live: bool, attached: &[u8]) -> Vec<u8> {
+    mkv_of(video, (b"A_AAC", &element(&[0x63, 0xa2], &[0x12, 0x10])), film, live, attached)
+}
+
+/// As [`mkv`], with sound of this codec and these elements of its track.
+pub fn mkv_of(video: Video, sound: (&[u8], &[u8]), film: &[Frame], live: bool, attached: &[u8]) -> Vec<u8> {
     let header = element(&[0x1a, 0x45, 0xdf, 0xa3], &element(&[0x42, 0x82], b"matroska"));
     let (codec, private): (&[u8], &[u8]) = match video {
         Video::Avc => (b"V_MPEG4/ISO/AVC", &[1, 66, 0, 30, 0xff]),
@@ -204,11 +221,11 @@ pub fn mkv(video: Video, film: &[Frame], live: bool, attached: &[u8]) -> Vec<u8>
         Video::ProRes => (b"V_PRORES", b"apcn"),
         Video::Mpeg2 => (b"V_MPEG2", b""),
     };
-    let entry = |n: u8, kind: u8, codec: &[u8], private: &[u8]| {
+    let entry = |n: u8, kind: u8, codec: &[u8], more: &[u8]| {
         let all = [element(&[0xd7], &[n]), element(&[0x83], &[kind]), element(&[0x86], codec)];
-        element(&[0xae], &[all.concat(), element(&[0x63, 0xa2], private)].concat())
+        element(&[0xae], &[&all.concat(), more].concat())
     };
-    let tracks = [entry(1, 1, codec, private), entry(2, 2, b"A_AAC", &[0x12, 0x10])].concat();
+    let tracks = [entry(1, 1, codec, &element(&[0x63, 0xa2], private)), entry(2, 2, sound.0, sound.1)].concat();
     let mut segment = element(&[0x16, 0x54, 0xae, 0x6b], &tracks);
     if !attached.is_empty() {
         let file =
@@ -249,10 +266,15 @@ fn riff(name: &[u8], content: &[u8]) -> Vec<u8> {
 
 /// An AVI file whose sound is PCM of 16 bits and two channels, if that is asked for.
 pub fn avi(film: &[Frame], pcm: bool) -> Vec<u8> {
+    avi_of(film, [u8::from(pcm), 16])
+}
+
+/// As [`avi`], with sound of two channels in this format of so many bits.
+pub fn avi_of(film: &[Frame], [tag, bits]: [u8; 2]) -> Vec<u8> {
     let list = |kind: &[u8], content: &[u8]| riff(b"LIST", &[kind, content].concat());
     let mut picture = vec![0; 40];
     picture[16..20].copy_from_slice(b"H264");
-    let sound = [[u8::from(pcm), 0, 2, 0].as_slice(), &[0; 10], &[16, 0]].concat();
+    let sound = [[tag, 0, 2, 0].as_slice(), &[0; 10], &[bits, 0]].concat();
     let track = |kind: &[u8], format: &[u8]| {
         list(b"strl", &[riff(b"strh", &[kind, &[0; 52]].concat()), riff(b"strf", format)].concat())
     };
@@ -303,11 +325,16 @@ fn klv(key: &[u8], value: &[u8]) -> Vec<u8> {
 
 /// An MXF file, a frame an element, with fill.
 pub fn mxf(film: &[Frame], pcm: bool) -> Vec<u8> {
+    mxf_of(film, if pcm { Some(16) } else { None })
+}
+
+/// As [`mxf`], with PCM of so many bits in two channels.
+pub fn mxf_of(film: &[Frame], pcm: Option<u8>) -> Vec<u8> {
     let fill = |n| klv(&[1, 1, 1, 2, 3, 1, 2, 0x10, 1, 0, 0, 0], &vec![0; n]);
     let set = |kind| [2, 0x53, 1, 1, 0x0d, 1, 1, 1, 1, 1, kind, 0];
     let mut file = klv(&[2, 5, 1, 1, 0x0d, 1, 2, 1, 1, 2, 4, 0], &[0; 88]);
-    if pcm {
-        file.extend(klv(&set(0x48), &[0x3c, 1, 0, 2, 9, 9, 0x3d, 1, 0, 4, 0, 0, 0, 16, 0x3d, 7, 0, 4, 0, 0, 0, 2]));
+    if let Some(bits) = pcm {
+        file.extend(klv(&set(0x48), &[0x3c, 1, 0, 2, 9, 9, 0x3d, 1, 0, 4, 0, 0, 0, bits, 0x3d, 7, 0, 4, 0, 0, 0, 2]));
     }
     for frame in film {
         let (item, element) = if frame.track == 0 { (0x15, 5) } else { (0x16, 1) };

@@ -2,7 +2,9 @@
 //!
 //! Owns the names that AVI, Matroska and QuickTime share. A form is a hint: what it says wrongly costs space only.
 
-use crate::chunk::{Form, Packing, Pcm, Raster};
+use super::demux::Coding;
+use super::words::{Kind, Word};
+use crate::chunk::{Form, Packing, Raster};
 
 /// Samples of one byte.
 pub fn samples(channels: u8, row_bytes: u32) -> Form {
@@ -24,14 +26,12 @@ pub fn raster(name: &[u8], width: u32) -> Option<Form> {
     })
 }
 
-/// The form of little-endian, signed PCM. Eight bits are mostly unsigned, so they have none.
-pub fn pcm(bits: u64, channels: u64) -> Option<Form> {
-    let sample_bytes = match bits {
-        16 => 2,
-        24 => 3,
-        32 => 4,
-        _ => return None,
-    };
-    let channels = u8::try_from(channels).ok().filter(|c| (1..=32).contains(c))?;
-    Some(Form::Pcm(Pcm { sample_bytes, channels, coded: false }))
+/// What little-endian PCM of whole bytes is, in frames of `channels`: signed, but for eight bits.
+pub fn pcm(bits: u64, channels: u64) -> Coding {
+    let kind = if bits == 8 { Kind::Unsigned } else { Kind::Signed };
+    let bytes = u32::try_from(bits / 8).ok().filter(|_| bits.is_multiple_of(8));
+    match (bytes.and_then(|bytes| Word::new(bytes, false, kind)), u8::try_from(channels)) {
+        (Some(word), Ok(channels @ 1..=32)) => Coding::Words(word, channels),
+        _ => Coding::None,
+    }
 }

@@ -8,15 +8,14 @@
 //!  mdat content           essences  by the tables where they came before,
 //!                                   else units of video that carry their length, and what lies between (see `nal`),
 //!                                   else packets of ALAC, where it begins with some (see `alac`),
+//!                                   else samples, where it looks like them (see `guess`),
 //!                                   else one plain run, as it is with a single track;
-//!                                   frames of FLAC alone as samples and decisions, wherever the tables are (see
-//!                                   `flac::within`)
+//!                                   frames of FLAC alone as samples and decisions, wherever the tables are; beside
+//!                                   others, as packets of ALAC and samples in another order, by the tables (see `layers`)
 //! ```
 //! Most files have their `moov` at the end, and a splitter does not look there: the video of such a file is told from
 //! the sound by the bytes themselves, so that it meets the video of the same file with its `moov` in front, or of a
 //! Matroska file.
-//!
-//! FLAC beside other tracks stays as it is: where the tables come last, what a track holds is not known while it passes.
 //!
 //! Owns the way over the boxes. `moov` reads tables.
 //!
@@ -25,6 +24,7 @@
 //! 1. State: a `moov` of `moov::MOOV_MAX` bytes at most, and the places of `moov::PIECES_MAX` chunks.
 //! 2. Boxes are walked without a stack: what follows a header is the next box, whatever contains it.
 
+mod guess;
 mod moov;
 
 use super::alac;
@@ -32,6 +32,7 @@ use super::demux::{ALONE_BYTES, Border, Coding, Demux, Piece, Tracks, essence};
 use super::flac;
 use super::nal::Chain;
 use super::nal::find::{self, Finder, Found};
+use super::words::Word;
 use super::{ESSENCE, Hints, ISOBMFF, Splitter, SplitterId, StreamNumber};
 use crate::chunk::{Form, Packing, Raster};
 use moov::{MOOV_MAX, Movie, Place};
@@ -39,8 +40,9 @@ use std::collections::VecDeque;
 
 /// Data of fewer bytes has no border of its own.
 const DATA_MIN: u64 = 64 << 10;
-/// Chunks of ALAC of fewer bytes, between others, are not worth segments of their own.
-const CHUNK_MIN: u64 = 16 << 10;
+/// Bytes between units of video that sound is told by, and how often it is tried.
+const BETWEEN_BYTES: usize = 256 << 10;
+const BETWEEN_TRIES: u8 = 16;
 /// Words that v210 is told by.
 const V210_WORDS: usize = 8 << 10;
 /// Bytes of frames that FLAC alone is told by, if there are so many: other tracks would come between.
@@ -103,8 +105,8 @@ enum Inside {
     Units(Box<Finder>),
     /// Frames of FLAC.
     Frames,
-    /// One stream, of a form.
-    One(StreamNumber, Form),
+    /// One stream, of a form, or of samples.
+    One(StreamNumber, Form, Coding),
     /// Packets of ALAC.
     Packets(StreamNumber, alac::Coding),
 }
@@ -138,7 +140,19 @@ struct Isobmff {
     frames: flac::Lengths,
     /// FLAC came.
     is_flac: bool,
+    /// What lies between units of video, where no table tells it.
+    between: Between,
     doubt: Option<&'static str>,
+}
+
+/// Sound between units of video.
+#[derive(Debug, Default)]
+struct Between {
+    /// Samples in frames, once they were told.
+    samples: Option<(Word, u8)>,
+    packets: alac::Lengths,
+    /// Times that it was looked for what it is.
+    tries: u8,
 }
 
 impl Isobmff {
@@ -184,16 +198,19 @@ impl Isobmff {
         if let Some(first) = self.places.front().filter(|p| p.at < end) {
             let movie = self.movie.as_ref().filter(|m| !m.is_fragmented);
             let cookie = movie.and_then(Movie::alac);
+            let is_words = matches!(first.coding, Coding::Words(..));
             return match movie {
                 Some(movie)
                     if movie.tracks.len() == 1
                         && left >= alac::DATA_MIN
-                        && let Some(config) = first.alac =>
+                        && let Some(config) = cookie =>
                 {
                     Inside::Packets(first.stream, alac::Coding { config, is_guess: false })
                 }
+                // Frames are counted from the first sample.
+                Some(movie) if movie.tracks.len() == 1 && is_words && first.at != from => Inside::Chunks,
                 Some(movie) if movie.tracks.len() == 1 && first.codec.is_none() => {
-                    Inside::One(first.stream, first.form)
+                    Inside::One(first.stream, first.form, if is_words { first.coding } else { Coding::None })
                 }
                 // As it is where the tables come last, so that the two files meet.
                 Some(movie)
@@ -202,11 +219,13 @@ impl Isobmff {
                 {
                     Inside::Packets(ESSENCE, coding)
                 }
-                Some(movie) if !movie.is_told_apart() && left >= DATA_MIN => Inside::One(ESSENCE, Form::Bytes),
+                Some(movie) if !movie.is_told_apart() && left >= DATA_MIN => {
+                    Inside::One(ESSENCE, Form::Bytes, Coding::None)
+                }
                 _ => Inside::Chunks,
             };
         }
-        let none = Inside::One(ESSENCE, Form::Bytes);
+        let none = Inside::One(ESSENCE, Form::Bytes, Coding::None);
         if let Some(coding) = alac::detect(None, content, left) {
             return Inside::Packets(ESSENCE, coding);
         }
@@ -214,10 +233,15 @@ impl Isobmff {
             return none;
         }
         if is_v210(content) {
-            return Inside::One(ESSENCE, Form::Raster(Raster { packing: Packing::V210, row_bytes: 0 }));
+            let form = Form::Raster(Raster { packing: Packing::V210, row_bytes: 0 });
+            return Inside::One(ESSENCE, form, Coding::None);
         }
-        match find::detect(content, left) {
-            Some(codec) => Inside::Units(Box::new(Finder::new(codec))),
+        if let Some(codec) = find::detect(content, left) {
+            return Inside::Units(Box::new(Finder::new(codec)));
+        }
+        let shown = usize::try_from(left).ok().and_then(|left| content.get(..left)).unwrap_or(content);
+        match guess::pcm(shown) {
+            Some((word, channels)) => Inside::One(ESSENCE, Form::Bytes, Coding::Words(word, channels)),
             None => none,
         }
     }
@@ -247,7 +271,7 @@ impl Isobmff {
             return Piece { opens, coding: Coding::Flac(None), ..Piece::of(ESSENCE, Form::Bytes, bytes as u64) };
         }
         self.doubt.get_or_insert("isobmff: something behind frames of FLAC");
-        self.inside = Inside::One(ESSENCE, Form::Bytes);
+        self.inside = Inside::One(ESSENCE, Form::Bytes, Coding::None);
         Piece::of(ESSENCE, Form::Bytes, left)
     }
 
@@ -293,13 +317,12 @@ impl Isobmff {
                     self.open = Some(Open { stream: place.stream, chain: Chain::new(codec), end });
                     return self.in_chunks(look, left);
                 }
-                if let (Some(config), true) = (place.alac, bytes >= CHUNK_MIN) {
+                if let Coding::Alac(_) = place.coding {
                     self.at = self.at.saturating_add(bytes);
-                    let coding = Coding::Alac(alac::Coding { config, is_guess: false });
-                    return Piece { coding, ..Piece::of(place.stream, Form::Bytes, bytes) };
                 }
                 let key = place.is_video && super::nal::is_key_frame(look);
-                Piece::of(place.stream, place.form, bytes).with(if key { Border::Key } else { Border::None })
+                let piece = Piece { coding: place.coding, ..Piece::of(place.stream, place.form, bytes) };
+                piece.with(if key { Border::Key } else { Border::None })
             }
             Some(place) => Piece::wrapper(left.min(place.at - self.at)), // what lies before was taken off
             None => Piece::wrapper(left),
@@ -325,6 +348,52 @@ impl Isobmff {
                 self.inside = Inside::File;
                 self.open = None;
             }
+        }
+    }
+}
+
+impl Between {
+    /// The frame of FLAC or packet of ALAC that starts `look`, `at` bytes of the file behind its start.
+    fn known(
+        &mut self,
+        finder: &mut Finder,
+        look: &[u8],
+        left: u64,
+        frames: &mut flac::Lengths,
+        at: u64,
+    ) -> Option<Piece> {
+        let shown = usize::try_from(left).ok().and_then(|left| look.get(..left)).unwrap_or(look);
+        let is_open = self.samples.is_none() && self.packets.config().is_none() && self.tries < BETWEEN_TRIES;
+        if is_open && !finder.is_unit(look, left) && (finder.is_named() || alac::may_begin(shown)) {
+            self.tries += 1;
+            if finder.is_named() {
+                self.samples = guess::pcm(&finder.between(look, left, BETWEEN_BYTES).concat());
+            } else if self.packets.is_usual(shown) {
+                let pieces = finder.between(look, left, BETWEEN_BYTES);
+                self.packets.detect(pieces.split_last().map_or(&[], |(_, whole)| whole)); // the last one may go on
+            }
+        }
+        let (bytes, coding) = match shown {
+            [0xff, 0xf8 | 0xf9, ..] => (frames.first(shown, at)?, Coding::Flac(None)),
+            _ => {
+                let config = self.packets.config().filter(|_| !finder.is_unit(look, left))?;
+                (self.packets.first(shown, at)?, Coding::Packets(config))
+            }
+        };
+        finder.pass(bytes);
+        Some(Piece { coding, ..Piece::of(essence(1), Form::Bytes, bytes as u64) })
+    }
+
+    /// So many bytes that are no unit, nor a frame or packet.
+    fn other(&self, bytes: u64) -> Piece {
+        let piece = Piece::of(essence(1), Form::Bytes, bytes);
+        match self.samples {
+            // What is no frame at the end, behind all others or before a unit, is something else.
+            Some((word, channels)) => match bytes - bytes % word.frame_bytes(channels) as u64 {
+                0 => Piece::wrapper(bytes),
+                whole => Piece { coding: Coding::Words(word, channels), bytes: whole, ..piece },
+            },
+            None => piece,
         }
     }
 }
@@ -357,19 +426,24 @@ impl Tracks for Isobmff {
             Inside::Cover => Piece::wrapper(left).with(Border::Always),
             Inside::Chunks => self.in_chunks(look, left),
             Inside::Frames => self.in_frames(look, left),
-            Inside::Units(finder) => match finder.next(look, left) {
-                Found::Unit { bytes, key } => {
-                    Piece::of(ESSENCE, Form::Bytes, bytes).with(if key { Border::Key } else { Border::None })
+            Inside::Units(finder) => {
+                if let Some(piece) = self.between.known(finder, look, left, &mut self.frames, self.at) {
+                    return Ok(piece);
                 }
-                Found::Other { bytes } => Piece::of(essence(1), Form::Bytes, bytes),
-            },
+                match finder.next(look, left) {
+                    Found::Unit { bytes, key } => {
+                        Piece::of(ESSENCE, Form::Bytes, bytes).with(if key { Border::Key } else { Border::None })
+                    }
+                    Found::Other { bytes } => self.between.other(bytes),
+                }
+            }
             Inside::Packets(stream, coding) => {
                 let piece = Piece::of(*stream, Form::Bytes, left);
                 self.at = self.at.saturating_add(left);
                 Piece { coding: Coding::Alac(*coding), ..piece }
             }
-            Inside::One(stream, form) => {
-                let piece = Piece::of(*stream, *form, left);
+            Inside::One(stream, form, coding) => {
+                let piece = Piece { coding: *coding, ..Piece::of(*stream, *form, left) };
                 if left < DATA_MIN {
                     return Ok(piece);
                 }

@@ -5,8 +5,8 @@
 //!  Tracks                               wrapper   read for what the tracks are
 //!  Cluster, BlockGroup                  wrapper   their headers: the elements within follow one by one
 //!  SimpleBlock, Block   header          wrapper   up to the flags
-//!                       frames         essences   with the sizes of a lacing, where there is one; frames of FLAC
-//!                                                 without them, as samples and decisions (see `flac::within`)
+//!                       frames         essences   with the sizes of a lacing, where there is one; frames of FLAC,
+//!                                                 packets of ALAC and samples without them, as `layers` has them
 //!  attached file        data            wrapper   with borders of its own if it is large: a cover, a font
 //! ```
 //! Owns the way over the elements. With FLAC, a segment begins with the first cluster, so that what stands before it does
@@ -18,10 +18,12 @@
 //!    that are not known (live streams) need no care.
 //! 2. State: what `TRACKS_MAX` tracks are, and the sizes of a lacing.
 
+use super::alac;
 use super::demux::{ALONE_BYTES, Border, Coding, Demux, Piece, Tracks, essence};
 use super::flac;
-use super::fourcc::{pcm, raster};
+use super::fourcc::raster;
 use super::nal::{Chain, Codec, is_key_frame};
+use super::words::{Kind, Word};
 use super::{Hints, MATROSKA, Splitter, SplitterId, StreamNumber};
 use crate::chunk::Form;
 
@@ -116,6 +118,12 @@ struct Track {
     is_video: bool,
 }
 
+impl Track {
+    fn is_flac(&self) -> bool {
+        matches!(self.coding, Coding::Flac(_))
+    }
+}
+
 /// What follows the header that was given last.
 #[derive(Debug, Default)]
 enum Next {
@@ -123,7 +131,7 @@ enum Next {
     Header,
     /// Frames of a track.
     Frames { track: Track, left: u64, chain: Option<Chain>, begun: bool },
-    /// Frames of FLAC, of these sizes, the last one first.
+    /// Frames of FLAC, packets or samples, of these sizes, the last one first.
     Laced { track: Track, sizes: Vec<u64> },
     /// An attached file.
     File(u64),
@@ -154,7 +162,7 @@ impl Matroska {
             (SEGMENT | CLUSTER | BLOCK_GROUP | ATTACHMENTS | ATTACHED_FILE, ..) => {
                 let first = h.id == CLUSTER && !self.seen;
                 self.seen |= h.id == CLUSTER;
-                let opens = first && self.tracks.iter().any(|t| t.coding != Coding::None);
+                let opens = first && self.tracks.iter().any(Track::is_flac);
                 Ok(Piece { opens, ..Piece::wrapper(h.header as u64) })
             }
             (TRACKS, Some(bytes), Some(all)) => {
@@ -191,7 +199,7 @@ impl Matroska {
                 self.next = Next::Laced { track, sizes };
                 return Some(Piece::wrapper((h.header + head + laces) as u64));
             }
-            self.doubt.get_or_insert("matroska: FLAC in a lacing that makes no sense");
+            self.doubt.get_or_insert("matroska: a lacing that makes no sense");
         }
         let chain = track.codec.filter(|_| flags & 6 == 0).map(Chain::new); // no lacing
         self.next = Next::Frames { track, left, chain, begun: false };
@@ -240,7 +248,7 @@ impl Tracks for Matroska {
     }
 
     fn is_flac_alone(&self) -> bool {
-        self.told == 1 && self.tracks.iter().any(|t| t.coding != Coding::None)
+        self.told == 1 && self.tracks.iter().any(Track::is_flac)
     }
 
     fn doubt(&self) -> Option<&'static str> {
@@ -341,10 +349,9 @@ fn track(entry: &[u8], stream: StreamNumber) -> Option<Track> {
             let info = blocks.get(flac::BLOCK_HEADER..);
             track.coding = Coding::Flac(info.and_then(flac::sample_bits));
         }
-        b"A_PCM/INT/LIT" => {
-            let bits = uint(entry, &[0xe1, 0x6264])?;
-            let channels = uint(entry, &[0xe1, 0x9f]).unwrap_or(1);
-            track.form = pcm(bits, channels).unwrap_or_default();
+        b"A_ALAC" => track.coding = alac::Config::read(private).map_or(Coding::None, Coding::Packets),
+        b"A_PCM/INT/LIT" | b"A_PCM/INT/BIG" | b"A_PCM/FLOAT/IEEE" => {
+            track.coding = pcm(entry, codec).map_or(Coding::None, |(word, channels)| Coding::Words(word, channels));
         }
         b"V_UNCOMPRESSED" | b"V_QUICKTIME" | b"V_MS/VFW/FOURCC" => {
             let fourcc = match codec {
@@ -358,6 +365,20 @@ fn track(entry: &[u8], stream: StreamNumber) -> Option<Track> {
         _ => {}
     }
     Some(track)
+}
+
+/// What samples are that are not coded, and their channels.
+fn pcm(entry: &[u8], codec: &[u8]) -> Option<(Word, u8)> {
+    let bits = uint(entry, &[0xe1, 0x6264])?;
+    let channels = uint(entry, &[0xe1, 0x9f]).unwrap_or(1);
+    let kind = match (codec, bits) {
+        (b"A_PCM/FLOAT/IEEE", _) => Kind::Float,
+        (_, 8) => Kind::Unsigned,
+        _ => Kind::Signed,
+    };
+    let channels = u8::try_from(channels).ok().filter(|n| (1..=32).contains(n))?;
+    let word = Word::new(u32::try_from(bits / 8).ok()?, codec == b"A_PCM/INT/BIG", kind).filter(|_| bits % 8 == 0)?;
+    Some((word, channels))
 }
 
 #[cfg(test)]

@@ -31,6 +31,7 @@ mod fourcc;
 pub mod gzip;
 pub mod image;
 pub mod isobmff;
+mod layers;
 pub mod matroska;
 pub mod mp3;
 pub mod mxf;
@@ -211,19 +212,34 @@ pub const FLAC_FRAMES: SplitterId = SplitterId { number: 0x101, version: 1 };
 pub const WAVPACK_BLOCKS: SplitterId = SplitterId { number: 0x107, version: 1 };
 
 /// What [`inverse`] knows.
-pub const WAYS_BACK: &[SplitterId] =
-    &[OGG_PAGES, TS, PERMUTE, FLAC_FRAMES, WORDS, INTERLEAVE, DEFLATE, FLAC_WITHIN, ALAC_PACKETS, WAVPACK_BLOCKS];
+pub const WAYS_BACK: &[SplitterId] = &[
+    OGG_PAGES,
+    TS,
+    PERMUTE,
+    FLAC_FRAMES,
+    WORDS,
+    INTERLEAVE,
+    DEFLATE,
+    FLAC_WITHIN,
+    ALAC_PACKETS,
+    WAVPACK_BLOCKS,
+    LAYERS,
+];
 
-/// Whether segments that are rebuilt so hold the samples of coded sound: more bytes than the file has.
-pub fn decodes(how: SplitterId) -> bool {
-    [FLAC_FRAMES, FLAC_WITHIN, ALAC_PACKETS, WAVPACK_BLOCKS].iter().any(|known| known.number == how.number)
+/// Whether a segment holds the samples of coded sound: more bytes than the file has.
+pub fn decodes(mapped: &Mapped) -> bool {
+    let is = |known: &SplitterId| known.number == mapped.how.number;
+    [FLAC_FRAMES, FLAC_WITHIN, ALAC_PACKETS, WAVPACK_BLOCKS].iter().any(is)
+        || is(&LAYERS) && layers::is_any_decoded(&mapped.parameters)
 }
 
 /// ISO base media files (MP4, MOV, M4A, fragments): tracks apart from boxes; samples apart from the encoder's decisions
-/// where packets are ALAC, and where frames are FLAC alone. Version 1 left those as they are.
-pub const ISOBMFF: SplitterId = SplitterId { number: 0x10, version: 2 };
-/// Matroska, WebM: tracks apart from elements; frames of FLAC as [`FLAC`] has them. Version 1 left those as they are.
-pub const MATROSKA: SplitterId = SplitterId { number: 0x11, version: 2 };
+/// where packets are ALAC or frames FLAC; samples in one order. Version 1 left those as they are, version 2 all but ALAC
+/// and FLAC alone.
+pub const ISOBMFF: SplitterId = SplitterId { number: 0x10, version: 3 };
+/// Matroska, WebM: tracks apart from elements; frames of FLAC as [`FLAC`] has them, packets of ALAC likewise, samples in one
+/// order. Version 1 left those as they are, version 2 all but FLAC.
+pub const MATROSKA: SplitterId = SplitterId { number: 0x11, version: 3 };
 /// DPX: the picture apart from its header.
 pub const DPX: SplitterId = SplitterId { number: 0x30, version: 1 };
 /// TIFF, BigTIFF: pictures apart from tags.
@@ -234,12 +250,12 @@ pub const BMP: SplitterId = SplitterId { number: 0x32, version: 1 };
 pub const PNM: SplitterId = SplitterId { number: 0x33, version: 1 };
 /// YUV4MPEG2: planes apart from frame headers.
 pub const Y4M: SplitterId = SplitterId { number: 0x34, version: 1 };
-/// AVI: tracks apart from chunks.
-pub const AVI: SplitterId = SplitterId { number: 0x12, version: 1 };
+/// AVI: tracks apart from chunks, samples in one order. Version 1 left those as they are.
+pub const AVI: SplitterId = SplitterId { number: 0x12, version: 2 };
 /// FLV: tracks apart from tags.
 pub const FLV: SplitterId = SplitterId { number: 0x13, version: 1 };
-/// MXF: tracks apart from keys.
-pub const MXF: SplitterId = SplitterId { number: 0x14, version: 1 };
+/// MXF: tracks apart from keys, samples in one order. Version 1 left those as they are.
+pub const MXF: SplitterId = SplitterId { number: 0x14, version: 2 };
 /// JPEG: what describes a picture apart from it, if it is large.
 pub const JPEG: SplitterId = SplitterId { number: 0x15, version: 1 };
 /// PNG: likewise.
@@ -266,6 +282,8 @@ pub const FLAC_WITHIN: SplitterId = SplitterId { number: 0x105, version: 1 };
 /// Not a splitter: samples and the encoder's decisions back to packets of ALAC, for whichever container stands around
 /// them, see `alac`.
 pub const ALAC_PACKETS: SplitterId = SplitterId { number: 0x106, version: 1 };
+/// Not a splitter: tracks of a container, each by a way back of its own, then the container around them, see `layers`.
+pub const LAYERS: SplitterId = SplitterId { number: 0x108, version: 1 };
 /// Not a splitter: packets back to pages. [`OGG`] gives such segments.
 pub const OGG_PAGES: SplitterId = SplitterId { number: 3, version: 1 };
 
@@ -287,6 +305,7 @@ pub fn inverse(how: SplitterId, parameters: &[u8], parts: &[&[u8]], bytes: usize
         DEFLATE => deflate::inverse(parameters, parts, bytes)?,
         FLAC_WITHIN => flac::within::inverse(parameters, parts, bytes)?,
         ALAC_PACKETS => alac::inverse(parameters, parts, bytes)?,
+        LAYERS => layers::inverse(parameters, parts, bytes)?,
         _ => {
             return Err(Error::Malformed {
                 what: "a recipe",

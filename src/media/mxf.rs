@@ -13,7 +13,7 @@
 //! 1. State: the names of `TRACKS_MAX` tracks; what is beyond shares the last one.
 //! 2. A value of `PLAIN_BYTES` is a plain run.
 
-use super::demux::{Border, Demux, Piece, Tracks, essence};
+use super::demux::{Border, Coding, Demux, Piece, Tracks, essence};
 use super::fourcc::pcm;
 use super::nal::is_key_frame;
 use super::{Hints, MXF, Splitter, SplitterId};
@@ -59,10 +59,10 @@ fn find(set: &[u8], tag: [u8; 2]) -> Option<&[u8]> {
     None
 }
 
-/// The form of the sound that a descriptor describes.
-fn sound(set: &[u8]) -> Option<Form> {
+/// What the sound is that a descriptor describes.
+fn sound(set: &[u8]) -> Option<Coding> {
     let number = |tag| Some(find(set, tag)?.iter().fold(0_u64, |v, b| v << 8 | u64::from(*b)));
-    pcm(number([0x3d, 1])?, number([0x3d, 7])?)
+    Some(pcm(number([0x3d, 1])?, number([0x3d, 7])?))
 }
 
 #[derive(Debug, Default)]
@@ -71,8 +71,8 @@ struct Mxf {
     tracks: Vec<[u8; 2]>,
     /// The value that follows: its track, its key's types, its bytes.
     value: Option<(usize, [u8; 2], u64)>,
-    /// Of the PCM tracks; `Bytes` if they differ.
-    sound: Option<Form>,
+    /// Of the PCM tracks; `Coding::None` if they differ.
+    sound: Option<Coding>,
 }
 
 impl Tracks for Mxf {
@@ -84,10 +84,10 @@ impl Tracks for Mxf {
         if let Some((track, [item, element], bytes)) = self.value.take() {
             // Generic or content package; sound; broadcast wave or AES3, in frames or as a whole.
             let is_sound = matches!(item, 0x06 | 0x16);
-            let form = self.sound.filter(|_| is_sound && (1..=4).contains(&element)).unwrap_or_default();
-            let key = !is_sound && is_key_frame(look);
-            let piece = Piece::of(essence(track), form, bytes).with(if key { Border::Key } else { Border::None });
-            return Ok(Piece { plain: bytes >= PLAIN_BYTES, ..piece });
+            let coding = self.sound.filter(|_| is_sound && (1..=4).contains(&element)).unwrap_or_default();
+            let border = if !is_sound && is_key_frame(look) { Border::Key } else { Border::None };
+            let piece = Piece::of(essence(track), Form::Bytes, bytes).with(border);
+            return Ok(Piece { plain: bytes >= PLAIN_BYTES, coding, ..piece });
         }
         let Some(key) = look.first_chunk::<KEY>().filter(|k| k.starts_with(SMPTE)) else {
             return Err("mxf: a key that is none");
@@ -110,8 +110,8 @@ impl Tracks for Mxf {
             // The descriptors of broadcast wave and AES3.
             ([2, 0x53, 1], [0x0d, 1, 1, 1]) if matches!([item, element], [1, 0x47 | 0x48]) => {
                 let set = look.get(KEY + n..).and_then(|v| v.get(..usize::try_from(bytes).ok()?));
-                let form = set.and_then(sound).unwrap_or_default();
-                self.sound = Some(if self.sound.is_none_or(|s| s == form) { form } else { Form::Bytes });
+                let coding = set.and_then(sound).unwrap_or_default();
+                self.sound = Some(if self.sound.is_none_or(|s| s == coding) { coding } else { Coding::None });
                 Ok(Piece::wrapper(all.saturating_add(bytes)))
             }
             _ => Ok(Piece::wrapper(all.saturating_add(bytes))),

@@ -25,7 +25,7 @@
 use super::alac::{self, Alac, Found};
 use super::runs::{Last, Walk};
 use super::tags::id3v2_bytes;
-use super::words::{Taken, Track, Word};
+use super::words::{CORRECTIONS, Taken, Track, Word};
 use super::{ALAC_PACKETS, ESSENCE, Hints, Mapped, MappedPart, Part, Splitter, SplitterId, StreamNumber};
 use super::{WINDOW_MIN, WRAPPER};
 use crate::chunk::Form;
@@ -269,7 +269,7 @@ impl Essence {
                 }
                 let file = rest.get(..segment.min(seen)).unwrap_or_default();
                 if !file.is_empty() {
-                    match track.take(ESSENCE, file) {
+                    match track.take(ESSENCE, CORRECTIONS, file) {
                         Taken::Mapped(mapped) => walk.map(mapped),
                         Taken::Plain(form) => walk.give_as(ESSENCE, form, file.len()),
                     }

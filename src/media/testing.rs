@@ -200,6 +200,20 @@ pub fn one_recording() -> [(&'static str, Vec<u8>); 5] {
     [("wav", wav), ("flac", flac), ("oga", ogg), ("mka", mka), ("mp4", mp4)]
 }
 
+/// A file with a recording as its sound.
+pub struct FilmFile {
+    pub name: String,
+    pub file: Vec<u8>,
+    pub picture_bytes: u64,
+}
+
+/// A real recording as WAV, and films whose sound it is. Their pictures are the same.
+pub fn films_of_one_recording() -> (Vec<u8>, Vec<FilmFile>) {
+    let wav = real("Rutger Muller/Piano/01 Piano.wav");
+    let films = super::containers::sound::films(&wav);
+    (wav, films)
+}
+
 /// `bytes` bytes that look like coded sound: no zeros at the start, no pattern.
 pub fn noise(bytes: usize) -> Vec<u8> {
     let mut state = 0x9e37_79b9_7f4a_7c15_u64;

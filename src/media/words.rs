@@ -41,7 +41,7 @@ use crate::error::Result;
 use crate::format::wire::Reader;
 use kernels::Integers;
 
-/// The stream of corrections.
+/// The stream of corrections, of a file that is nothing but sound.
 pub const CORRECTIONS: StreamNumber = 2;
 
 /// Samples a segment holds at most: so it takes less than a MiB of the file, for which a window always has room. A
@@ -91,6 +91,11 @@ impl Word {
         };
         // One byte has no order; one way of saying so keeps the parameters alike.
         Some(Word { bytes, big_endian: big_endian && bytes > 1, kind })
+    }
+
+    /// Bytes of a frame of so many channels; at least one.
+    pub fn frame_bytes(self, channels: u8) -> usize {
+        usize::from(self.bytes) * usize::from(channels.max(1))
     }
 
     fn code(self) -> u8 {
@@ -216,8 +221,13 @@ impl Track {
         self.is_plain(self.width).then(|| self.form(self.width))
     }
 
-    /// Takes the next segment: whole frames.
-    pub fn take(&mut self, essence: StreamNumber, file: &[u8]) -> Taken {
+    /// Whether it is one of such words in so many channels.
+    pub fn is_of(&self, word: Word, channels: u32) -> bool {
+        self.word == word && u32::from(self.channels) == channels
+    }
+
+    /// Takes the next segment, whole frames, for these streams.
+    pub fn take(&mut self, essence: StreamNumber, corrections_to: StreamNumber, file: &[u8]) -> Taken {
         let mut width = self.width;
         if width < self.word.bytes {
             match self.needed(file) {
@@ -237,7 +247,7 @@ impl Track {
         let mut parts = vec![MappedPart { stream: essence, cut, form: self.form(width), bytes: samples }];
         if !corrections.is_empty() {
             let cut = !std::mem::replace(&mut self.corrected, true);
-            parts.push(MappedPart { stream: CORRECTIONS, cut, form: Form::Bytes, bytes: corrections });
+            parts.push(MappedPart { stream: corrections_to, cut, form: Form::Bytes, bytes: corrections });
         }
         let parameters = vec![self.word.code(), width];
         // A usize is at most 64 bits wide.

@@ -11,18 +11,18 @@
 
 use super::super::StreamNumber;
 use super::super::alac;
-use super::super::demux::essence;
+use super::super::demux::{Coding, SEGMENT, essence};
+use super::super::flac;
 use super::super::fourcc::{self, samples};
 use super::super::nal::Codec;
+use super::super::words::{Kind, Word};
 use super::header;
-use crate::chunk::{Form, Pcm};
+use crate::chunk::{Form, Packing, Raster};
 
 /// Bytes of a `moov` that is read.
 pub const MOOV_MAX: u64 = 8 << 20;
 /// Chunks of all tracks.
 pub const PIECES_MAX: usize = 1 << 18;
-/// Bytes of a chunk of ALAC, on average, among those of other tracks.
-const CHUNK_BYTES: u64 = 48 << 10;
 /// Tracks that are looked at.
 const TRACKS_MAX: usize = 64;
 
@@ -43,8 +43,8 @@ struct What {
     /// It consists of such units.
     codec: Option<Codec>,
     is_video: bool,
-    /// It consists of such packets.
-    alac: Option<alac::Config>,
+    /// Of its chunks.
+    coding: Coding,
 }
 
 /// What a `moov` tells.
@@ -57,12 +57,16 @@ pub struct Movie {
 impl Movie {
     /// How the packets of the first track of ALAC are coded.
     pub fn alac(&self) -> Option<alac::Config> {
-        self.tracks.iter().find_map(|t| t.what.alac)
+        let config = |t: &Track| if let Coding::Packets(config) = t.what.coding { Some(config) } else { None };
+        self.tracks.iter().find_map(config)
     }
 
-    /// Whether the tracks would be told apart without the tables too, or have a form that they need to be apart for.
+    /// Whether the tracks would be told apart without the tables too, or are such that they need to be apart.
     pub fn is_told_apart(&self) -> bool {
-        self.tracks.iter().any(|t| t.what.codec.is_some() || t.what.is_video && t.what.form != Form::Bytes)
+        self.tracks.iter().any(|t| {
+            let is_picture = t.what.is_video && t.what.form != Form::Bytes;
+            is_picture || t.what.codec.is_some() || matches!(t.what.coding, Coding::Words(..))
+        })
     }
 }
 
@@ -75,13 +79,19 @@ pub struct Place {
     pub form: Form,
     pub codec: Option<Codec>,
     pub is_video: bool,
-    pub alac: Option<alac::Config>,
+    pub coding: Coding,
 }
 
 impl Place {
     fn new(what: &What, at: u64, bytes: u64) -> Place {
-        let What { stream, form, codec, is_video, alac } = *what;
-        Place { at, bytes, stream, form, codec, is_video, alac }
+        let What { stream, form, codec, is_video, mut coding } = *what;
+        // They are worth segments of their own.
+        if let Coding::Packets(config) = coding
+            && bytes > SEGMENT as u64
+        {
+            coding = Coding::Alac(alac::Coding { config, is_guess: false });
+        }
+        Place { at, bytes, stream, form, codec, is_video, coding }
     }
 }
 
@@ -132,22 +142,8 @@ pub fn read(moov: &[u8]) -> (Movie, Vec<Place>) {
             movie.tracks.iter_mut().filter(|t| t.id == id).for_each(|t| t.sample_bytes = u64::from(size));
         }
     }
-    if movie.tracks.len() > 1 {
-        keep_fine_chunks(&mut places);
-    }
     places.sort_by_key(|p| p.at);
     (movie, places)
-}
-
-/// Leaves packets of ALAC as they are where their chunks are small: each would be a segment of its own, and one that is
-/// too small for that would end the form of its stream.
-fn keep_fine_chunks(places: &mut [Place]) {
-    for rest in places.chunk_by_mut(|a, b| a.stream == b.stream) {
-        let bytes = rest.iter().fold(0_u64, |sum, p| sum.saturating_add(p.bytes));
-        if bytes / (rest.len() as u64) < CHUNK_BYTES {
-            rest.iter_mut().for_each(|p| p.alac = None);
-        }
-    }
 }
 
 fn track(trak: &[u8], stream: StreamNumber, places: &mut Vec<Place>) -> Option<Track> {
@@ -157,7 +153,10 @@ fn track(trak: &[u8], stream: StreamNumber, places: &mut Vec<Place>) -> Option<T
     let is_video = find(media, &[b"hdlr"]).and_then(|h| h.get(8..12)) == Some(b"vide");
     let tables = find(media, &[b"minf", b"stbl"])?;
     let entry = find(tables, &[b"stsd"])?.get(8..)?;
-    let (what, frame_bytes) = sample_entry(entry, stream, is_video);
+    let (mut what, frame_bytes) = sample_entry(entry, stream, is_video);
+    if let Form::Raster(raster) = &mut what.form {
+        raster.row_bytes = row_bytes(*raster, tables, entry).unwrap_or(raster.row_bytes);
+    }
     let before = places.len();
     if chunks(tables, &what, frame_bytes, places).is_none() {
         places.truncate(before);
@@ -167,7 +166,7 @@ fn track(trak: &[u8], stream: StreamNumber, places: &mut Vec<Place>) -> Option<T
 
 /// What the first sample entry says of a track, and the bytes of a frame of PCM (0: it is none).
 fn sample_entry(entry: &[u8], stream: StreamNumber, is_video: bool) -> (What, u64) {
-    let mut what = What { stream, form: Form::Bytes, codec: None, is_video, alac: None };
+    let mut what = What { stream, form: Form::Bytes, codec: None, is_video, coding: Coding::None };
     let kind = entry.get(4..8).unwrap_or_default();
     let inner = |name: &[u8; 4]| find(entry.get(86..)?, &[name]);
     match kind {
@@ -181,12 +180,15 @@ fn sample_entry(entry: &[u8], stream: StreamNumber, is_video: bool) -> (What, u6
         }
         b"apch" | b"apcn" | b"apcs" | b"apco" | b"ap4h" | b"ap4x" => what.codec = Some(Codec::ProRes),
         b"AVdn" | b"AVdh" => what.codec = Some(Codec::Dnx),
-        b"alac" if !is_video => what.alac = cookie(entry).and_then(alac::Config::read),
+        b"alac" if !is_video => {
+            what.coding = cookie(entry).and_then(alac::Config::read).map_or(Coding::None, Coding::Packets);
+        }
+        b"fLaC" if !is_video => what.coding = Coding::Flac(streaminfo(entry).and_then(flac::sample_bits)),
         _ if is_video => what.form = raster(kind, entry).unwrap_or_default(),
         _ => {
-            if let Some((pcm, frame_bytes)) = pcm(kind, entry) {
-                what.form = pcm.unwrap_or_default();
-                return (what, frame_bytes);
+            if let Some((word, channels)) = pcm(kind, entry) {
+                what.coding = Coding::Words(word, channels);
+                return (what, word.frame_bytes(channels) as u64);
             }
         }
     }
@@ -199,6 +201,11 @@ fn cookie(entry: &[u8]) -> Option<&[u8]> {
     find(inner, &[b"alac"]).or_else(|| find(inner, &[b"wave", b"alac"]))?.get(4..) // a version and flags
 }
 
+/// FLAC's STREAMINFO, behind the fields of MP4.
+fn streaminfo(entry: &[u8]) -> Option<&[u8]> {
+    find(entry.get(36..)?, &[b"dfLa"])?.get(4 + flac::BLOCK_HEADER..) // a version and flags
+}
+
 /// The form of pictures that are not coded.
 fn raster(kind: &[u8], entry: &[u8]) -> Option<Form> {
     let width = u32::from(u16_at(entry, 32)?);
@@ -209,41 +216,57 @@ fn raster(kind: &[u8], entry: &[u8]) -> Option<Form> {
     }
 }
 
-/// The form of PCM, where it is one that has a form, and the bytes of a frame.
-fn pcm(kind: &[u8], entry: &[u8]) -> Option<(Option<Form>, u64)> {
-    let (mut channels, mut bits) = (u32::from(u16_at(entry, 24)?), u32::from(u16_at(entry, 26)?));
+/// Bytes of a picture's row, as its size tells them; `None` where nothing is known but its width. Where the size is no
+/// multiple of the rows, v210 has none: the codec finds them.
+fn row_bytes(raster: Raster, tables: &[u8], entry: &[u8]) -> Option<u32> {
+    let (sizes, rows) = (find(tables, &[b"stsz"])?, u32::from(u16_at(entry, 34)?));
+    let bytes = match u32_at(sizes, 4)? {
+        0 => u32_at(sizes, 12)?,
+        bytes => bytes,
+    };
+    let row = bytes.checked_div(rows).filter(|row| row * rows == bytes); // at most `bytes`
+    match raster.packing {
+        // Rows are filled up to 48 pixels.
+        Packing::V210 => Some(row.filter(|row| row.is_multiple_of(128)).unwrap_or(0)),
+        _ => row,
+    }
+}
+
+/// What samples are that are not coded, and their channels.
+fn pcm(kind: &[u8], entry: &[u8]) -> Option<(Word, u8)> {
+    let (mut channels, bits) = (u32::from(u16_at(entry, 24)?), u32::from(u16_at(entry, 26)?));
     let version = u16_at(entry, 16)?;
     // The box `enda` within `wave` tells that a big-endian format is little-endian.
     let enda = || entry.windows(6).take(512).any(|w| w == b"enda\0\x01");
-    let little = match kind {
-        b"sowt" => true,
-        b"twos" => false,
-        b"in24" => {
-            bits = 24;
-            enda()
-        }
-        b"in32" => {
-            bits = 32;
-            enda()
-        }
+    let (bits, big_endian, kind) = match kind {
+        b"sowt" => (bits, false, Kind::Signed),
+        b"twos" => (bits, true, Kind::Signed),
+        b"raw " if bits == 8 => (bits, true, Kind::Unsigned),
+        b"in24" => (24, !enda(), Kind::Signed),
+        b"in32" => (32, !enda(), Kind::Signed),
+        b"fl32" => (32, !enda(), Kind::Float),
+        b"fl64" => (64, !enda(), Kind::Float),
         b"lpcm" if version == 2 => {
-            (channels, bits) = (u32_at(entry, 48)?, u32_at(entry, 56)?);
+            channels = u32_at(entry, 48)?;
             // 1 float, 2 big-endian, 4 signed
-            u32_at(entry, 60)? & 7 == 4
+            let flags = u32_at(entry, 60)?;
+            let kind = match flags & 5 {
+                0 => Kind::Unsigned,
+                4 => Kind::Signed,
+                _ => Kind::Float,
+            };
+            (u32_at(entry, 56)?, flags & 2 != 0, kind)
         }
-        b"ipcm" => {
+        b"ipcm" | b"fpcm" => {
             let c = find(entry.get(36..)?, &[b"pcmC"])?;
-            bits = u32::from(*c.get(5)?);
-            c.get(4)? & 1 == 1
+            let kind = if kind == b"ipcm" { Kind::Signed } else { Kind::Float };
+            (u32::from(*c.get(5)?), c.get(4)? & 1 == 0, kind)
         }
         _ => return None,
     };
-    let (channels, sample_bytes) = (u8::try_from(channels).ok()?, u8::try_from(bits / 8).ok()?);
-    if !(1..=32).contains(&channels) || !(1..=4).contains(&sample_bytes) || bits % 8 != 0 {
-        return None;
-    }
-    let form = little.then_some(Form::Pcm(Pcm { sample_bytes, channels, coded: false }));
-    Some((form, u64::from(channels) * u64::from(sample_bytes)))
+    let channels = u8::try_from(channels).ok().filter(|n| (1..=32).contains(n))?;
+    let word = Word::new(bits / 8, big_endian, kind).filter(|_| bits % 8 == 0)?;
+    Some((word, channels))
 }
 
 /// Appends the places of a track's chunks.

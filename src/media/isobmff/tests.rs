@@ -4,7 +4,7 @@ use super::super::demux::decisions;
 use super::super::film::{Frame, cover, full, mp4_box, numbers, track, trak, video_entry};
 use super::super::flac::tests::{FRONT, a_long_file, a_real_file, frames_of, much_silence, native};
 use super::super::testing::{alike_in_windows, collect_parts, harm, head, streams, windows, without_tail};
-use super::super::{ALAC_PACKETS, FLAC_WITHIN, Part, open as open_any};
+use super::super::{ALAC_PACKETS, LAYERS, Part, open as open_any};
 use super::*;
 use crate::format::Keys;
 use proptest::prelude::*;
@@ -134,23 +134,29 @@ fn flac_and_alac_in_one_file_are_both_taken_apart() {
         assert_eq!(doubt, None);
         let ways: std::collections::BTreeSet<u16> =
             parts.iter().filter_map(|p| if let Part::Mapped(m) = p { Some(m.how.number) } else { None }).collect();
-        assert!(ways.contains(&ALAC_PACKETS.number) && ways.contains(&FLAC_WITHIN.number), "{ways:?}");
+        assert!(ways.contains(&ALAC_PACKETS.number) && ways.contains(&LAYERS.number), "{ways:?}");
         let of = streams(&file, &parts);
         assert!(of[&ESSENCE] == essence && of[&decisions(ESSENCE)] == decided);
     }
 }
 
-/// Where the tables come last it would not be known.
 #[test]
-fn flac_beside_video_stays_as_it_is() {
+fn flac_beside_video_is_samples_wherever_the_tables_are() {
     let mut film = super::super::film::film(super::super::film::Video::Avc, 150, 9000);
     let mut frames = LONG_FRAMES.iter().cycle();
     for frame in film.iter_mut().filter(|f| f.track == 1) {
         frame.bytes = frames.next().unwrap().bytes.clone();
     }
-    let first = mp4(&film, Tables::First, &[]);
-    let of = streams(&first, &split(&first).0);
-    assert!(of[&essence(0)] == track(&film, 0) && of[&essence(1)] == track(&film, 1));
+    for tables in [Tables::First, Tables::Last] {
+        let file = mp4(&film, tables, &[]);
+        let (parts, doubt) = split(&file);
+        assert_eq!(doubt, None);
+        let of = streams(&file, &parts);
+        assert!(of[&essence(0)] == track(&film, 0), "{tables:?}");
+        let sound = &of[&essence(1)];
+        assert!(sound.len() > 3 << 20 && LONG.1.starts_with(&sound[..sound.len().min(LONG.1.len())]), "{tables:?}");
+        assert!(of[&decisions(essence(1))].len() < sound.len() / 100);
+    }
 }
 
 #[test]
@@ -200,13 +206,51 @@ fn frames_that_are_none_and_silence_stay_as_they_are() {
     let silence = film_of(&vec![much_silence(); 3000]);
     for file in [[front, one.repeat(10_000)].concat(), mp4(&silence, Tables::Last, &[])] {
         let (parts, _) = split(&file);
-        assert!(parts.iter().all(|p| !matches!(p, Part::Mapped(m) if m.how == FLAC_WITHIN)));
+        assert!(parts.iter().all(|p| !matches!(p, Part::Mapped(m) if m.how == LAYERS)));
     }
 }
 
-/// What version 2 makes of FLAC: a change here takes a new version.
+/// The form of the first picture of a file whose pictures, of 720 by 90 pixels, have so many bytes.
+fn form_of_pictures(kind: &[u8], depth: u16, bytes: usize) -> Form {
+    let mut entry = video_entry(kind, 720, &[]);
+    entry[34..36].copy_from_slice(&90_u16.to_be_bytes());
+    entry[82..84].copy_from_slice(&depth.to_be_bytes());
+    let frame = Frame { track: 0, key: true, bytes: vec![7; bytes] };
+    let ftyp = mp4_box(b"ftyp", b"qt  \0\0\x02\0qt  ");
+    let moov = |at: usize| {
+        let places = [at as u32, (at + bytes) as u32];
+        let trak = trak(&[frame.clone(), frame.clone()], 0, &entry, &places);
+        mp4_box(b"moov", &[full(b"mvhd", 0, &[0; 96]), trak].concat())
+    };
+    let at = ftyp.len() + moov(0).len() + 8;
+    let file = [ftyp, moov(at), mp4_box(b"mdat", &frame.bytes.repeat(2))].concat();
+    let mut forms = split(&file).0.into_iter().filter_map(|part| match part {
+        Part::Run(run) => Some(run.form),
+        Part::Mapped(m) => m.parts.into_iter().find(|p| p.stream == ESSENCE).map(|p| p.form),
+    });
+    forms.next_back().unwrap()
+}
+
 #[test]
-fn version_2_stays_as_it_is() {
+fn the_row_of_an_uncompressed_picture_is_told_by_its_size() {
+    let row_of = |kind, depth, bytes| {
+        let Form::Raster(raster) = form_of_pictures(kind, depth, bytes) else { panic!("no picture") };
+        raster.row_bytes
+    };
+    assert_eq!(row_of(b"v210", 24, 90 * 1920), 1920);
+    assert_eq!(row_of(b"v210", 24, 90 * 2048), 2048, "a wider row than is needed");
+    for odd in [90 * 1920 + 512, 90 * 1936] {
+        assert_eq!(row_of(b"v210", 24, odd), 0, "the codec finds out");
+    }
+    assert_eq!(row_of(b"raw ", 24, 90 * 2160), 2160);
+    assert_eq!(row_of(b"raw ", 24, 90 * 2176), 2176);
+    assert_eq!(row_of(b"2vuy", 24, 90 * 1440), 1440);
+    assert_eq!(row_of(b"2vuy", 24, 90 * 1440 + 7), 1440, "nothing else is known");
+}
+
+/// What version 3 makes of FLAC: a change here takes a new version.
+#[test]
+fn version_3_stays_as_it_is() {
     let (flac, front) = a_real_file();
     let mut frames = frames_of(&flac, front);
     frames.truncate(12);
@@ -221,7 +265,7 @@ fn version_2_stays_as_it_is() {
         }
     }
     let check = Keys::new([0; 32], 0).keyed_check(&all)[..8].iter().map(|b| format!("{b:02x}")).collect::<String>();
-    assert_eq!((all.len(), &check[..]), (197_752, "bf6959a87649f18a"));
+    assert_eq!((all.len(), &check[..]), (197_754, "e16ee419e4ff3e2e"));
 }
 
 proptest! {

@@ -15,6 +15,7 @@
 //! 2. State: some KiB of counts.
 
 use super::{Chain, Codec, Unit, is_plausible, unit};
+use std::ops::Range;
 
 /// Bytes that a search looks at.
 const SEARCH: usize = 64 << 10;
@@ -196,12 +197,12 @@ impl Sight<'_> {
 pub fn detect(look: &[u8], left: u64) -> Option<Codec> {
     // Pictures, groups and sequences of MPEG-1, 2 and 4: their start codes look like lengths.
     let front = look.get(..SEARCH).unwrap_or(look);
-    if front.windows(4).any(|w| matches!(w, [0, 0, 1, 0xb0 | 0xb3 | 0xb6 | 0xb8])) {
-        return None;
-    }
+    let is_mpeg = front.windows(4).any(|w| matches!(w, [0, 0, 1, 0xb0 | 0xb3 | 0xb6 | 0xb8]));
     let all = [Codec::ProRes, Codec::Dnx, Codec::Hevc, Codec::Avc];
+    // Samples of sound may look like start codes, but not like a name.
+    let all = if is_mpeg { &all[..2] } else { &all };
     [(NEAR, CHAINED), (FAR, CONFIRMED)].into_iter().find_map(|(gap, more)| {
-        let found = all.into_iter().filter_map(|codec| {
+        let found = all.iter().filter_map(|&codec| {
             let gap = if codec.is_named() { FAR_NAMED } else { gap };
             let mut sight = Sight { codec, look, left, heads: None, leads: None, gap, steps: &mut STEPS_MAX.clone() };
             let at = sight.search(SEARCH, if codec.is_named() { 1 } else { more })?;
@@ -244,6 +245,45 @@ impl Finder {
         let (Found::Unit { bytes, .. } | Found::Other { bytes }) = found;
         self.steps = self.steps.saturating_add(bytes.saturating_mul(EARNED)).min(STEPS);
         found
+    }
+
+    /// Whether a unit starts `look`, where one is expected.
+    pub fn is_unit(&self, look: &[u8], left: u64) -> bool {
+        self.in_row && unit(self.chain.codec, look, left).is_some()
+    }
+
+    /// So many bytes are known to be something else, and to end where a unit may begin.
+    pub fn pass(&mut self, bytes: usize) {
+        self.since = self.since.saturating_add(bytes);
+        self.steps = self.steps.saturating_add((bytes as u64).saturating_mul(EARNED)).min(STEPS);
+        self.in_row = true;
+    }
+
+    /// Whether frames have a name, so that nothing is taken for a unit that is none.
+    pub fn is_named(&self) -> bool {
+        self.chain.codec.is_named()
+    }
+
+    /// What lies between the units of `look`, of which the box has `left`, until it is so many bytes. The last piece may
+    /// go on.
+    pub fn between<'l>(&self, look: &'l [u8], left: u64, most: usize) -> Vec<&'l [u8]> {
+        // Of no bytes there would be no end.
+        let look = usize::try_from(left).ok().and_then(|left| look.get(..left)).unwrap_or(look);
+        let (mut ahead, mut at, mut sum, mut places) = (self.clone(), 0_usize, 0, Vec::<Range<usize>>::new());
+        while let Some(rest) = look.get(at..).filter(|rest| !rest.is_empty() && sum < most) {
+            let found = ahead.next(rest, left.saturating_sub(at as u64));
+            let (Found::Unit { bytes, .. } | Found::Other { bytes }) = found;
+            let end = at.saturating_add(usize::try_from(bytes).unwrap_or(usize::MAX)).min(look.len());
+            if let Found::Other { .. } = found {
+                sum += end - at; // at most what is shown
+                match places.last_mut().filter(|place| place.end == at) {
+                    Some(place) => place.end = end,
+                    None => places.push(at..end),
+                }
+            }
+            at = end;
+        }
+        places.into_iter().filter_map(|place| look.get(place)).collect()
     }
 
     fn here(&mut self, look: &[u8], left: u64) -> Found {

@@ -194,7 +194,7 @@ proptest! {
                 file[0] ^= 1;
             }
             let (before, was) = (track.width, track.before);
-            let Taken::Mapped(mapped) = track.take(1, &file) else {
+            let Taken::Mapped(mapped) = track.take(1, CORRECTIONS, &file) else {
                 prop_assert!(word.is_native() && track.before == Some(word.bytes));
                 continue;
             };

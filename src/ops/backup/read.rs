@@ -585,7 +585,7 @@ impl<'r, 'a, 's> Reader<'r, 'a, 's> {
                     split += part.bytes() as usize; // a part does not reach beyond the window
                     // A splitter that breaks its promise must not lose bytes: what it mapped wrongly is opaque.
                     let part = match part {
-                        Part::Mapped(mapped) if !decode && media::decodes(mapped.how) => Part::Run(Run {
+                        Part::Mapped(mapped) if !decode && media::decodes(&mapped) => Part::Run(Run {
                             stream: media::ESSENCE,
                             bytes: mapped.bytes,
                             cut: false,

@@ -6,6 +6,7 @@ use crate::catalog::map::{MapIter, read_node};
 use crate::catalog::recipe;
 use crate::format::entry::{Attributes, Content, Entry, EntryKind, Witness};
 use crate::format::node::{MapRoot, Node};
+use crate::media::testing::FilmFile;
 use crate::ops::backup::Source;
 use crate::ops::testing::bench::{Bench, noise};
 use std::collections::{BTreeSet, HashMap, HashSet};
@@ -297,6 +298,23 @@ fn a_recording_is_stored_once_whatever_container_its_flac_is_in() {
     assert!(flac.2 < 8192 + flac.1 / 100, "{added:?}");
     for (_, bytes, new) in remuxes {
         assert!(*new < bytes / 100, "{added:?}");
+    }
+    adds_up(&stats(&bench));
+}
+
+/// Behind each other in one store: the WAV, then films whose sound it is, of which the first brings the pictures.
+#[test]
+fn a_recording_is_stored_once_whatever_film_it_is_the_sound_of() {
+    let bench = Bench::new(1);
+    let (wav, films) = crate::media::testing::films_of_one_recording();
+    let backup = |name: &str, bytes: &[u8]| bench.backup(name, bytes).counts.data_added;
+    assert!(backup("wav", &wav) > wav.len() as u64 / 2);
+    let mut pictures = films[0].picture_bytes;
+    for FilmFile { name, file, .. } in &films {
+        let new = backup(name, file);
+        // The keys of an MXF are one per cent of this one.
+        assert!(new < pictures + file.len() as u64 / 50, "{name}: {new} of {}, pictures {pictures}", file.len());
+        pictures = 0;
     }
     adds_up(&stats(&bench));
 }

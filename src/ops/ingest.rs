@@ -297,7 +297,6 @@ where
         let (ending, publishing) = (EndLanes(&shared.lanes), EndPublisher(&shared.unpublished));
         let worked = outcome.and_then(|()| adopt::salvage(shared, &leftovers)).and_then(|()| work(shared));
         drop(ending);
-        publishing.ending();
         let join = |handle: threads::ScopedJoinHandle<'_, ()>| {
             if handle.join().is_err() {
                 shared.fail(Error::WorkerLost { verb: shared.verb });

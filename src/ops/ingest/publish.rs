@@ -56,7 +56,7 @@ struct Waiting {
     protected: Vec<Protected>,
     /// Publications that have begun and are not logged.
     in_work: usize,
-    stage: Stage,
+    has_ended: bool,
 }
 
 impl Waiting {
@@ -70,17 +70,6 @@ impl Waiting {
 struct Protected {
     packs: Vec<Sealed>,
     groups: Vec<Event>,
-}
-
-/// How far the run is.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-enum Stage {
-    #[default]
-    Open,
-    /// Lanes are given nothing more. There is no better choice to wait for than what makes a whole group.
-    Ending,
-    /// Lanes have sealed all.
-    Ended,
 }
 
 impl Unpublished {
@@ -99,21 +88,10 @@ impl Unpublished {
 /// Ends the threads that publish when it is dropped, also by a panic.
 pub(super) struct EndPublisher<'a>(pub &'a Unpublished);
 
-impl EndPublisher<'_> {
-    /// Lanes are given nothing more.
-    pub fn ending(&self) {
-        self.enter(Stage::Ending);
-    }
-
-    fn enter(&self, stage: Stage) {
-        self.0.lock().stage = stage;
-        self.0.wake();
-    }
-}
-
 impl Drop for EndPublisher<'_> {
     fn drop(&mut self) {
-        self.enter(Stage::Ended);
+        self.0.lock().has_ended = true;
+        self.0.wake();
     }
 }
 
@@ -136,7 +114,7 @@ impl Ingest<'_> {
         let mut waiting = self.unpublished.lock();
         waiting.packs.push(sealed);
         self.unpublished.come.notify_all();
-        let goes_on = |w: &Waiting| w.stage < Stage::Ended && !self.failed.load(Ordering::Relaxed);
+        let goes_on = |w: &Waiting| !w.has_ended && !self.failed.load(Ordering::Relaxed);
         while waiting.count() >= 2 * self.publish_at() && goes_on(&waiting) {
             waiting = self.unpublished.gone.wait(waiting).unwrap_or_else(PoisonError::into_inner);
         }
@@ -157,15 +135,15 @@ impl Ingest<'_> {
                     if !packs.is_empty() {
                         break (packs, self.begin_publication(&mut waiting));
                     }
-                    if waiting.stage == Stage::Ended {
+                    if waiting.has_ended {
                         return;
                     }
                     waiting = self.unpublished.come.wait(waiting).unwrap_or_else(PoisonError::into_inner);
                 }
             };
-            let published = self.protect_packs(packs).and_then(|stage| match stage {
-                Stage::Ended => Ok(()),
-                Stage::Open | Stage::Ending => self.log_protected(Vec::new()),
+            let published = self.protect_packs(packs).and_then(|has_ended| match has_ended {
+                true => Ok(()),
+                false => self.log_protected(Vec::new()),
             });
             if let Err(e) = published {
                 self.fail(e);
@@ -205,8 +183,8 @@ impl Ingest<'_> {
         Publication(self)
     }
 
-    /// Gives sealed packs their parity; they are to be logged then. Returns how far the run is by then.
-    fn protect_packs(&self, packs: Vec<Sealed>) -> Result<Stage> {
+    /// Gives sealed packs their parity; they are to be logged then. Returns whether the run has ended by then.
+    fn protect_packs(&self, packs: Vec<Sealed>) -> Result<bool> {
         let unprotected: Vec<_> = packs.iter().map(Unprotected::of).collect();
         let outcome = self.protect(&unprotected);
         let mut waiting = self.unpublished.lock();
@@ -215,7 +193,7 @@ impl Ingest<'_> {
                 if !packs.is_empty() {
                     waiting.protected.push(Protected { packs, groups });
                 }
-                Ok(waiting.stage)
+                Ok(waiting.has_ended)
             }
             Err((e, bad)) => {
                 // It must not be logged; the others wait for the run's end.
@@ -279,7 +257,7 @@ impl Ingest<'_> {
     /// Takes packs that are to be published now: those of a whole group, with such as need none. None if more are to come
     /// before.
     fn take_group(&self, waiting: &mut Waiting) -> Vec<Sealed> {
-        if waiting.stage == Stage::Ended {
+        if waiting.has_ended {
             self.make_due(waiting);
         }
         if let Some(group) = waiting.due.pop_front() {
@@ -287,8 +265,7 @@ impl Ingest<'_> {
         }
         let (packs, at) = (&mut waiting.packs, self.publish_at());
         let needs_group = |kind| self.protection.shape(kind).parity > 0;
-        let may_be = packs.len() >= at || waiting.stage == Stage::Ending && packs.iter().any(|p| needs_group(p.kind));
-        if !may_be {
+        if packs.len() < at {
             Vec::new()
         } else if !packs.iter().any(|p| needs_group(p.kind)) {
             std::mem::take(packs)
@@ -298,11 +275,7 @@ impl Ingest<'_> {
             let alone: Vec<usize> = (0..packs.len()).filter(is_alone).collect();
             let mut groups = self.protection.plan(self.store.pool(), &places).into_iter();
             let wide = groups.find(|(group, is_wide)| *is_wide && !group.iter().any(is_alone));
-            let mut taken: Vec<usize> = match wide {
-                Some((group, _)) => group.into_iter().chain(alone).collect(),
-                None if packs.len() >= at => alone,
-                None => Vec::new(),
-            };
+            let mut taken: Vec<usize> = wide.into_iter().flat_map(|(group, _)| group).chain(alone).collect();
             if taken.is_empty() && packs.len() >= 2 * at {
                 taken = (0..packs.len()).collect(); // they do not come to lie on enough disks
             }

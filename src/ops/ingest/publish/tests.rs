@@ -70,6 +70,60 @@ fn what_was_handed_over_is_protected_when_it_has_settled_and_nothing_stays_in_wo
     }
 }
 
+/// Has eight packs wait, two of each disk, when the run ends, or fails if one of them is `harmed`. Returns the log's entries since,
+/// and the packs that it knows.
+fn hand_over_and_end(seed: u64, harmed: bool) -> (u64, usize) {
+    simulate(Schedule { seed, parallelism: 2, pauses: 3 }, || {
+        let shelf = Shelf::with_parity(4, 1);
+        let store = shelf.write();
+        let mut before = 0;
+        let ended = run(&store, &Control::default(), Purpose::copying("test"), |ingest| {
+            ingest.begin()?;
+            before = store.with_state(|s| s.number);
+            let mut waiting = ingest.unpublished.lock();
+            for (i, disk) in store.pool().disks().chain(store.pool().disks()).enumerate() {
+                let pack = PackId::new(ingest.writer, ingest.sequence.fetch_add(1, Ordering::Relaxed));
+                let of = store.superblock().store;
+                let mut w = PackWriter::create(store.io(), of, &disk.path, disk.id, pack, PackKind::Data)?;
+                let plain = noise(i as u64, 5000);
+                w.append(vec![NewRecord::raw(store.keys().chunk_id(ChunkKind::Data, &plain), plain)])?;
+                let sealed = w.seal().map_err(|(_, e)| e)?;
+                if harmed && i == 4 {
+                    let path = sealed_path(&disk.path, pack);
+                    let mut bytes = shelf.fs.read(&path).unwrap();
+                    bytes[3000] ^= 1;
+                    shelf.fs.remove(&path).unwrap();
+                    shelf.fs.write(&path, &bytes).unwrap();
+                }
+                waiting.packs.push(sealed);
+            }
+            Ok(((), |_: &mut (), _: &_| Vec::new()))
+        });
+        assert_eq!(ended.is_err(), harmed, "{ended:?}");
+        store.with_state(|s| (s.number - before, s.packs().count()))
+    })
+}
+
+/// What gets its parity while the lanes still seal has entries of its own.
+#[test]
+fn what_waits_at_the_end_of_a_run_is_named_by_one_entry() {
+    let mut entries = Vec::new();
+    for seed in 0..40 {
+        let (n, packs) = hand_over_and_end(seed, false);
+        assert!(packs == 8 && n <= 3, "seed {seed}: {packs} packs, {n} entries");
+        entries.push(n);
+    }
+    assert!(entries.contains(&1), "{entries:?}");
+}
+
+#[test]
+fn what_others_have_protected_is_logged_when_a_pack_of_the_last_ones_is_bad() {
+    for seed in 0..40 {
+        let (_, packs) = hand_over_and_end(seed, true);
+        assert_eq!(packs, 7, "seed {seed}");
+    }
+}
+
 /// A group of a run that lost a disk is as wide as the disks that are left let it be.
 #[test]
 fn a_disk_that_dies_in_a_run_makes_groups_narrower_by_one_and_no_more() {

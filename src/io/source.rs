@@ -543,7 +543,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("f");
         let mut bytes = vec![7; 20 << 20];
-        bytes.iter_mut().enumerate().for_each(|(i, b)| *b = (i * 31 >> 8) as u8); // any bytes do
+        bytes.iter_mut().enumerate().for_each(|(i, b)| *b = ((i * 31) >> 8) as u8); // any bytes do
         stdfs::write(&path, &bytes).unwrap();
         stdfs::File::open(&path).unwrap().sync_all().unwrap();
         let file = SourceFile::open(&path).unwrap();

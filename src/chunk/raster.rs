@@ -309,8 +309,8 @@ impl Decoder {
         Ok(())
     }
 
-    /// Whether a payload decodes to these bytes. What [`Decoder::decode`] does, but that samples are made many at once, by
-    /// its steps from the neighbours that should stand there, where a decoder has to wait for one after the other. If all
+    /// Whether a payload decodes to these bytes. What [`Decoder::decode`] does, but that samples are made in several places of
+    /// a plane at once, from the neighbours that should stand there, where a decoder has to wait for one after the other. If all
     /// bytes come out right, so did the neighbours of each sample, and a decoder that begins at the front finds the same ones.
     pub fn proves(&mut self, payload: &[u8], plain: &[u8], scratch: &mut Vec<u8>) -> bool {
         let Ok(opened) = self.open(payload, plain.len()) else { return false };

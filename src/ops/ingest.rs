@@ -315,14 +315,14 @@ where
             for why in ingest.protection.shortfalls() {
                 control.notice(Notice::Note(why));
             }
-            adopt::clear(&ingest, &leftovers);
+            ingest.clear(&leftovers);
             Ok(value)
         }
         (outcome, failure) => {
             // A lane's failure is the cause of what the threads before it met.
             let error = failure.or(outcome.err()).unwrap_or(Error::Interrupted);
             match ingest.finish(Vec::new(), Outcome::Stopped) {
-                Ok(()) => adopt::clear(&ingest, &leftovers),
+                Ok(()) => ingest.clear(&leftovers),
                 Err(e) => control.notice(Notice::Note(format!("what was stored so far could not be logged: {e}"))),
             }
             Err(error)
@@ -681,10 +681,14 @@ impl<'s> Ingest<'s> {
         if *self.began.lock().unwrap_or_else(PoisonError::into_inner) {
             events.push(Event::WriterEnded { writer: self.writer, outcome });
         }
-        if self.salvaged.load(Ordering::Relaxed) {
-            events.extend(self.dead.iter().map(|w| Event::WriterEnded { writer: *w, outcome: Outcome::Superseded }));
-        }
         self.publish(events)
+    }
+
+    /// Puts away what dead writers left, behind the entry that ends the run: whether it succeeds is nothing to that.
+    fn clear(&self, leftovers: &[adopt::Leftover]) {
+        if let Err(e) = adopt::clear(self, leftovers) {
+            self.control.notice(Notice::Note(format!("what an earlier run left is put away by the next one: {e}")));
+        }
     }
 
     /// A sink for metadata chunks, one a thread.

@@ -3,13 +3,15 @@
 //! A writer that the log saw begin and not end is dead, for we hold its lock. Packs that it sealed and
 //! did not log are complete: proven, they join the log. An open pack ends somewhere; its whole records are
 //! stored again like any new chunk. Only when the log has what could be saved are the leftovers
-//! removed.
+//! removed, and only when they are does the log call their writers ended: whatever cuts a run short, the next one
+//! finds by the log whose leavings may still lie there.
 
 use super::Ingest;
 use super::groups::Unprotected;
 use crate::catalog::state::sealed_events;
 use crate::chunk::Unsqueezer;
 use crate::error::{Error, Result};
+use crate::format::event::{Event, Outcome};
 use crate::format::group::Member;
 use crate::format::{DiskId, PackId, WriterId};
 use crate::ops::Notice;
@@ -19,6 +21,7 @@ use crate::pack::{PACKS_DIR, of_name};
 use crate::pool::disk::{Disk, PARITY_DIR};
 use crate::pool::parity;
 use crate::store::PackRows;
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -53,8 +56,8 @@ fn unlogged(ingest: &Ingest<'_>, disk: &Disk, writers: &[WriterId]) -> Result<Ve
 }
 
 /// Adopts the sealed packs of dead writers. Returns the open packs that are left. The writers themselves
-/// are ended in the log by the entry that ends this run, when all that they left was taken over: if this
-/// run dies too, the next one finds them all.
+/// are ended in the log by [`clear`], when all that they left was taken over and is gone: if this run dies too, the next one
+/// finds them all.
 pub(super) fn dead_writers(ingest: &mut Ingest<'_>) -> Result<Vec<Leftover>> {
     let writers: Vec<WriterId> = ingest.store.with_state(|s| s.writers.keys().copied().collect());
     if writers.is_empty() {
@@ -235,13 +238,80 @@ pub(in crate::ops) fn proven(
         && keys.chunk_id(record.kind, &plain) == record.id
 }
 
-/// Removes what was salvaged, now that the log has it.
-pub(super) fn clear(ingest: &Ingest<'_>, leftovers: &[Leftover]) {
-    if !ingest.salvaged.load(Ordering::Relaxed) {
-        return;
+/// Removes what was salvaged, now that the log has it, and then ends the dead writers in the log.
+///
+/// # Errors
+/// Those of the log: the next run finds these writers again, and what of their leavings may still be there.
+pub(super) fn clear(ingest: &Ingest<'_>, leftovers: &[Leftover]) -> Result<()> {
+    if ingest.dry_run || !ingest.salvaged.load(Ordering::Relaxed) {
+        return Ok(());
     }
+    let fs = &ingest.store.io().fs;
+    let mut folders = BTreeSet::new();
     for left in leftovers {
-        // A leftover that stays costs space until check names it; it holds nothing that is not stored.
-        let _ = ingest.store.io().fs.remove_file(&left.path);
+        // What a disk does not let go costs space until check names it; it holds nothing that is not stored.
+        if fs.remove_file(&left.path).is_ok() {
+            folders.extend(left.path.parent());
+        }
+    }
+    for folder in folders {
+        let _ = fs.sync_dir(folder); // likewise: a power cut may bring them back then
+    }
+    if ingest.dead.is_empty() {
+        return Ok(());
+    }
+    let ended = |w: &WriterId| Event::WriterEnded { writer: *w, outcome: Outcome::Superseded };
+    ingest.publish(ingest.dead.iter().map(ended).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::super::check::{self, CheckOptions};
+    use super::super::super::testing::{Shelf, disk_path, noise};
+    use super::*;
+    use crate::format::ChunkKind;
+    use crate::format::footer::PackKind;
+    use crate::io::faulty::{Action, FaultPlan, Op, When};
+    use crate::ops::Control;
+    use crate::ops::backup::Source;
+    use crate::pack::write::PackWriter;
+
+    /// A writer that died over an open pack, with one record in it.
+    fn left_open(shelf: &Shelf) -> PathBuf {
+        let store = shelf.write();
+        let writer = WriterId([7; 8]);
+        let (verb, host, program) = ("backup".into(), "h".into(), "p".into());
+        let began = Event::WriterBegan { writer, time_ns: 1, verb, host, pid: 1, program, parent: None };
+        store.append(|_| vec![began]).unwrap();
+        let disk = store.pool().disks().next().unwrap();
+        let pack = PackId::new(writer, 1);
+        let of = store.superblock().store;
+        let mut open = PackWriter::create(store.io(), of, &disk.path, disk.id, pack, PackKind::Data).unwrap();
+        let plain = noise(5, 5000);
+        open.append(vec![NewRecord::raw(store.keys().chunk_id(ChunkKind::Data, &plain), plain)]).unwrap();
+        crate::pack::open_path(&disk_path(0), pack)
+    }
+
+    #[test]
+    fn a_run_that_dies_before_it_has_removed_what_it_took_over_leaves_that_to_the_next_one() {
+        for op in [Op::Remove, Op::SyncDir] {
+            let shelf = Shelf::new(2);
+            let open = left_open(&shelf);
+            assert!(shelf.fs.paths().contains(&open));
+            let action = if op == Op::Remove { Action::PowerCut } else { Action::PowerCutAfter };
+            // The folder of an open pack is only synced when that pack is gone or sealed; of the dead writer's it is the former.
+            let plan = FaultPlan::new().with_path(op, When::Nth(1), &open.parent().unwrap().to_string_lossy(), action);
+            let (cut, _) = shelf.with_faults(plan);
+            let stream =
+                |name: &str| Source::Stream { name: name.into(), input: Box::new(std::io::Cursor::new(noise(1, 99))) };
+            let _ = cut.try_back_up(stream("cut")); // acknowledged or not, as far as it came
+            shelf.stream("next", b"something new");
+            assert!(!shelf.fs.paths().contains(&open), "{op:?}: it is still there");
+            let store = shelf.read();
+            assert!(store.with_state(|s| s.writers.is_empty()));
+            let report =
+                check::run(&store, &CheckOptions { read_data: true, rebuild: false }, &Control::default()).unwrap();
+            assert!(report.problems.is_empty(), "{op:?}: {:?}", report.problems);
+        }
     }
 }

@@ -1,17 +1,17 @@
 //! Residuals to samples.
 //!
-//! A sample waits for the one before it, so several are made side by side, of planes that do not hang on each other. Where
-//! the samples are known and are to be proven none waits: all of a stretch are made at once.
+//! A sample waits for the one before it, so several are made side by side: of planes that do not hang on each other, or, where
+//! the samples are known and are to be proven, of parts of a plane.
 //!
 //! # Invariants
 //!
 //! 1. [`rebuild`] undoes `residuals`.
-//! 2. [`remake`] makes each sample once, by the same steps. If all come out as they were, [`rebuild`] makes the same ones:
+//! 2. [`remake`] makes each sample once, by the same loops. If all come out as they were, [`rebuild`] makes the same ones:
 //!    the first that it made otherwise would have had the same neighbours and the same residual.
 
 use super::super::planes::{PLANES, Plane};
 use super::super::wide;
-use super::{Mode, STRETCH, Sums, TAPS, WEIGHT_BITS, front, median, of_front, stretch_end, sums_above, unfold};
+use super::{Mode, STRETCH, TAPS, WEIGHT_BITS, front, median, of_front, stretch_end, sums_above, unfold};
 
 /// A plane that is being rebuilt, and how far it is.
 struct Progress<'a> {
@@ -327,63 +327,46 @@ pub fn rebuild_body(u: &[u16], planes: &[Plane], modes: &[(Mode, u32)], x: &mut 
     }
 }
 
-/// The samples of a stretch behind the front from what stands before each.
-#[inline(always)]
-fn made(out: &mut [u16], u: &[u16], x: &[u16], plane: &Plane, i: usize, (mode, bits): (&Mode, u32), sums: &mut Sums) {
-    let n = out.len();
-    let u = &u[..n];
-    let at = plane.start + i;
-    let [l, ll, a, c] = [plane.left, 2 * plane.left, plane.row, plane.row + plane.left].map(|b| &x[at - b..][..n]);
-    match mode {
-        Mode::Linear(w) => {
-            let w = w.map(i32::from);
-            let sums = &mut sums[..n];
-            sums_above(sums, x, plane, i, &w);
-            for k in 0..n {
-                out[k] = link(sums[k].wrapping_add(lifted(u[k])), &w, &mut (l[k].into(), ll[k].into()), bits);
-            }
-        }
-        Mode::Median => {
-            for k in 0..n {
-                out[k] = unfold(u[k], median(l[k].into(), a[k].into(), c[k].into()), bits);
-            }
-        }
-        Mode::MedianOfDifferences => {
-            let lean = plane.leans.unwrap_or(plane.start) + i;
-            let [z, zl, za, zc] = [0, plane.left, plane.row, plane.row + plane.left].map(|b| &x[lean - b..][..n]);
-            let top = (1 << bits) - 1;
-            for k in 0..n {
-                let d = |a: &[u16], b: &[u16]| i32::from(a[k]) - i32::from(b[k]);
-                let foretold = i32::from(z[k]) + median(d(l, zl), d(a, za), d(c, zc));
-                out[k] = unfold(u[k], foretold.clamp(0, top), bits);
-            }
-        }
-    }
-}
+/// Parts of a plane that are made side by side.
+const PARTS: usize = 4;
 
 #[inline(always)]
 pub fn remake_body(u: &[u16], planes: &[Plane], modes: &[(Mode, u32)], x: &mut [u16]) {
-    let (mut sums, mut out) = ([0; STRETCH], [0; STRETCH]);
+    const NONE: Numbers = [[0; STRETCH]; PLANES];
+    let mut room = Room { sums: NONE, here: NONE, corner: NONE, out: NONE };
     for (plane, (mode, bits)) in planes.iter().zip(modes) {
         let Some(u) = u.get(plane.start..plane.start + plane.len) else { return };
+        let part = |i: usize, until: usize| Progress { plane, mode, bits: *bits, u, i, until };
         let front = front(plane);
-        for i in 0..front {
-            x[plane.start + i] = unfold(u[i], of_front(x, plane, mode.step(), i, *bits), *bits);
+        let mut first = part(0, front);
+        while !first.is_done() {
+            advance(&mut first, x, &mut room);
         }
-        let mut i = front;
-        while i < plane.len {
-            let end = stretch_end(plane, i, STRETCH);
-            let out = &mut out[..end - i];
-            made(out, &u[i..end], x, plane, i, (mode, *bits), &mut sums);
-            x[plane.start + i..plane.start + end].copy_from_slice(out);
-            i = end;
+        let step = (plane.len - front).div_ceil(PARTS);
+        let mut parts: [Progress<'_>; PARTS] = std::array::from_fn(|k| {
+            let from = (front + k * step).min(plane.len);
+            part(from, (from + step).min(plane.len))
+        });
+        let chain = parts[0].chain();
+        while parts.iter().all(|p| !p.is_done()) {
+            match chain {
+                Some(Chain::Linear) => advance_chains(parts.each_mut(), x, &mut room),
+                Some(Chain::Medians) => advance_medians(parts.each_mut(), x, &mut room),
+                Some(Chain::Differences) => advance_differences(parts.each_mut(), x, &mut room),
+                None => break,
+            }
+        }
+        for p in &mut parts {
+            while !p.is_done() {
+                advance(p, x, &mut room);
+            }
         }
     }
 }
 
 wide! {
     /// [`rebuild`] of samples that are known already, and are to be proven by their residuals: what stands before a place is
-    /// taken as known, so that all places of a stretch are made at once. Every sample is made once.
+    /// taken as known, so that several places of a plane are made at once. Every sample is made once.
     pub fn remake(u: &[u16], planes: &[Plane], modes: &[(Mode, u32)], x: &mut [u16]) = remake_body
 }
 

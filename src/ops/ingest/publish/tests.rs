@@ -9,7 +9,26 @@ use crate::ops::Control;
 use crate::ops::testing::{Shelf, disk_path, noise};
 use crate::pack::sealed_path;
 use crate::pack::write::{NewRecord, PackWriter};
+use crate::pool::disk::Disk;
 use crate::pool::parity::parity_path;
+
+/// A sealed pack of this run with one chunk in it.
+fn a_pack(ingest: &Ingest<'_>, disk: &Disk, n: u64) -> Result<Sealed> {
+    let (store, pack) = (ingest.store, PackId::new(ingest.writer, ingest.sequence.fetch_add(1, Ordering::Relaxed)));
+    let of = store.superblock().store;
+    let mut w = PackWriter::create(store.io(), of, &disk.path, disk.id, pack, PackKind::Data)?;
+    let plain = noise(n, 5000);
+    w.append(vec![NewRecord::raw(store.keys().chunk_id(ChunkKind::Data, &plain), plain)])?;
+    w.seal().map_err(|(_, e)| e)
+}
+
+fn harm(shelf: &Shelf, disk: &Disk, pack: PackId) {
+    let path = sealed_path(&disk.path, pack);
+    let mut bytes = shelf.fs.read(&path).unwrap();
+    bytes[3000] ^= 1;
+    shelf.fs.remove(&path).unwrap();
+    shelf.fs.write(&path, &bytes).unwrap();
+}
 
 /// Hands over packs of a run that has parity 1, one a disk in turn, and settles. One of the packs, if any, is harmed behind its
 /// seal. Returns how the settling ended, and how many packs were left that count as in work.
@@ -23,18 +42,9 @@ fn hand_over_and_settle(seed: u64, packs: usize, harmed: Option<usize>) -> (Resu
             let disks: Vec<_> = store.pool().disks().collect();
             for i in 0..packs {
                 let disk = disks[i % disks.len()];
-                let pack = PackId::new(ingest.writer, ingest.sequence.fetch_add(1, Ordering::Relaxed));
-                let of = store.superblock().store;
-                let mut w = PackWriter::create(store.io(), of, &disk.path, disk.id, pack, PackKind::Data)?;
-                let plain = noise(i as u64, 5000);
-                w.append(vec![NewRecord::raw(store.keys().chunk_id(ChunkKind::Data, &plain), plain)])?;
-                let sealed = w.seal().map_err(|(_, e)| e)?;
+                let sealed = a_pack(ingest, disk, i as u64)?;
                 if harmed == Some(i) {
-                    let path = sealed_path(&disk.path, pack);
-                    let mut bytes = shelf.fs.read(&path).unwrap();
-                    bytes[3000] ^= 1;
-                    shelf.fs.remove(&path).unwrap();
-                    shelf.fs.write(&path, &bytes).unwrap();
+                    harm(&shelf, disk, sealed.pack);
                 }
                 ingest.in_work().without_parity.push(disk.id);
                 ingest.hand_over(sealed);
@@ -82,18 +92,9 @@ fn hand_over_and_end(seed: u64, harmed: bool) -> (u64, usize) {
             before = store.with_state(|s| s.number);
             let mut waiting = ingest.unpublished.lock();
             for (i, disk) in store.pool().disks().chain(store.pool().disks()).enumerate() {
-                let pack = PackId::new(ingest.writer, ingest.sequence.fetch_add(1, Ordering::Relaxed));
-                let of = store.superblock().store;
-                let mut w = PackWriter::create(store.io(), of, &disk.path, disk.id, pack, PackKind::Data)?;
-                let plain = noise(i as u64, 5000);
-                w.append(vec![NewRecord::raw(store.keys().chunk_id(ChunkKind::Data, &plain), plain)])?;
-                let sealed = w.seal().map_err(|(_, e)| e)?;
+                let sealed = a_pack(ingest, disk, i as u64)?;
                 if harmed && i == 4 {
-                    let path = sealed_path(&disk.path, pack);
-                    let mut bytes = shelf.fs.read(&path).unwrap();
-                    bytes[3000] ^= 1;
-                    shelf.fs.remove(&path).unwrap();
-                    shelf.fs.write(&path, &bytes).unwrap();
+                    harm(&shelf, disk, sealed.pack);
                 }
                 waiting.packs.push(sealed);
             }
@@ -135,13 +136,7 @@ fn a_disk_that_dies_in_a_run_makes_groups_narrower_by_one_and_no_more() {
         let disks: Vec<_> = store.pool().disks().collect();
         disks[5].suspect();
         for i in 0..6 {
-            let disk = disks[i % 3];
-            let pack = PackId::new(ingest.writer, ingest.sequence.fetch_add(1, Ordering::Relaxed));
-            let of = store.superblock().store;
-            let mut w = PackWriter::create(store.io(), of, &disk.path, disk.id, pack, PackKind::Data)?;
-            let plain = noise(i as u64, 5000);
-            w.append(vec![NewRecord::raw(store.keys().chunk_id(ChunkKind::Data, &plain), plain)])?;
-            ingest.hand_over(w.seal().map_err(|(_, e)| e)?);
+            ingest.hand_over(a_pack(ingest, disks[i % 3], i as u64)?);
         }
         ingest.settle()?;
         Ok(((), |_: &mut (), _: &_| Vec::new()))

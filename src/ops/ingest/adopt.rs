@@ -294,24 +294,20 @@ mod tests {
 
     #[test]
     fn a_run_that_dies_before_it_has_removed_what_it_took_over_leaves_that_to_the_next_one() {
-        for op in [Op::Remove, Op::SyncDir] {
-            let shelf = Shelf::new(2);
-            let open = left_open(&shelf);
-            assert!(shelf.fs.paths().contains(&open));
-            let action = if op == Op::Remove { Action::PowerCut } else { Action::PowerCutAfter };
-            // The folder of an open pack is only synced when that pack is gone or sealed; of the dead writer's it is the former.
-            let plan = FaultPlan::new().with_path(op, When::Nth(1), &open.parent().unwrap().to_string_lossy(), action);
-            let (cut, _) = shelf.with_faults(plan);
-            let stream =
-                |name: &str| Source::Stream { name: name.into(), input: Box::new(std::io::Cursor::new(noise(1, 99))) };
-            let _ = cut.try_back_up(stream("cut")); // acknowledged or not, as far as it came
-            shelf.stream("next", b"something new");
-            assert!(!shelf.fs.paths().contains(&open), "{op:?}: it is still there");
-            let store = shelf.read();
-            assert!(store.with_state(|s| s.writers.is_empty()));
-            let report =
-                check::run(&store, &CheckOptions { read_data: true, rebuild: false }, &Control::default()).unwrap();
-            assert!(report.problems.is_empty(), "{op:?}: {:?}", report.problems);
-        }
+        let shelf = Shelf::new(2);
+        let open = left_open(&shelf);
+        assert!(shelf.fs.paths().contains(&open));
+        let plan = FaultPlan::new().with_path(Op::Remove, When::Nth(1), &open.to_string_lossy(), Action::PowerCut);
+        let (cut, faults) = shelf.with_faults(plan);
+        let input = Box::new(std::io::Cursor::new(noise(1, 99)));
+        cut.try_back_up(Source::Stream { name: b"cut".to_vec(), input }).unwrap();
+        assert!(faults.is_cut());
+        shelf.stream("next", b"something new");
+        assert!(!shelf.fs.paths().contains(&open), "it is still there");
+        let store = shelf.read();
+        assert!(store.with_state(|s| s.writers.is_empty()));
+        let report =
+            check::run(&store, &CheckOptions { read_data: true, rebuild: false }, &Control::default()).unwrap();
+        assert!(report.problems.is_empty(), "{:?}", report.problems);
     }
 }

@@ -298,10 +298,11 @@ mod tests {
         let open = left_open(&shelf);
         assert!(shelf.fs.paths().contains(&open));
         let plan = FaultPlan::new().with_path(Op::Remove, When::Nth(1), &open.to_string_lossy(), Action::PowerCut);
-        let (cut, faults) = shelf.with_faults(plan);
+        let (mut shelf, faults) = shelf.with_faults(plan);
         let input = Box::new(std::io::Cursor::new(noise(1, 99)));
-        cut.try_back_up(Source::Stream { name: b"cut".to_vec(), input }).unwrap();
+        shelf.try_back_up(Source::Stream { name: b"cut".to_vec(), input }).unwrap();
         assert!(faults.is_cut());
+        shelf.io.fs = Arc::new(shelf.fs.clone()); // the power is back
         shelf.stream("next", b"something new");
         assert!(!shelf.fs.paths().contains(&open), "it is still there");
         let store = shelf.read();

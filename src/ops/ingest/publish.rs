@@ -171,10 +171,8 @@ impl Ingest<'_> {
             waiting = self.unpublished.gone.wait(waiting).unwrap_or_else(PoisonError::into_inner);
         }
         drop(waiting);
-        match protected {
-            Ok(_) => self.log_protected(events),
-            Err(e) => self.log_protected(Vec::new()).and(Err(e)), // what the others made is good
-        }
+        protected?; // what others have protected is adopted by the next run then
+        self.log_protected(events)
     }
 
     fn begin_publication(&self, waiting: &mut Waiting) -> Publication<'_, '_> {

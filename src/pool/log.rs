@@ -11,8 +11,8 @@
 //! 3. An entry that cannot be read in any copy is not taken for one that was never written.
 //! 4. After a failed append nothing more is appended by this process: what the copies hold is unknown
 //!    until they are read anew.
-//! 5. `STORE`'s copy is written before those on disks, which are written side by side; with an entry by which a disk leaves,
-//!    those that stay come first and its own last.
+//! 5. `STORE`'s copy is written before those on disks, which are written side by side; that of a disk which leaves with the
+//!    entry comes last, and only if one that stays took it. What no disk took is taken back from `STORE`.
 //! 6. The state may stand for an entry that is being written. What outlives the process (the index) is told of durable ones only.
 
 use super::Pool;
@@ -543,17 +543,20 @@ impl LogWriter {
         let sound = self.copies.iter().filter(|c| is_sound(c) && !leaves(c)).count();
         let wanted = (2 * parity + 1).min(sound);
         let embedded = self.copies.len() == 1;
-        // STORE's first: where that has no room nothing is written. With an entry of a disk that leaves those that stay come
-        // before it: an entry that stands anywhere is in force with the next opening.
-        let is_told_first = self.copies.iter().any(leaves);
+        if sound == 0 && !embedded {
+            return Err(Error::NoDisks { known: self.copies.len() - 1 }); // a copy in STORE and others
+        }
+        // STORE's first: where that has no room nothing is written, and what stands on any disk stands there too. A disk that
+        // took the entry alone, went away and came back would fork the log.
         let stage = |copy: &LogCopy| match copy.disk {
-            None => usize::from(is_told_first),
+            None => 0,
             Some(_) if leaves(copy) => 2,
-            Some(_) => usize::from(!is_told_first),
+            Some(_) => 1,
         };
         let mut last_error = None;
         for now in 0..3 {
-            if is_told_first && now > 0 && on_disks == 0 && !embedded {
+            // Of the disk that leaves it cannot be had back: it may be unplugged.
+            if now == 2 && on_disks == 0 {
                 break;
             }
             let of_now = |c: &&LogCopy| stage(c) == now && c.disk.as_ref().is_none_or(|d| !d.is_suspect());
@@ -572,6 +575,7 @@ impl LogWriter {
             }
         }
         if on_disks == 0 && !embedded {
+            self.take_back(number);
             return Err(last_error.unwrap_or(Error::NoDisks { known: self.copies.len() - 1 })); // a copy in STORE and others
         }
         if on_disks < wanted {
@@ -580,6 +584,19 @@ impl LogWriter {
         self.poisoned = false;
         self.durable = (number, hash);
         Ok(notices)
+    }
+
+    /// Takes an entry that no disk took out of `STORE` again, where it would be in force with the next opening although the
+    /// command failed. If a disk shows it, or does not say, it stays: two entries of one number would be a fork.
+    fn take_back(&self, number: u64) {
+        let name = file_name(number);
+        let mut others = self.copies.iter().filter(|c| c.disk.is_some());
+        let is_nowhere =
+            others.all(|c| self.io.fs.list(&c.dir).is_ok_and(|names| names.iter().all(|e| e.name != *name)));
+        if let Some(ours) = self.copies.iter().find(|c| c.disk.is_none() && is_nowhere) {
+            // Best effort: where it stays it is in force, which is no harm.
+            let _ = self.io.fs.remove_file(&ours.dir.join(name)).and_then(|()| self.io.fs.sync_dir(&ours.dir));
+        }
     }
 
     /// Number and hash of the newest entry that is durable.

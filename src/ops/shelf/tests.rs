@@ -526,6 +526,31 @@ fn a_disk_leaves_only_when_the_log_says_so_on_one_that_stays() {
     whole(&shelf);
 }
 
+/// Found by the simulation: one disk that stays took the entry, `STORE` did not; the disk was away while others went on with the log,
+/// and forked it when it came back.
+#[test]
+fn an_entry_that_a_disk_leaves_with_stands_on_no_disk_when_it_is_not_in_store() {
+    let shelf = filled(3, 0, 2);
+    let store = shelf.write();
+    let from = find(&store, &disk_id(1).to_string(), Path::new("")).unwrap();
+    moves::run(&store, &plan::plan(&store, from.clone(), Purpose::Drain), &Control::default()).unwrap();
+    drop(store);
+    let full = |plan: FaultPlan, log| plan.with_path(Op::Create, When::Every(1), log, Action::Fail(Failure::Full));
+    let plan = full(full(FaultPlan::new(), "/store/log"), "/disk2/log");
+    let (faulty, _) = shelf.with_faults(plan);
+    let store = faulty.write();
+    assert!(retire(&store, &from, false).is_err());
+    drop(store);
+    let (shelf, _) = faulty.with_faults(FaultPlan::new());
+    shelf.take_away(0);
+    set_parity(&shelf.write(), 0, Some(2)).unwrap();
+    shelf.bring_back(0);
+    retire(&shelf.write(), &from, false).unwrap();
+    drop(shelf.write()); // brought up to date
+    shelf.take_away(1);
+    whole(&shelf);
+}
+
 #[test]
 fn a_place_that_is_noted_beside_a_run_outlives_it() {
     let shelf = filled(3, 0, 2);

@@ -7,6 +7,7 @@
 use super::disk::{Disk, Room};
 use super::{InWork, Pool};
 use crate::format::DiskId;
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
@@ -37,9 +38,6 @@ pub(super) struct Candidate<'p> {
     pub room: Room,
     pub open: u64,
 }
-
-/// A group on the way: places of packs, their disks, and how many lie in each domain.
-type Gathering = (Vec<usize>, Vec<DiskId>, HashMap<String, usize>);
 
 impl Pool {
     /// Groups as they are made with these settings on the disks that take data.
@@ -79,27 +77,35 @@ impl Pool {
 
     /// Puts packs, each with its disk and length, into groups of at most `width`: the longest together, since parity
     /// is as long as the longest member. Returns their places in `packs`.
+    ///
+    /// Of packs about as long those come first of whose disk the most are left: that makes the fewest groups, and since parity
+    /// comes to lie on the disks that a group leaves out, no disk gets that of many groups one after the other.
     pub fn plan_groups(&self, packs: &[(DiskId, u64)], width: usize, parity: usize) -> Vec<Vec<usize>> {
         let limit = self.domain_limit(width, parity);
-        let mut order: Vec<usize> = (0..packs.len()).collect();
-        order.sort_by_key(|&i| packs.get(i).map(|(disk, bytes)| (std::cmp::Reverse(*bytes), *disk)));
-        let mut groups: Vec<Gathering> = Vec::new();
-        for i in order {
-            let Some((disk, _)) = packs.get(i) else { continue };
-            let domain = self.domain(disk);
-            let fits = |(members, disks, domains): &&mut Gathering| {
-                members.len() < width && !disks.contains(disk) && domains.get(&domain).is_none_or(|n| *n < limit)
-            };
-            match groups.iter_mut().find(fits) {
-                Some((members, disks, domains)) => {
-                    members.push(i);
-                    disks.push(*disk);
-                    *domains.entry(domain).or_default() += 1;
-                }
-                None => groups.push((vec![i], vec![*disk], HashMap::from([(domain, 1)]))),
-            }
+        // Of each disk the longest last.
+        let mut left: BTreeMap<DiskId, Vec<(u64, usize)>> = BTreeMap::new();
+        for (i, (disk, bytes)) in packs.iter().enumerate() {
+            left.entry(*disk).or_default().push((*bytes, i));
         }
-        groups.into_iter().map(|(members, ..)| members).collect()
+        left.values_mut().for_each(|of| of.sort_by_key(|&(bytes, i)| (bytes, Reverse(i))));
+        let mut groups = Vec::new();
+        loop {
+            let next =
+                |(disk, of): (&DiskId, &Vec<(u64, usize)>)| of.last().map(|(bytes, _)| (*disk, of.len(), *bytes));
+            let mut heads: Vec<(DiskId, usize, u64)> = left.iter().filter_map(next).collect();
+            let Some(longest) = heads.iter().map(|head| head.2).max() else { return groups };
+            let is_about_as_long = |bytes: u64| bytes >= longest - longest / 4;
+            heads.sort_by_key(|&(disk, count, bytes)| (!is_about_as_long(bytes), Reverse(count), Reverse(bytes), disk));
+            let (mut group, mut domains) = (Vec::new(), HashMap::<String, usize>::new());
+            for (disk, ..) in heads {
+                let in_domain = domains.entry(self.domain(&disk)).or_default();
+                if group.len() < width.max(1) && *in_domain < limit {
+                    *in_domain += 1;
+                    group.extend(left.get_mut(&disk).and_then(Vec::pop).map(|(_, i)| i));
+                }
+            }
+            groups.push(group);
+        }
     }
 
     /// Whether, with one more pack on this disk, every pack that has no parity yet would find room for it on other disks, in
@@ -160,7 +166,7 @@ impl Pool {
                 .enumerate()
                 .min_by_key(|(_, (usable, disk))| {
                     let crowd = in_domain.get(&self.domain(&disk.id)).copied().unwrap_or(0);
-                    (crowd, std::cmp::Reverse(*usable), disk.id)
+                    (crowd, Reverse(*usable), disk.id)
                 })
                 .map(|(i, _)| i);
             let Some(i) = best else { break };
@@ -218,6 +224,31 @@ mod tests {
             all.sort();
             all.dedup();
             assert_eq!(all.len(), n, "two members on one disk");
+        }
+    }
+
+    #[test]
+    fn groups_are_as_few_as_can_be_and_leave_out_one_disk_as_often_as_another() {
+        let pool = pool(&[""; 8]);
+        let mut length = 0x9e37_u64; // in any order, and about as long
+        let mut next = || {
+            length = length.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            1000 + (length >> 33) % 100
+        };
+        let packs: Vec<(DiskId, u64)> = (0..24).map(|i| (id(i % 8), next())).collect();
+        let groups = pool.plan_groups(&packs, 6, 2);
+        assert_eq!(groups.iter().map(Vec::len).collect::<Vec<_>>(), [6; 4]);
+        for disk in 0..8 {
+            let in_groups = groups.iter().filter(|g| g.iter().any(|i| packs[*i].0 == id(disk))).count();
+            assert_eq!(in_groups, 3, "disk {disk}");
+        }
+        // One disk has four: it is in all four groups.
+        let packs: Vec<(DiskId, u64)> = [0, 1, 2, 3, 0, 1, 2, 0, 1, 0].map(|d| (id(d), next())).into();
+        assert_eq!(pool.plan_groups(&packs, 3, 2).iter().map(Vec::len).collect::<Vec<_>>(), [3, 3, 3, 1]);
+        // What is much shorter does not make a group's parity as long as the longest for nothing.
+        let packs: Vec<(DiskId, u64)> = (0..12).map(|i| (id(i % 6), if i < 6 { 1000 } else { 10 })).collect();
+        for group in pool.plan_groups(&packs, 3, 2) {
+            assert!(group.iter().all(|i| packs[*i].1 == packs[group[0]].1));
         }
     }
 

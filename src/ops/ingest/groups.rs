@@ -80,11 +80,11 @@ impl Protection {
         out
     }
 
-    /// Sealed packs wait for one another until so many have gathered.
+    /// Sealed packs wait for one another until so many have gathered: at least as many as a group has disks.
     pub fn publish_at(&self, without: usize) -> usize {
         match self.shape(self.kind) {
             Shape { parity: 0, .. } => without,
-            shape => without.next_multiple_of(shape.width.max(1)),
+            shape => without.max(shape.width + shape.parity),
         }
     }
 

@@ -1,8 +1,8 @@
 //! Publishing: sealed packs get their parity, then the log names both, then the index their chunks.
 //!
 //! Threads of its own do it while the lanes fill the next packs. Writing the parity of a group takes its disks as long as a pack takes a
-//! lane, or twice that where lanes write to them too, and in that time the lanes fill another group: so two or three groups are in
-//! work at once. A lane that did it itself would hold up whoever has chunks for it.
+//! lane, or twice that where lanes write to them too, and in that time the lanes fill another group: so some groups are in work at
+//! once. A lane that did it itself would hold up whoever has chunks for it.
 //!
 //! When a run ends, all that it still holds gets its parity at once, over as many disks as there are, and goes to the log in one entry with
 //! what makes the run's purpose true: what only the last groups write to few disks keeps the others idle.
@@ -32,8 +32,8 @@ use std::sync::atomic::Ordering;
 
 /// Sealed packs are published when so many have gathered.
 const PUBLISH_PACKS: usize = 8;
-/// Groups that are in work at once: the first two fill the disks that lanes leave free, the third begins while those sync.
-pub(super) const PUBLISHERS: usize = 3;
+/// Groups that are in work at once: as many as keep up with lanes that write to all disks, and at the run's end fill them alone.
+pub(super) const PUBLISHERS: usize = 5;
 
 /// Packs that were sealed and are in no log.
 #[derive(Default)]

@@ -55,7 +55,8 @@ fn hand_over_and_settle(seed: u64, packs: usize, harmed: Option<usize>) -> (Resu
             drop(in_work);
             Ok(((), |_: &mut (), _: &_| Vec::new()))
         });
-        assert_eq!(ended.is_err(), harmed.is_some(), "{ended:?}");
+        // Who settles may have met the harmed one himself.
+        assert_eq!(ended.is_err() || settled.is_err(), harmed.is_some(), "{ended:?} {settled:?}");
         (settled, left)
     })
 }
@@ -63,8 +64,8 @@ fn hand_over_and_settle(seed: u64, packs: usize, harmed: Option<usize>) -> (Resu
 #[test]
 fn who_settles_is_told_what_others_could_not_publish() {
     for seed in 0..80 {
-        for harmed in [0, 3, 5] {
-            let (settled, _) = hand_over_and_settle(seed, 6, Some(harmed));
+        for harmed in [0, 3, 7] {
+            let (settled, _) = hand_over_and_settle(seed, 8, Some(harmed));
             assert!(settled.is_err(), "seed {seed}: all is well, and pack {harmed} is in no log");
         }
     }
@@ -73,7 +74,7 @@ fn who_settles_is_told_what_others_could_not_publish() {
 #[test]
 fn what_was_handed_over_is_protected_when_it_has_settled_and_nothing_stays_in_work() {
     for seed in 0..40 {
-        for packs in [1, 3, 6, 11] {
+        for packs in [1, 3, 8, 11] {
             let (settled, left) = hand_over_and_settle(seed, packs, None);
             assert!(settled.is_ok() && left == 0, "seed {seed}, {packs} packs: {settled:?}, {left} in work");
         }

@@ -24,15 +24,14 @@
 //! 1. State: a `moov` of `moov::MOOV_MAX` bytes at most, and the places of `moov::PIECES_MAX` chunks.
 //! 2. Boxes are walked without a stack: what follows a header is the next box, whatever contains it.
 
-mod guess;
 mod moov;
 
 use super::alac;
 use super::demux::{ALONE_BYTES, Border, Coding, Demux, Piece, Tracks, essence};
 use super::flac;
+use super::guess::{self, Sound};
 use super::nal::Chain;
 use super::nal::find::{self, Finder, Found};
-use super::words::Word;
 use super::{ESSENCE, Hints, ISOBMFF, Splitter, SplitterId, StreamNumber};
 use crate::chunk::{Form, Packing, Raster};
 use moov::{MOOV_MAX, Movie, Place};
@@ -43,6 +42,8 @@ const DATA_MIN: u64 = 64 << 10;
 /// Bytes between units of video that sound is told by, and how often it is tried.
 const BETWEEN_BYTES: usize = 256 << 10;
 const BETWEEN_TRIES: u8 = 16;
+/// Gaps between units of which each is looked at whether it begins with samples.
+const GAPS_TRIED: u64 = 4;
 /// Words that v210 is told by.
 const V210_WORDS: usize = 8 << 10;
 /// Bytes of frames that FLAC alone is told by, if there are so many: other tracks would come between.
@@ -148,8 +149,12 @@ struct Isobmff {
 /// Sound between units of video.
 #[derive(Debug, Default)]
 struct Between {
-    /// Samples in frames, once they were told.
-    samples: Option<(Word, u8)>,
+    /// Samples, once they were told.
+    samples: Option<Sound>,
+    /// What the last gap began with that was looked at, if it looked like samples: one more has to.
+    likely: Option<Sound>,
+    /// Gaps between units so far that were not silent.
+    gaps: u64,
     packets: alac::Lengths,
     /// Times that it was looked for what it is.
     tries: u8,
@@ -236,12 +241,13 @@ impl Isobmff {
             let form = Form::Raster(Raster { packing: Packing::V210, row_bytes: 0 });
             return Inside::One(ESSENCE, form, Coding::None);
         }
-        if let Some(codec) = find::detect(content, left) {
-            return Inside::Units(Box::new(Finder::new(codec)));
-        }
         let shown = usize::try_from(left).ok().and_then(|left| content.get(..left)).unwrap_or(content);
-        match guess::pcm(shown) {
-            Some((word, channels)) => Inside::One(ESSENCE, Form::Bytes, Coding::Words(word, channels)),
+        if let Some((codec, sound)) = find::detect(shown, left) {
+            self.between.samples = sound;
+            return Inside::Units(Box::new(Finder::new(codec, sound)));
+        }
+        match guess::pcm(shown, guess::BYTES_MIN) {
+            Some(sound) => Inside::One(ESSENCE, Form::Bytes, Coding::Words(sound.word, sound.channels)),
             None => none,
         }
     }
@@ -364,10 +370,26 @@ impl Between {
     ) -> Option<Piece> {
         let shown = usize::try_from(left).ok().and_then(|left| look.get(..left)).unwrap_or(look);
         let is_open = self.samples.is_none() && self.packets.config().is_none() && self.tries < BETWEEN_TRIES;
+        if is_open && !finder.is_named() && finder.is_gap(look, left) {
+            let begins = shown.get(..guess::PIECE_MIN).unwrap_or_default();
+            let sounds = begins.iter().any(|b| Some(b) != begins.first());
+            self.gaps += u64::from(sounds);
+            // Coded sound is not looked at again and again.
+            let is_turn = self.likely.is_some() || self.gaps <= GAPS_TRIED || self.gaps.is_power_of_two();
+            if sounds && is_turn {
+                let told = guess::pcm(begins, guess::PIECE_MIN);
+                let before = std::mem::replace(&mut self.likely, told);
+                if let Some(sound) = told.filter(|_| before == told) {
+                    self.samples = told;
+                    finder.set_sound(sound);
+                }
+            }
+        }
+        let is_open = is_open && self.samples.is_none();
         if is_open && !finder.is_unit(look, left) && (finder.is_named() || alac::may_begin(shown)) {
             self.tries += 1;
             if finder.is_named() {
-                self.samples = guess::pcm(&finder.between(look, left, BETWEEN_BYTES).concat());
+                self.samples = guess::pcm(&finder.between(look, left, BETWEEN_BYTES).concat(), guess::BYTES_MIN);
             } else if self.packets.is_usual(shown) {
                 let pieces = finder.between(look, left, BETWEEN_BYTES);
                 self.packets.detect(pieces.split_last().map_or(&[], |(_, whole)| whole)); // the last one may go on
@@ -389,9 +411,9 @@ impl Between {
         let piece = Piece::of(essence(1), Form::Bytes, bytes);
         match self.samples {
             // What is no frame at the end, behind all others or before a unit, is something else.
-            Some((word, channels)) => match bytes - bytes % word.frame_bytes(channels) as u64 {
+            Some(sound) => match bytes - bytes % sound.frame_bytes() as u64 {
                 0 => Piece::wrapper(bytes),
-                whole => Piece { coding: Coding::Words(word, channels), bytes: whole, ..piece },
+                whole => Piece { coding: Coding::Words(sound.word, sound.channels), bytes: whole, ..piece },
             },
             None => piece,
         }

@@ -28,6 +28,7 @@ mod film;
 pub mod flac;
 pub mod flv;
 mod fourcc;
+mod guess;
 pub mod gzip;
 pub mod image;
 pub mod isobmff;

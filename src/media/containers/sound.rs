@@ -254,17 +254,20 @@ fn where_the_tables_come_last_it_is_guessed() {
         let sound = piano(bits);
         let (words, pcm) = (words(&sound, how), words(&sound, As::Little(bits as usize / 8)));
         let frame = words.len() / sound.len() * 2;
-        let film = beside(Video::ProRes, &words, 1920 * frame);
-        let entries = [picture_entry(Video::ProRes), entry(b"none", 16, false)];
-        let last = mp4_of(&entries, &film, Moov::Last, &[]);
+        let last = |video| {
+            let film = beside(video, &words, 1920 * frame);
+            let entries = [picture_entry(video), entry(b"none", 16, false)];
+            (mp4_of(&entries, &film, Moov::Last, &[]), essence(1), track(&film, 0))
+        };
         let alone = [mp4_box(b"ftyp", b"qt  \0\0\x02\0qt  "), mp4_box(b"mdat", &words), mp4_box(b"moov", &[])].concat();
-        for (file, stream) in [(last, essence(1)), (alone, ESSENCE)] {
+        let all = [last(Video::ProRes), last(Video::Avc), last(Video::Hevc), (alone, ESSENCE, Vec::new())];
+        for (file, stream, pictures) in all {
             let (parts, doubt) = collect_parts(open(head(&file)), &file, &[]);
             assert_eq!(doubt, None);
             assert!(collect_parts(open(without_tail(&file)), &file, &[0, 777]).0 == parts);
             let streams = streams(&file, &parts);
             assert!(streams[&stream] == pcm, "{how:?} {bits}");
-            assert!(stream == ESSENCE || streams[&ESSENCE] == track(&film, 0));
+            assert!(stream == ESSENCE || streams[&ESSENCE] == pictures);
             let form = Form::Pcm(Pcm { sample_bytes: bits as u8 / 8, channels: 2, coded: false });
             let has_form = |part: &Part| match part {
                 Part::Run(run) => run.stream != stream || run.form == form,
@@ -273,6 +276,33 @@ fn where_the_tables_come_last_it_is_guessed() {
             assert!(parts.iter().all(has_form), "{how:?} {bits}");
         }
     }
+}
+
+/// Silence tells nothing; pictures of a few bytes, and delimiters in front of others, are found in sound as well.
+#[test]
+fn what_samples_are_is_found_out_behind_silence_and_beside_small_units() {
+    let sound = [vec![0; 2 * 50_000], piano(16)].concat();
+    let words = words(&sound, As::Big(2));
+    let mut film = beside(Video::Avc, &words, 1920 * 4);
+    for (i, frame) in film.iter_mut().filter(|f| f.track == 0).enumerate() {
+        if i % 3 == 1 {
+            frame.bytes = [&[0, 0, 0, 12, 0x41, 0x9a], &noise(i + 50)[i..i + 10]].concat();
+        } else if i > 0 {
+            frame.bytes.splice(0..0, [0, 0, 0, 2, 9, 0x30]);
+        }
+    }
+    let entries = [picture_entry(Video::Avc), entry(b"twos", 16, false)];
+    let file = mp4_of(&entries, &film, Moov::Last, &[]);
+    let (parts, doubt) = collect_parts(open(head(&file)), &file, &[]);
+    assert_eq!(doubt, None);
+    assert!(collect_parts(open(without_tail(&file)), &file, &[0, 777]).0 == parts);
+    let of = streams(&file, &parts);
+    let pcm = self::words(&sound, As::Little(2));
+    assert!(of[&essence(0)] == track(&film, 0));
+    // The first sound that is heard is looked at before it is known what it is.
+    let told = of[&essence(1)].iter().zip(&pcm).rev().take_while(|(a, b)| a == b).count();
+    let heard = 2 * piano(16).len();
+    assert!(of[&essence(1)].len() == pcm.len() && told > heard - 3 * 1920 * 4, "{told} of {heard}");
 }
 
 /// Films of the piano, made by `ffmpeg` 5.1.9: `-c:v libx264 -c:a pcm_s16be -movflags +faststart`, `-c:v prores_ks -c:a

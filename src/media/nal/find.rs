@@ -8,12 +8,14 @@
 //! Four bytes of sound look like a length and a unit's first bytes now and then, and behind a length that is none the
 //! units go on somewhere too. So what was sure is learned from: how units begin, how large they are, how packets of
 //! sound begin, how much of it lies between. Where nothing fits what was learned, the search is repeated without.
+//! Where the sound is samples, no unit begins in the midst of what still sounds (see `guess`).
 //!
 //! # Invariants
 //!
 //! 1. A search looks at [`SEARCH`] bytes at most, and what it costs was earned: [`EARNED`] steps for each byte passed.
 //! 2. State: some KiB of counts.
 
+use super::super::guess::{self, Sound};
 use super::{Chain, Codec, Unit, is_plausible, unit};
 use std::ops::Range;
 
@@ -28,6 +30,12 @@ const FAR_NAMED: usize = 512 << 10;
 const CHAINED: usize = 3;
 /// The same before a file's codec is believed, if the units lie far from each other.
 const CONFIRMED: usize = 5;
+/// Steps of a look whether some frames sound.
+const SOUND_STEPS: u64 = 32;
+/// Frames of sound that are passed in a step.
+const FRAMES_A_STEP: usize = 16;
+/// Units that may stand before a file's first sound.
+const UNITS_BEFORE: usize = 4096;
 /// Steps that any file may take, those that a byte earns, and those of one search.
 const STEPS: u64 = 1 << 20;
 const EARNED: u64 = 4;
@@ -122,21 +130,51 @@ struct Sight<'l> {
     heads: Option<&'l Learned>,
     leads: Option<&'l Learned>,
     gap: usize,
+    /// What lies between units, if it is samples, and the place of `look` where a frame begins.
+    sound: Option<(Sound, usize)>,
     steps: &'l mut u64,
 }
 
 impl Sight<'_> {
-    /// The unit at a place, and whether it looks like one without one before it.
-    fn unit(&self, at: usize) -> Option<(Unit, bool)> {
-        let rest = self.look.get(at..)?;
-        let unit = unit(self.codec, rest, self.left.checked_sub(at as u64)?)?;
-        let fits = self.heads.is_none_or(|l| l.is_unit(rest, &unit));
-        Some((unit, fits && is_plausible(self.codec, rest, &unit)))
+    /// The unit at a place.
+    fn unit(&self, at: usize) -> Option<Unit> {
+        unit(self.codec, self.look.get(at..)?, self.left.checked_sub(at as u64)?)
+    }
+
+    /// The unit at a place that looks like one without one before it. Frames of sound begin at `sound_from`.
+    fn lone_unit(&mut self, at: usize, sound_from: usize) -> Option<Unit> {
+        let (unit, rest) = (self.unit(at)?, self.look.get(at..)?);
+        let fits = self.heads.is_none_or(|l| l.is_unit(rest, &unit)) && is_plausible(self.codec, rest, &unit);
+        if !fits {
+            return None;
+        }
+        if let Some((sound, _)) = self.sound
+            && let Some(place) = at.checked_sub(sound_from)
+        {
+            *self.steps = self.steps.checked_sub(SOUND_STEPS)?;
+            let bytes = usize::try_from(unit.bytes).unwrap_or(usize::MAX);
+            // Of a short one (a delimiter, say) those that follow count.
+            let alone = at.checked_add(bytes).and_then(|end| self.unit(end)).map_or(bytes, |_| usize::MAX);
+            if sound.goes_on(self.look.get(sound_from..)?, place, alone) {
+                return None;
+            }
+        }
+        Some(unit)
+    }
+
+    /// Whether sound begins at a place; if no step is left it is said not to.
+    fn is_sound(&mut self, at: usize) -> bool {
+        let (Some((sound, _)), Some(rest)) = (self.sound, self.look.get(at..)) else { return false };
+        match self.steps.checked_sub(SOUND_STEPS) {
+            Some(left) => *self.steps = left,
+            None => return false,
+        }
+        sound.starts(rest)
     }
 
     /// Whether there is a unit at a place, and so many follow: at once, or behind a gap.
     fn is_chain(&mut self, at: usize, more: usize) -> bool {
-        let Some((unit, _)) = self.unit(at) else { return false };
+        let Some(unit) = self.unit(at) else { return false };
         let Some(end) = usize::try_from(unit.bytes).ok().and_then(|n| at.checked_add(n)) else { return false };
         // At the end of the data there is nothing to follow.
         if more == 0 || end as u64 + self.gap as u64 >= self.left {
@@ -145,7 +183,7 @@ impl Sight<'_> {
         if end >= self.look.len() {
             return self.codec.is_named();
         }
-        if self.unit(end).is_some() {
+        if self.unit(end).is_some() && !self.is_sound(end) {
             return self.is_chain(end, more - 1);
         }
         if !self.look.get(end).is_some_and(|&b| self.leads.is_none_or(|l| l.is_lead(b))) {
@@ -154,7 +192,7 @@ impl Sight<'_> {
         let to = self.look.len().min(end + self.gap);
         let mut next = self.candidate(end, to);
         while let Some(at) = next {
-            if self.unit(at).is_some_and(|(_, fits)| fits) && self.is_chain(at, more - 1) {
+            if self.lone_unit(at, end).is_some() && self.is_chain(at, more - 1) {
                 return true;
             }
             next = self.candidate(at + 1, to);
@@ -178,8 +216,9 @@ impl Sight<'_> {
         let mut found: Option<(u64, usize)> = None;
         let mut end = self.look.len().min(within);
         let mut next = self.candidate(0, end);
+        let sound_from = self.sound.map_or(0, |(_, from)| from);
         while let Some(at) = next.filter(|at| *at < end) {
-            if let Some((unit, true)) = self.unit(at)
+            if let Some(unit) = self.lone_unit(at, sound_from)
                 && found.is_none_or(|(bytes, _)| unit.bytes < bytes)
                 && self.is_chain(at, more)
             {
@@ -193,8 +232,118 @@ impl Sight<'_> {
     }
 }
 
-/// The codec of an `mdat` of which nothing else is known.
-pub fn detect(look: &[u8], left: u64) -> Option<Codec> {
+/// The sound that `look` begins with, before units of a codec or behind the first ones.
+fn sound_beside(codec: Codec, look: &[u8], left: u64) -> Option<Sound> {
+    let mut at = 0;
+    for _ in 0..UNITS_BEFORE {
+        let Some(unit) = unit(codec, look.get(at..)?, left.checked_sub(at as u64)?) else { break };
+        at = at.checked_add(usize::try_from(unit.bytes).ok()?)?;
+    }
+    match at {
+        0 => guess::pcm(look, guess::BYTES_MIN),
+        at => guess::pcm(look.get(at..)?.get(..guess::PIECE_MIN)?, guess::PIECE_MIN),
+    }
+}
+
+/// Where a unit begins behind sound that starts `look`: where a frame ends, nothing sounds, and the unit is followed by another one
+/// or by sound. Where several may, near each other, one whose end is seen is believed, and then the shortest. Costs a step for so
+/// many frames.
+fn behind_sound(
+    codec: Codec,
+    sound: &Sound,
+    look: &[u8],
+    left: u64,
+    learned: Option<&Learned>,
+    steps: &mut u64,
+) -> Option<usize> {
+    let frame = sound.frame_bytes();
+    let mut found: Option<(bool, u64, usize)> = None;
+    let mut end = look.len().min(SEARCH);
+    let mut at = 0;
+    while at < end {
+        if at.is_multiple_of(FRAMES_A_STEP * frame) {
+            *steps = steps.checked_sub(1)?;
+        }
+        if let Some((is_seen, unit)) = unit_in_sound(codec, sound, look, at, left, learned, steps)? {
+            // The last frames of sound in front of a unit are not told from it.
+            end = end.min(found.map_or(at + guess::BEHIND_FRAMES * frame, |_| end));
+            found = found.into_iter().chain([(!is_seen, unit.bytes, at)]).min();
+        }
+        at += frame;
+    }
+    found.map(|(.., at)| at)
+}
+
+/// The unit at a place where a frame of sound ends, and whether its end is seen; `Some(None)` for none, `None` where no step is left.
+fn unit_in_sound(
+    codec: Codec,
+    sound: &Sound,
+    look: &[u8],
+    at: usize,
+    left: u64,
+    learned: Option<&Learned>,
+    steps: &mut u64,
+) -> Option<Option<(bool, Unit)>> {
+    // Units of 16 MiB there are none.
+    let Some(rest @ [0, ..]) = look.get(at..) else { return Some(None) };
+    let Some(left) = left.checked_sub(at as u64) else { return Some(None) };
+    let Some(unit) = unit(codec, rest, left) else { return Some(None) };
+    *steps = steps.checked_sub(SOUND_STEPS)?;
+    if !is_plausible(codec, rest, &unit) {
+        return Some(None);
+    }
+    let bytes = usize::try_from(unit.bytes).unwrap_or(usize::MAX);
+    let beyond = left.saturating_sub(unit.bytes);
+    let next = rest.get(bytes..).filter(|next| next.len() >= sound.frame_bytes());
+    let is_in_row = next.is_some_and(|next| self::unit(codec, next, beyond).is_some());
+    // Of a short one (a delimiter, say) those that follow count.
+    if sound.goes_on(look, at, if is_in_row { usize::MAX } else { bytes }) {
+        return Some(None);
+    }
+    let found = match next {
+        _ if beyond < guess::PIECE_MIN as u64 => Some(true), // the last one
+        Some(next) => (is_in_row || sound.starts(next)).then_some(true),
+        None => learned.is_none_or(|learned| learned.is_unit(rest, &unit)).then_some(false),
+    };
+    Some(found.map(|is_seen| (is_seen, unit)))
+}
+
+/// Where the first unit begins, and the sound, in data that are nothing but units of a codec and samples, by what is seen of them.
+fn with_sound(codec: Codec, look: &[u8], left: u64) -> Option<(usize, Sound)> {
+    let sound = sound_beside(codec, look, left)?;
+    let (mut at, mut units, mut first, mut is_sound) = (0_usize, 0, None, false);
+    while units <= CHAINED {
+        let (Some(rest), left) = (look.get(at..).filter(|rest| !rest.is_empty()), left.checked_sub(at as u64)?) else {
+            return first.filter(|_| units > 1).map(|first| (first, sound));
+        };
+        match unit(codec, rest, left).filter(|_| is_sound || !sound.starts(rest)) {
+            Some(unit) => {
+                first.get_or_insert(at);
+                (at, units, is_sound) = (at.checked_add(usize::try_from(unit.bytes).ok()?)?, units + 1, false);
+            }
+            None if is_sound => return None,
+            None => {
+                at += behind_sound(codec, &sound, rest, left, None, &mut STEPS_MAX.clone())?; // within `rest`
+                is_sound = true;
+            }
+        }
+    }
+    first.map(|first| (first, sound))
+}
+
+/// The codec of an `mdat` of which nothing else is known, and the sound beside it if that is samples.
+pub fn detect(look: &[u8], left: u64) -> Option<(Codec, Option<Sound>)> {
+    let is_key = |codec, at: usize| {
+        let (rest, left) = (look.get(at..).unwrap_or_default(), left.saturating_sub(at as u64));
+        Chain::new(codec).unit(rest, left).is_some_and(|(_, key)| key)
+    };
+    for codec in [Codec::Hevc, Codec::Avc] {
+        if let Some((at, sound)) = with_sound(codec, look, left)
+            && is_key(codec, at)
+        {
+            return Some((codec, Some(sound)));
+        }
+    }
     // Pictures, groups and sequences of MPEG-1, 2 and 4: their start codes look like lengths.
     let front = look.get(..SEARCH).unwrap_or(look);
     let is_mpeg = front.windows(4).any(|w| matches!(w, [0, 0, 1, 0xb0 | 0xb3 | 0xb6 | 0xb8]));
@@ -203,15 +352,13 @@ pub fn detect(look: &[u8], left: u64) -> Option<Codec> {
     let all = if is_mpeg { &all[..2] } else { &all };
     [(NEAR, CHAINED), (FAR, CONFIRMED)].into_iter().find_map(|(gap, more)| {
         let found = all.iter().filter_map(|&codec| {
-            let gap = if codec.is_named() { FAR_NAMED } else { gap };
-            let mut sight = Sight { codec, look, left, heads: None, leads: None, gap, steps: &mut STEPS_MAX.clone() };
+            let (gap, steps) = (if codec.is_named() { FAR_NAMED } else { gap }, &mut STEPS_MAX.clone());
+            let mut sight = Sight { codec, look, left, heads: None, leads: None, gap, sound: None, steps };
             let at = sight.search(SEARCH, if codec.is_named() { 1 } else { more })?;
             // A track begins with a key frame.
-            let rest = look.get(at..)?;
-            let (_, key) = Chain::new(codec).unit(rest, left.checked_sub(at as u64)?)?;
-            (key || codec.is_named()).then_some((at, codec))
+            (is_key(codec, at) || codec.is_named()).then_some((at, codec))
         });
-        found.min_by_key(|(at, _)| *at).map(|(_, codec)| codec)
+        found.min_by_key(|(at, _)| *at).map(|(_, codec)| (codec, None))
     })
 }
 
@@ -231,12 +378,33 @@ pub struct Finder {
     learned: Learned,
     /// Bytes since the last unit.
     since: usize,
+    /// What lies between units, if it is samples.
+    sound: Option<Sound>,
     steps: u64,
 }
 
 impl Finder {
-    pub fn new(codec: Codec) -> Finder {
-        Finder { chain: Chain::new(codec), in_row: false, learned: Learned::new(), since: 0, steps: STEPS }
+    /// `sound` is what lies between units, if it is known to be samples.
+    pub fn new(codec: Codec, sound: Option<Sound>) -> Finder {
+        Finder { chain: Chain::new(codec), in_row: false, learned: Learned::new(), since: 0, sound, steps: STEPS }
+    }
+
+    /// It is known by now which samples lie between units.
+    pub fn set_sound(&mut self, sound: Sound) {
+        self.sound = Some(sound);
+    }
+
+    /// Whether something else begins where `look` does, of which the box has `left`: a unit has just ended, or the box begins.
+    pub fn is_gap(&self, look: &[u8], left: u64) -> bool {
+        self.since == 0 && unit(self.chain.codec, look, left).is_none()
+    }
+
+    fn starts_sound(&mut self, look: &[u8]) -> bool {
+        if self.since > 0 || self.sound.is_none() || self.steps < SOUND_STEPS {
+            return false;
+        }
+        self.steps -= SOUND_STEPS; // there are so many
+        self.sound.is_some_and(|sound| sound.starts(look))
     }
 
     /// What starts `look`, of which the box has `left`: a unit, or bytes up to one.
@@ -288,7 +456,10 @@ impl Finder {
 
     fn here(&mut self, look: &[u8], left: u64) -> Found {
         if self.in_row {
-            if let Some(unit) = self.unit(look, left) {
+            // Samples may look like a unit.
+            if (unit(self.chain.codec, look, left).is_none() || !self.starts_sound(look))
+                && let Some(unit) = self.unit(look, left)
+            {
                 return unit;
             }
             if self.since == 0 {
@@ -302,7 +473,9 @@ impl Finder {
         {
             return unit;
         }
-        let bytes = found.unwrap_or(look.len().min(SEARCH)).max(1);
+        // Where sound goes on beyond what was looked at it does with a whole frame.
+        let whole = |bytes: usize| self.sound.map_or(bytes, |sound| bytes - bytes % sound.frame_bytes());
+        let bytes = found.unwrap_or_else(|| whole(look.len().min(SEARCH))).max(1);
         self.since = self.since.saturating_add(bytes);
         Found::Other { bytes: (bytes as u64).min(left) }
     }
@@ -315,10 +488,34 @@ impl Finder {
         Some(Found::Unit { bytes, key })
     }
 
+    /// The samples between units, and where `look` has the first frame of them.
+    fn frames(&self) -> Option<(Sound, usize)> {
+        self.sound.map(|sound| (sound, self.since.next_multiple_of(sound.frame_bytes()) - self.since))
+    }
+
     /// The place of `look` where a unit begins.
     fn search(&mut self, look: &[u8], left: u64) -> Option<usize> {
         if self.chain.codec.is_named() {
             return self.sight(look, left, (false, false), FAR_NAMED, 1);
+        }
+        if let Some((sound, from)) = self.frames()
+            && let Some(look) = look.get(from..)
+        {
+            let before = self.steps.min(STEPS_MAX);
+            let mut steps = before;
+            let left = left.saturating_sub(from as u64); // at most a frame
+            let found = behind_sound(self.chain.codec, &sound, look, left, Some(&self.learned), &mut steps);
+            self.steps -= before - steps; // it was taken of them, and only becomes less
+            if found.is_some() {
+                return found.map(|at| from + at);
+            }
+            let left = self.steps.checked_sub(SOUND_STEPS * guess::ALL_PLACES);
+            if let Some(left) = left {
+                self.steps = left;
+                if sound.is_all(look.get(..SEARCH).unwrap_or(look)) {
+                    return None;
+                }
+            }
         }
         let usual = (self.learned.gap + self.learned.gap / 4).max(NEAR);
         let found = self.sight(look, left, (true, true), usual, CHAINED);
@@ -338,7 +535,8 @@ impl Finder {
         let mut steps = before;
         // Where it must fit it is where units usually go on.
         let within = if fit.1 { gap.saturating_sub(self.since) } else { SEARCH };
-        let found = Sight { codec: self.chain.codec, look, left, heads, leads, gap, steps: &mut steps };
+        let sound = self.frames();
+        let found = Sight { codec: self.chain.codec, look, left, heads, leads, gap, sound, steps: &mut steps };
         let found = { found }.search(within, more);
         self.steps -= before - steps; // it was taken of them, and only becomes less
         found

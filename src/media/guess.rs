@@ -10,10 +10,12 @@
 //! 1. The answer depends on the bytes alone, without rounding, and costs the same for any number of them.
 //! 2. What it says of bytes that are no sound may be anything.
 
-use super::super::words::{Kind, Word};
+use super::words::{Kind, Word};
 
 /// Fewer bytes are not looked at.
 pub const BYTES_MIN: usize = 8 << 10;
+/// The same where sound is expected: what lies between two pictures.
+pub const PIECE_MIN: usize = 2 << 10;
 
 /// Places that are looked at, and frames at each.
 const PLACES: usize = 16;
@@ -88,6 +90,73 @@ impl Lane {
     }
 }
 
+/// Samples that were told, and how they are read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sound {
+    pub word: Word,
+    pub channels: u8,
+    how: As,
+}
+
+/// Frames that [`Sound::goes_on`] looks at, in front of a place and behind it.
+const BEFORE_FRAMES: usize = 32;
+pub const BEHIND_FRAMES: usize = 32;
+/// Places that [`Sound::is_all`] looks at.
+pub const ALL_PLACES: u64 = 17;
+/// Of coded bytes that are read as samples one differs from the next by a third of the range: of those that differ by less than
+/// this share none are coded, of those that differ by more all are.
+const SMOOTH_SHARE: u64 = 16;
+const ROUGH_SHARE: u64 = 6;
+
+impl Sound {
+    pub fn frame_bytes(&self) -> usize {
+        self.word.frame_bytes(self.channels)
+    }
+
+    /// By how much a sample differs from the one before, or from what the two before let expect, on average; `None` if there
+    /// are fewer than two frames, or floats that are none.
+    fn roughness(&self, bytes: &[u8]) -> Option<u64> {
+        let mut lanes = [Lane::default(); CHANNELS_MAX];
+        let mut frames = 0_u64;
+        for frame in bytes.chunks_exact(self.frame_bytes()) {
+            for (lane, word) in lanes.iter_mut().zip(frame.chunks_exact(self.how.bytes)) {
+                lane.add(self.how.sample(word)?, frames > 0);
+            }
+            frames += 1;
+        }
+        let of = lanes.iter().take(usize::from(self.channels));
+        let sum: u64 = of.map(|lane| lane.first.min(lane.second)).sum();
+        sum.checked_div(frames.saturating_sub(1) * u64::from(self.channels))
+    }
+
+    /// Whether `look` begins with this sound, whatever else it could be.
+    pub fn starts(&self, look: &[u8]) -> bool {
+        self.goes_on(look, 0, BEHIND_FRAMES * self.frame_bytes())
+    }
+
+    /// Whether `look` is nothing but this sound, by what is seen of it at some places.
+    pub fn is_all(&self, look: &[u8]) -> bool {
+        let bytes = BEHIND_FRAMES * self.frame_bytes();
+        let room = look.len().saturating_sub(bytes);
+        (0..ALL_PLACES).all(|place| self.goes_on(look, room * place as usize / (ALL_PLACES as usize - 1), bytes)) // some ten
+    }
+
+    /// Whether sound that starts `look` still goes on at a place of it: `bytes` that lie there are more of it, and no unit of
+    /// coded video of this length.
+    pub fn goes_on(&self, look: &[u8], at: usize, bytes: usize) -> bool {
+        let frame = self.frame_bytes();
+        let from = at - at % frame;
+        // The frame before it is the first: what begins with a leap is something else.
+        let end = at.saturating_add(bytes.max(frame)).min(from.saturating_add(BEHIND_FRAMES * frame));
+        let Some(behind) = look.get(from.saturating_sub(frame)..end.min(look.len())) else { return false };
+        let Some(behind) = self.roughness(behind) else { return false };
+        let range = if self.how.is_float { 1 << 24 } else { 1_u64 << (8 * self.how.bytes) };
+        let before = look.get(from.saturating_sub(BEFORE_FRAMES * frame)..from).unwrap_or_default();
+        behind < range / SMOOTH_SHARE
+            || behind < range / ROUGH_SHARE && self.roughness(before).is_some_and(|before| behind < 2 * before)
+    }
+}
+
 /// What samples need.
 #[derive(Clone, Copy, Debug)]
 struct Need {
@@ -128,12 +197,13 @@ fn need(sound: &[u8], how: As, channels: usize) -> Option<Need> {
     Some(Need { mean: least.saturating_sub(unused), most: most.saturating_sub(unused) })
 }
 
-/// What the samples are that `sound` begins with, and how many channels they have, if it looks like sound.
-pub fn pcm(sound: &[u8]) -> Option<(Word, u8)> {
-    if sound.len() < BYTES_MIN {
+/// What the samples are that `sound` begins with, and how many channels they have, if it looks like sound. At least
+/// `bytes_min` must be seen of it.
+pub fn pcm(sound: &[u8], bytes_min: usize) -> Option<Sound> {
+    if sound.len() < bytes_min {
         return None;
     }
-    let mut best: Option<(u64, u64, (Word, u8))> = None;
+    let mut best: Option<(u64, u64, Sound)> = None;
     for (bytes, is_float) in [(2, false), (3, false), (4, false), (4, true)] {
         // Floats have 24 bits, and chance makes no integers of other numbers.
         let all = if is_float { 24 } else { bytes as u64 * 8 } * BIT;
@@ -155,7 +225,8 @@ pub fn pcm(sound: &[u8]) -> Option<(Word, u8)> {
             // The share of the bits that is left; of a float that is one there is no doubt.
             let share = if is_float { need.mean } else { need.mean + all };
             if best.is_none_or(|(before, of, _)| share * of < before * all) {
-                best = Some((share, all, (word, channels as u8))); // at most 8
+                let channels = channels as u8; // at most 8
+                best = Some((share, all, Sound { word, channels, how: As { bytes, big_endian, is_float } }));
             }
         }
     }
@@ -164,8 +235,12 @@ pub fn pcm(sound: &[u8]) -> Option<(Word, u8)> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::super::testing::{noise, real};
+    use super::super::testing::{noise, real};
     use super::*;
+
+    fn told(sound: &[u8]) -> Option<(Word, u8)> {
+        pcm(sound, BYTES_MIN).map(|s| (s.word, s.channels))
+    }
 
     /// A real recording of 16 bits, with noise below them, in these words and channels.
     fn sound(word_bytes: usize, big_endian: bool, channels: usize, noise_bytes: usize) -> Vec<u8> {
@@ -198,7 +273,7 @@ mod tests {
         for (word_bytes, noise_bytes) in [(2, 0), (3, 0), (3, 1), (4, 0), (4, 1), (4, 2)] {
             for big_endian in [false, true] {
                 for channels in CHANNELS {
-                    let found = pcm(&sound(word_bytes, big_endian, channels, noise_bytes));
+                    let found = told(&sound(word_bytes, big_endian, channels, noise_bytes));
                     let word = Word::new(word_bytes as u32, big_endian, Kind::Signed).unwrap();
                     assert_eq!(
                         found,
@@ -218,7 +293,7 @@ mod tests {
                 if big_endian { bits.to_be_bytes() } else { bits.to_le_bytes() }
             };
             let floats: Vec<u8> = sound(2, false, 2, 0).as_chunks::<2>().0.iter().flat_map(float).collect();
-            assert_eq!(pcm(&floats), Some((Word::new(4, big_endian, Kind::Float).unwrap(), 2)));
+            assert_eq!(told(&floats), Some((Word::new(4, big_endian, Kind::Float).unwrap(), 2)));
         }
     }
 
@@ -226,30 +301,30 @@ mod tests {
     fn silent_channels_are_counted() {
         let stereo = sound(2, true, 2, 0);
         let six: Vec<u8> = stereo.as_chunks::<4>().0.iter().flat_map(|f| [&f[..], &[0; 8]].concat()).collect();
-        assert_eq!(pcm(&six), Some((Word::new(2, true, Kind::Signed).unwrap(), 6)));
+        assert_eq!(told(&six), Some((Word::new(2, true, Kind::Signed).unwrap(), 6)));
     }
 
     #[test]
     fn the_same_in_both_channels_is_told_too() {
         let mono = sound(2, true, 1, 0);
         let both: Vec<u8> = mono.as_chunks::<2>().0.iter().flat_map(|w| [*w, *w].concat()).collect();
-        assert_eq!(pcm(&both), Some((Word::new(2, true, Kind::Signed).unwrap(), 2)));
+        assert_eq!(told(&both), Some((Word::new(2, true, Kind::Signed).unwrap(), 2)));
     }
 
     #[test]
     fn what_is_coded_text_silence_and_pictures_are_not_taken_for_sound() {
-        assert_eq!(pcm(&noise(100_000)), None);
-        assert_eq!(pcm(&[0; 100_000]), None);
+        assert_eq!(told(&noise(100_000)), None);
+        assert_eq!(told(&[0; 100_000]), None);
         let text: Vec<u8> = (0..20_000).flat_map(|i| format!("line {i} of {}\n", i * 7 % 1000).into_bytes()).collect();
-        assert_eq!(pcm(&text), None);
+        assert_eq!(told(&text), None);
         // Pixels of 8 bits: a slope with some noise.
         let grain = noise(200_000);
         for channels in [1, 2, 3, 4] {
             let pixel = |i: usize| (i / channels % 200) as u8 / 2 + (i % channels) as u8 * 30 + (grain[i] & 7);
-            assert_eq!(pcm(&(0..200_000).map(pixel).collect::<Vec<_>>()), None, "{channels}");
+            assert_eq!(told(&(0..200_000).map(pixel).collect::<Vec<_>>()), None, "{channels}");
         }
-        assert_eq!(pcm(&real("Photos/2008/Wood.jpg")), None);
-        assert_eq!(pcm(&real("maqsim/Lunar Land/01 Lunar Land.mp3")), None);
-        assert_eq!(pcm(&sound(2, true, 2, 0)[..BYTES_MIN - 1]), None);
+        assert_eq!(told(&real("Photos/2008/Wood.jpg")), None);
+        assert_eq!(told(&real("maqsim/Lunar Land/01 Lunar Land.mp3")), None);
+        assert_eq!(told(&sound(2, true, 2, 0)[..BYTES_MIN - 1]), None);
     }
 }

@@ -128,6 +128,11 @@ impl InWork {
         Self::remove(&mut self.written, disk);
     }
 
+    /// Parity packs that are being written to a disk.
+    pub fn parity_on(&self, disk: &DiskId) -> usize {
+        self.parity.iter().filter(|(on, _)| on == disk).count()
+    }
+
     /// Bytes of a disk that parity takes, whether it stands there already or not.
     fn promised(&self, disk: &DiskId) -> u64 {
         self.parity.iter().filter(|(on, _)| on == disk).fold(0, |sum, (_, bytes)| sum.saturating_add(*bytes))
@@ -281,8 +286,7 @@ impl Pool {
             all.iter().filter(fits).filter(|c| self.has_room_for_parity_of(c, &all, pack_bytes, groups, shape.parity));
         let best = may.max_by_key(|c| {
             let is_crowded = shape.parity > 0 && c.open >= groups;
-            let parity = run.parity.iter().filter(|(on, _)| *on == c.disk.id).count() as u64;
-            let packs = c.open + count(&run.written, &c.disk.id) + parity;
+            let packs = c.open + count(&run.written, &c.disk.id) + run.parity_on(&c.disk.id) as u64;
             (!c.disk.is_noted(), !is_crowded, usable(c) / (packs + 1), std::cmp::Reverse(c.disk.id))
         });
         best.map(|c| Arc::clone(c.disk))

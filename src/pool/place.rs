@@ -78,9 +78,16 @@ impl Pool {
     /// Puts packs, each with its disk and length, into groups of at most `width`: the longest together, since parity
     /// is as long as the longest member. Returns their places in `packs`.
     ///
-    /// Of packs about as long those come first of whose disk the most are left: that makes the fewest groups, and since parity
-    /// comes to lie on the disks that a group leaves out, no disk gets that of many groups one after the other.
-    pub fn plan_groups(&self, packs: &[(DiskId, u64)], width: usize, parity: usize) -> Vec<Vec<usize>> {
+    /// Of packs about as long those come first of whose disk the most are left: that makes the fewest groups. Parity comes to
+    /// lie on the disks that a group leaves out, so `parity_on` a disk, in work, counts like packs that are left: no disk gets
+    /// that of many groups one after the other.
+    pub fn plan_groups(
+        &self,
+        packs: &[(DiskId, u64)],
+        width: usize,
+        parity: usize,
+        parity_on: &dyn Fn(&DiskId) -> usize,
+    ) -> Vec<Vec<usize>> {
         let limit = self.domain_limit(width, parity);
         // Of each disk the longest last.
         let mut left: BTreeMap<DiskId, Vec<(u64, usize)>> = BTreeMap::new();
@@ -90,8 +97,9 @@ impl Pool {
         left.values_mut().for_each(|of| of.sort_by_key(|&(bytes, i)| (bytes, Reverse(i))));
         let mut groups = Vec::new();
         loop {
-            let next =
-                |(disk, of): (&DiskId, &Vec<(u64, usize)>)| of.last().map(|(bytes, _)| (*disk, of.len(), *bytes));
+            let next = |(disk, of): (&DiskId, &Vec<(u64, usize)>)| {
+                of.last().map(|(bytes, _)| (*disk, of.len() + parity_on(disk), *bytes))
+            };
             let mut heads: Vec<(DiskId, usize, u64)> = left.iter().filter_map(next).collect();
             let Some(longest) = heads.iter().map(|head| head.2).max() else { return groups };
             let is_about_as_long = |bytes: u64| bytes >= longest - longest / 4;
@@ -134,7 +142,7 @@ impl Pool {
     }
 
     /// Up to `wanted` disks for packs of `bytes` beside members on `taken`: others than those, the least used domains
-    /// first, then those with the most room that is promised to nothing in work. Fewer come back where no more have room.
+    /// first, then those with the most room for each parity pack in work there, promised to nothing in work. Fewer come back where no more have room.
     pub fn parity_disks(
         &self,
         taken: &[DiskId],
@@ -157,7 +165,7 @@ impl Pool {
             };
             let usable = usable.saturating_sub(run.promised(&disk.id));
             if usable > bytes {
-                rooms.push((usable, disk));
+                rooms.push((usable / (run.parity_on(&disk.id) as u64 + 1), disk));
             }
         }
         while chosen.len() < wanted {
@@ -213,7 +221,7 @@ mod tests {
         let shape = pool.shape(2, 8);
         assert_eq!(shape, Shape { parity: 2, width: 6 });
         let packs: Vec<(DiskId, u64)> = (0..14).map(|i| (id(i % 8), 100 - u64::from(i))).collect();
-        let groups = pool.plan_groups(&packs, shape.width, 2);
+        let groups = pool.plan_groups(&packs, shape.width, 2, &|_| 0);
         assert_eq!(groups.iter().map(Vec::len).sum::<usize>(), 14);
         for group in &groups {
             let disks: Vec<DiskId> = group.iter().map(|i| packs[*i].0).collect();
@@ -236,7 +244,7 @@ mod tests {
             1000 + (length >> 33) % 100
         };
         let packs: Vec<(DiskId, u64)> = (0..24).map(|i| (id(i % 8), next())).collect();
-        let groups = pool.plan_groups(&packs, 6, 2);
+        let groups = pool.plan_groups(&packs, 6, 2, &|_| 0);
         assert_eq!(groups.iter().map(Vec::len).collect::<Vec<_>>(), [6; 4]);
         for disk in 0..8 {
             let in_groups = groups.iter().filter(|g| g.iter().any(|i| packs[*i].0 == id(disk))).count();
@@ -244,10 +252,14 @@ mod tests {
         }
         // One disk has four: it is in all four groups.
         let packs: Vec<(DiskId, u64)> = [0, 1, 2, 3, 0, 1, 2, 0, 1, 0].map(|d| (id(d), next())).into();
-        assert_eq!(pool.plan_groups(&packs, 3, 2).iter().map(Vec::len).collect::<Vec<_>>(), [3, 3, 3, 1]);
+        assert_eq!(pool.plan_groups(&packs, 3, 2, &|_| 0).iter().map(Vec::len).collect::<Vec<_>>(), [3, 3, 3, 1]);
+        // Three of them have parity in work: they are in the next group.
+        let packs: Vec<(DiskId, u64)> = (0..12).map(|i| (id(i % 6), next())).collect();
+        let groups = pool.plan_groups(&packs, 3, 2, &|d| usize::from(d.0[0] > 2));
+        assert!(groups[0].iter().all(|i| packs[*i].0.0[0] > 2), "{groups:?}");
         // What is much shorter does not make a group's parity as long as the longest for nothing.
         let packs: Vec<(DiskId, u64)> = (0..12).map(|i| (id(i % 6), if i < 6 { 1000 } else { 10 })).collect();
-        for group in pool.plan_groups(&packs, 3, 2) {
+        for group in pool.plan_groups(&packs, 3, 2, &|_| 0) {
             assert!(group.iter().all(|i| packs[*i].1 == packs[group[0]].1));
         }
     }
@@ -258,7 +270,7 @@ mod tests {
         let shape = Shape { parity: 2, width: 6 };
         assert!(enough.domains_suffice(shape));
         let packs: Vec<(DiskId, u64)> = (0..12).map(|i| (id(i), 5)).collect();
-        for group in enough.plan_groups(&packs, 6, 2) {
+        for group in enough.plan_groups(&packs, 6, 2, &|_| 0) {
             let disks: Vec<DiskId> = group.iter().map(|i| packs[*i].0).collect();
             let parity = enough.parity_disks(&disks, 10, 2, Place::Ordinary, &InWork::default());
             for domain in 0..4u8 {
@@ -269,6 +281,6 @@ mod tests {
         }
         let few = pool(&["a", "a", "a", "a", "b", "b", "b", "b"]);
         assert!(!few.domains_suffice(few.shape(2, 8)));
-        assert_eq!(few.plan_groups(&(0..8).map(|i| (id(i), 5)).collect::<Vec<_>>(), 6, 2)[0].len(), 6);
+        assert_eq!(few.plan_groups(&(0..8).map(|i| (id(i), 5)).collect::<Vec<_>>(), 6, 2, &|_| 0)[0].len(), 6);
     }
 }

@@ -60,11 +60,10 @@ plain_writers() {
     done
     for p in "${pids[@]}"; do wait "$p" || return 1; done
 }
-backup() {
+init() {
     local disks=() i
     for ((i = 0; i < DISKS; i++)); do disks+=(--disk "$WORK/mnt$i/disk$i"); done
-    "$BIN" --quiet --store "$WORK/store" init --parity "$1" --pack-size "${PACK}M" "${disks[@]}" || return 1
-    "$BIN" --quiet --store "$WORK/store" backup "$WORK/library"
+    "$BIN" --quiet --store "$WORK/store" init --parity "$1" --pack-size "${PACK}M" "${disks[@]}"
 }
 clean() {
     rm -rf "$WORK/store" "$WORK"/mnt*/disk* "$WORK"/mnt*/plain
@@ -75,7 +74,8 @@ measure "plain writers, a sync each 16 MiB" plain_writers
 clean
 for ((run = 0; run < RUNS; run++)); do
     for parity in 0 2; do
-        measure "backup, parity $parity, packs of $PACK MiB" backup $parity
+        init $parity > "$WORK/out" || exit 1
+        measure "backup, parity $parity, packs of $PACK MiB" "$BIN" --quiet --store "$WORK/store" backup "$WORK/library"
         clean
     done
 done

@@ -64,14 +64,14 @@ impl Protection {
 
     /// Puts packs, each with its kind, disk and length, into groups as wide as they can be. Returns their places and whether
     /// each group is as wide as it may be.
-    pub fn plan(&self, pool: &Pool, packs: &[(PackKind, DiskId, u64)]) -> Vec<(Vec<usize>, bool)> {
+    pub fn plan(&self, pool: &Pool, packs: &[(PackKind, DiskId, u64)], run: &InWork) -> Vec<(Vec<usize>, bool)> {
         let mut out = Vec::new();
         for (shape, kinds) in self.shapes.classes() {
             let is_in = |i: &usize| packs.get(*i).is_some_and(|p| kinds.contains(&p.0));
             let own: Vec<usize> = (0..packs.len()).filter(is_in).collect();
             let places: Vec<(DiskId, u64)> = own.iter().filter_map(|i| packs.get(*i)).map(|p| (p.1, p.2)).collect();
             let width = width_now(pool, shape);
-            for group in pool.plan_groups(&places, width, shape.parity) {
+            for group in pool.plan_groups(&places, width, shape.parity, &|disk| run.parity_on(disk)) {
                 let group: Vec<usize> = group.into_iter().filter_map(|i| own.get(i).copied()).collect();
                 let is_wide = group.len() >= width;
                 out.push((group, is_wide));
@@ -238,13 +238,13 @@ impl Ingest<'_> {
     fn next_group(&self, packs: &[Unprotected], in_work: &InWork) -> (Vec<Unprotected>, bool) {
         let pool = self.store.pool();
         let places: Vec<_> = packs.iter().map(|p| (p.kind, p.disk, p.member.bytes)).collect();
-        let planned = self.protection.plan(pool, &places).into_iter().next().unwrap_or_default().0;
+        let planned = self.protection.plan(pool, &places, in_work).into_iter().next().unwrap_or_default().0;
         let packs: Vec<Unprotected> = planned.into_iter().filter_map(|i| packs.get(i).copied()).collect();
         let shape = self.protection.shape(packs.first().map_or(PackKind::Data, |p| p.kind));
         let places: Vec<(DiskId, u64)> = packs.iter().map(|p| (p.disk, p.member.bytes)).collect();
         let (mut width, mut is_whole) = (width_now(pool, shape), true);
         loop {
-            let planned = pool.plan_groups(&places, width, shape.parity).into_iter().next().unwrap_or_default();
+            let planned = pool.plan_groups(&places, width, shape.parity, &|_| 0).into_iter().next().unwrap_or_default();
             let group: Vec<Unprotected> = planned.into_iter().filter_map(|i| packs.get(i).copied()).collect();
             if group.len() <= 1 || self.beside(&group, shape, in_work).len() >= shape.parity {
                 return if group.is_empty() { (packs.to_vec(), is_whole) } else { (group, is_whole) };

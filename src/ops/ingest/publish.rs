@@ -271,7 +271,7 @@ impl Ingest<'_> {
             let places: Vec<_> = packs.iter().map(|p| (p.kind, p.disk, p.bytes)).collect();
             let is_alone = |i: &usize| packs.get(*i).is_some_and(|p| !needs_group(p.kind));
             let alone: Vec<usize> = (0..packs.len()).filter(is_alone).collect();
-            let mut groups = self.protection.plan(self.store.pool(), &places).into_iter();
+            let mut groups = self.protection.plan(self.store.pool(), &places, &self.in_work()).into_iter();
             let wide = groups.find(|(group, is_wide)| *is_wide && !group.iter().any(is_alone));
             let mut taken: Vec<usize> = wide.into_iter().flat_map(|(group, _)| group).chain(alone).collect();
             if taken.is_empty() && packs.len() >= 2 * at {
@@ -286,7 +286,7 @@ impl Ingest<'_> {
     fn make_due(&self, waiting: &mut Waiting) {
         let places: Vec<_> = waiting.packs.iter().map(|p| (p.kind, p.disk, p.bytes)).collect();
         let mut packs: Vec<Option<Sealed>> = waiting.packs.drain(..).map(Some).collect();
-        for (group, _) in self.protection.plan(self.store.pool(), &places) {
+        for (group, _) in self.protection.plan(self.store.pool(), &places, &self.in_work()) {
             let group = group.into_iter().filter_map(|i| packs.get_mut(i)?.take()).collect();
             waiting.due.push_back(group);
         }

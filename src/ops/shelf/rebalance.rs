@@ -48,7 +48,7 @@ fn joined(store: &Store, shapes: &Shapes, packs: &[Lying]) -> u64 {
         if shape.parity == 0 {
             return 0;
         }
-        let groups = store.pool().plan_groups(&own, shape.width, shape.parity);
+        let groups = store.pool().plan_groups(&own, shape.width, shape.parity, &|_| 0);
         let longest = groups.iter().filter_map(|group| group.iter().filter_map(|i| own.get(*i)).map(|p| p.1).max());
         let bytes = |n: u64| payload_bytes(n) + payload_bytes(n).div_ceil(UNIT_BYTES) * 16;
         longest.map(|n| bytes(n) * shape.parity as u64).sum::<u64>()

@@ -250,7 +250,7 @@ fn planned<'a>(store: &Store, seats: &'a [Seat]) -> Vec<(Shape, Vec<&'a Seat>)> 
     for (shape, kinds) in store.shapes().classes().into_iter().filter(|(shape, _)| shape.parity > 0) {
         let own: Vec<&Seat> = seats.iter().filter(|s| kinds.contains(&s.kind)).collect();
         let places: Vec<(DiskId, u64)> = own.iter().map(|s| (s.to, s.member.bytes)).collect();
-        for group in store.pool().plan_groups(&places, shape.width, shape.parity) {
+        for group in store.pool().plan_groups(&places, shape.width, shape.parity, &|_| 0) {
             out.push((shape, group.into_iter().filter_map(|i| own.get(i).copied()).collect()));
         }
     }

@@ -236,8 +236,8 @@ pub fn decodes(mapped: &Mapped) -> bool {
 
 /// ISO base media files (MP4, MOV, M4A, fragments): tracks apart from boxes; samples apart from the encoder's decisions
 /// where packets are ALAC or frames FLAC; samples in one order. Version 1 left those as they are, version 2 all but ALAC
-/// and FLAC alone.
-pub const ISOBMFF: SplitterId = SplitterId { number: 0x10, version: 3 };
+/// and FLAC alone, version 3 samples between units of H.264 and HEVC where the tables come last.
+pub const ISOBMFF: SplitterId = SplitterId { number: 0x10, version: 4 };
 /// Matroska, WebM: tracks apart from elements; frames of FLAC as [`FLAC`] has them, packets of ALAC likewise, samples in one
 /// order. Version 1 left those as they are, version 2 all but FLAC.
 pub const MATROSKA: SplitterId = SplitterId { number: 0x11, version: 3 };

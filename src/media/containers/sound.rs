@@ -306,7 +306,8 @@ fn what_samples_are_is_found_out_behind_silence_and_beside_small_units() {
 }
 
 /// Films of the piano, made by `ffmpeg` 5.1.9: `-c:v libx264 -c:a pcm_s16be -movflags +faststart`, `-c:v prores_ks -c:a
-/// pcm_s24be` (so that its tables come last), `-c:v libx264 -c:a alac -movflags +faststart`, `-c:v libx264 -c:a pcm_f32le`.
+/// pcm_s24be` (so that its tables come last), `-c:v libx264 -c:a alac -movflags +faststart`, `-c:v libx264 -c:a pcm_f32le`; and
+/// from its second second on `-c:v libx264 -c:a pcm_s24be`.
 #[test]
 fn real_files_have_the_samples_of_the_wav() {
     let wav = real("Rutger Muller/Piano/01 Piano.wav");
@@ -320,6 +321,12 @@ fn real_files_have_the_samples_of_the_wav() {
         assert_eq!(of[&essence(1)].len() / 4, frames, "{name}");
         assert!(wav.starts_with(&of[&essence(1)]), "{name}");
     }
+    let file = std::fs::read(format!("{}/fuzz/corpus/splitters/last.mov", env!("CARGO_MANIFEST_DIR"))).unwrap();
+    let (parts, doubt) = collect_parts(open(head(&file)), &file, &[]);
+    assert_eq!(doubt, None);
+    let of = streams(&file, &parts);
+    let rest = &wav[4 * 44_100..];
+    assert!(of[&essence(1)].len() == 4 * 15_876 && rest.starts_with(&of[&essence(1)]));
 }
 
 /// A sample of time code, say.

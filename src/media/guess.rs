@@ -2,8 +2,8 @@
 //! many channels.
 //!
 //! Sound changes little from sample to sample, and only if it is read in its own order: turned round, its lowest bits, which
-//! are noise, are the highest. Pictures of 8 bits change little either way, coded bytes much either way. What is guessed
-//! decides space only.
+//! are noise, are the highest. Pictures of 8 bits change little either way, coded bytes much either way. By the same it is told
+//! where such sound goes on and where it ends. What is guessed decides space only.
 //!
 //! # Invariants
 //!
@@ -40,29 +40,29 @@ fn log2(n: u64) -> u64 {
     bits * BIT + (fraction & 15) // near enough
 }
 
-/// How words are read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct As {
-    bytes: usize,
-    big_endian: bool,
-    is_float: bool,
+/// The sample of a word, in its own bytes. Of a float `None` if it is no integer, see [`super::words`].
+fn sample(word: Word, bytes: &[u8]) -> Option<i64> {
+    let put = |v: i64, byte: &u8| v << 8 | i64::from(*byte);
+    let bits = if word.is_big_endian() { bytes.iter().fold(0, put) } else { bytes.iter().rev().fold(0, put) };
+    if word.is_float() {
+        // Exact: numbers of 24 bits.
+        let v = f32::from_bits(bits as u32) * 8_388_608.0;
+        let n = v as i32;
+        let is_one = n as f32 == v && (-1 << 23..1 << 23).contains(&n);
+        return is_one.then_some(i64::from(n));
+    }
+    let free = 64 - 8 * bytes_of(word); // at most 4 bytes
+    Some(bits << free >> free)
 }
 
-impl As {
-    /// The sample of a word. Of a float `None` if it is no integer, see [`super::super::words`].
-    fn sample(self, word: &[u8]) -> Option<i64> {
-        let put = |v: i64, byte: &u8| v << 8 | i64::from(*byte);
-        let bits = if self.big_endian { word.iter().fold(0, put) } else { word.iter().rev().fold(0, put) };
-        if self.is_float {
-            // Exact: numbers of 24 bits.
-            let v = f32::from_bits(bits as u32) * 8_388_608.0;
-            let n = v as i32;
-            let is_one = n as f32 == v && (-1 << 23..1 << 23).contains(&n);
-            return is_one.then_some(i64::from(n));
-        }
-        let free = 64 - 8 * word.len() as u32; // at most 4 bytes
-        Some(bits << free >> free)
-    }
+/// Bytes of a word that this module reads: 2 to 4.
+fn bytes_of(word: Word) -> u32 {
+    word.bytes() as u32
+}
+
+/// Values that a word can have. Of floats those that are integers of 24 bits.
+fn range(word: Word) -> u64 {
+    if word.is_float() { 1 << 24 } else { 1 << (8 * bytes_of(word)) }
 }
 
 /// What is summed of one number after the other.
@@ -90,22 +90,21 @@ impl Lane {
     }
 }
 
-/// Samples that were told, and how they are read.
+/// Samples that were told: those of [`pcm`], of 2 to 4 bytes and at most 8 channels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Sound {
     pub word: Word,
     pub channels: u8,
-    how: As,
 }
 
-/// Frames that [`Sound::goes_on`] looks at, in front of a place and behind it.
-const BEFORE_FRAMES: usize = 32;
-pub const BEHIND_FRAMES: usize = 32;
+/// Frames in front of a place, and behind it, by which it is told whether sound goes on there.
+pub const LOOK_FRAMES: usize = 32;
 /// Places that [`Sound::is_all`] looks at.
-pub const ALL_PLACES: u64 = 17;
-/// Of coded bytes that are read as samples one differs from the next by a third of the range: of those that differ by less than
-/// this share none are coded, of those that differ by more all are.
+pub const ALL_PLACES: usize = 17;
+/// Coded bytes that are read as samples differ from each other by a third of the range on average. What differs by less than one
+/// part in so many is sound, ...
 const SMOOTH_SHARE: u64 = 16;
+/// ... and what differs by more than this is none. Between them it is if it is not twice as rough as what came before.
 const ROUGH_SHARE: u64 = 6;
 
 impl Sound {
@@ -119,8 +118,8 @@ impl Sound {
         let mut lanes = [Lane::default(); CHANNELS_MAX];
         let mut frames = 0_u64;
         for frame in bytes.chunks_exact(self.frame_bytes()) {
-            for (lane, word) in lanes.iter_mut().zip(frame.chunks_exact(self.how.bytes)) {
-                lane.add(self.how.sample(word)?, frames > 0);
+            for (lane, word) in lanes.iter_mut().zip(frame.chunks_exact(self.word.bytes())) {
+                lane.add(sample(self.word, word)?, frames > 0);
             }
             frames += 1;
         }
@@ -131,14 +130,14 @@ impl Sound {
 
     /// Whether `look` begins with this sound, whatever else it could be.
     pub fn starts(&self, look: &[u8]) -> bool {
-        self.goes_on(look, 0, BEHIND_FRAMES * self.frame_bytes())
+        self.goes_on(look, 0, LOOK_FRAMES * self.frame_bytes())
     }
 
     /// Whether `look` is nothing but this sound, by what is seen of it at some places.
     pub fn is_all(&self, look: &[u8]) -> bool {
-        let bytes = BEHIND_FRAMES * self.frame_bytes();
+        let bytes = LOOK_FRAMES * self.frame_bytes();
         let room = look.len().saturating_sub(bytes);
-        (0..ALL_PLACES).all(|place| self.goes_on(look, room * place as usize / (ALL_PLACES as usize - 1), bytes)) // some ten
+        (0..ALL_PLACES).all(|place| self.goes_on(look, room * place / (ALL_PLACES - 1), bytes))
     }
 
     /// Whether sound that starts `look` still goes on at a place of it: `bytes` that lie there are more of it, and no unit of
@@ -147,11 +146,11 @@ impl Sound {
         let frame = self.frame_bytes();
         let from = at - at % frame;
         // The frame before it is the first: what begins with a leap is something else.
-        let end = at.saturating_add(bytes.max(frame)).min(from.saturating_add(BEHIND_FRAMES * frame));
+        let end = at.saturating_add(bytes.max(frame)).min(from.saturating_add(LOOK_FRAMES * frame));
         let Some(behind) = look.get(from.saturating_sub(frame)..end.min(look.len())) else { return false };
         let Some(behind) = self.roughness(behind) else { return false };
-        let range = if self.how.is_float { 1 << 24 } else { 1_u64 << (8 * self.how.bytes) };
-        let before = look.get(from.saturating_sub(BEFORE_FRAMES * frame)..from).unwrap_or_default();
+        let range = range(self.word);
+        let before = look.get(from.saturating_sub(LOOK_FRAMES * frame)..from).unwrap_or_default();
         behind < range / SMOOTH_SHARE
             || behind < range / ROUGH_SHARE && self.roughness(before).is_some_and(|before| behind < 2 * before)
     }
@@ -166,8 +165,8 @@ struct Need {
 }
 
 /// What sound that is read so needs; `None` if it cannot be read so.
-fn need(sound: &[u8], how: As, channels: usize) -> Option<Need> {
-    let frame = how.bytes * channels;
+fn need(sound: &[u8], as_word: Word, channels: usize) -> Option<Need> {
+    let frame = as_word.bytes() * channels;
     let room = sound.len().saturating_sub(FRAMES * frame);
     let mut lanes = [Lane::default(); CHANNELS_MAX + 2];
     let mut used = 0_i64;
@@ -176,8 +175,8 @@ fn need(sound: &[u8], how: As, channels: usize) -> Option<Need> {
         let bytes = sound.get(at..).unwrap_or_default();
         for (i, frame) in bytes.chunks_exact(frame).take(FRAMES).enumerate() {
             let mut of = [0; CHANNELS_MAX];
-            for (v, word) in of.iter_mut().zip(frame.chunks_exact(how.bytes)) {
-                *v = how.sample(word)?;
+            for (v, word) in of.iter_mut().zip(frame.chunks_exact(as_word.bytes())) {
+                *v = sample(as_word, word)?;
                 used |= *v;
             }
             // The middle and the side of two.
@@ -204,29 +203,28 @@ pub fn pcm(sound: &[u8], bytes_min: usize) -> Option<Sound> {
         return None;
     }
     let mut best: Option<(u64, u64, Sound)> = None;
-    for (bytes, is_float) in [(2, false), (3, false), (4, false), (4, true)] {
+    for (bytes, kind) in [(2, Kind::Signed), (3, Kind::Signed), (4, Kind::Signed), (4, Kind::Float)] {
+        let [Some(big), Some(little)] = [true, false].map(|big_endian| Word::new(bytes, big_endian, kind)) else {
+            continue; // there are these words
+        };
         // Floats have 24 bits, and chance makes no integers of other numbers.
-        let all = if is_float { 24 } else { bytes as u64 * 8 } * BIT;
+        let all = u64::from(range(big).ilog2()) * BIT;
         for channels in CHANNELS {
-            let read = |big_endian| need(sound, As { bytes, big_endian, is_float }, channels);
-            let needs = [(true, read(true)), (false, read(false))];
-            let Some((big_endian, Some(need))) =
+            let needs = [big, little].map(|word| (word, need(sound, word, channels)));
+            let Some((word, Some(need))) =
                 needs.into_iter().filter(|(_, n)| n.is_some()).min_by_key(|(_, n)| n.map(|n| n.mean))
             else {
                 continue;
             };
-            let turned = needs.iter().find(|(is_big, _)| *is_big != big_endian).and_then(|(_, n)| *n);
+            let turned = needs.iter().find(|(other, _)| *other != word).and_then(|(_, n)| *n);
             let limit = turned.map_or(all, |n| n.mean.min(all));
             if need.most < BITS_MIN || need.mean + all / SAVED_SHARE > limit {
                 continue;
             }
-            let kind = if is_float { Kind::Float } else { Kind::Signed };
-            let Some(word) = Word::new(bytes as u32, big_endian, kind) else { continue }; // there is one
             // The share of the bits that is left; of a float that is one there is no doubt.
-            let share = if is_float { need.mean } else { need.mean + all };
+            let share = if word.is_float() { need.mean } else { need.mean + all };
             if best.is_none_or(|(before, of, _)| share * of < before * all) {
-                let channels = channels as u8; // at most 8
-                best = Some((share, all, Sound { word, channels, how: As { bytes, big_endian, is_float } }));
+                best = Some((share, all, Sound { word, channels: channels as u8 })); // at most 8
             }
         }
     }

@@ -149,8 +149,6 @@ struct Isobmff {
 /// Sound between units of video.
 #[derive(Debug, Default)]
 struct Between {
-    /// Samples, once they were told.
-    samples: Option<Sound>,
     /// What the last gap began with that was looked at, if it looked like samples: one more has to.
     likely: Option<Sound>,
     /// Gaps between units so far that were not silent.
@@ -243,7 +241,6 @@ impl Isobmff {
         }
         let shown = usize::try_from(left).ok().and_then(|left| content.get(..left)).unwrap_or(content);
         if let Some((codec, sound)) = find::detect(shown, left) {
-            self.between.samples = sound;
             return Inside::Units(Box::new(Finder::new(codec, sound)));
         }
         match guess::pcm(shown, guess::BYTES_MIN) {
@@ -369,7 +366,7 @@ impl Between {
         at: u64,
     ) -> Option<Piece> {
         let shown = usize::try_from(left).ok().and_then(|left| look.get(..left)).unwrap_or(look);
-        let is_open = self.samples.is_none() && self.packets.config().is_none() && self.tries < BETWEEN_TRIES;
+        let is_open = finder.sound().is_none() && self.packets.config().is_none() && self.tries < BETWEEN_TRIES;
         if is_open && !finder.is_named() && finder.is_gap(look, left) {
             let begins = shown.get(..guess::PIECE_MIN).unwrap_or_default();
             let sounds = begins.iter().any(|b| Some(b) != begins.first());
@@ -379,17 +376,14 @@ impl Between {
             if sounds && is_turn {
                 let told = guess::pcm(begins, guess::PIECE_MIN);
                 let before = std::mem::replace(&mut self.likely, told);
-                if let Some(sound) = told.filter(|_| before == told) {
-                    self.samples = told;
-                    finder.set_sound(sound);
-                }
+                finder.set_sound(told.filter(|_| before == told));
             }
         }
-        let is_open = is_open && self.samples.is_none();
+        let is_open = is_open && finder.sound().is_none();
         if is_open && !finder.is_unit(look, left) && (finder.is_named() || alac::may_begin(shown)) {
             self.tries += 1;
             if finder.is_named() {
-                self.samples = guess::pcm(&finder.between(look, left, BETWEEN_BYTES).concat(), guess::BYTES_MIN);
+                finder.set_sound(guess::pcm(&finder.between(look, left, BETWEEN_BYTES).concat(), guess::BYTES_MIN));
             } else if self.packets.is_usual(shown) {
                 let pieces = finder.between(look, left, BETWEEN_BYTES);
                 self.packets.detect(pieces.split_last().map_or(&[], |(_, whole)| whole)); // the last one may go on
@@ -407,9 +401,9 @@ impl Between {
     }
 
     /// So many bytes that are no unit, nor a frame or packet.
-    fn other(&self, bytes: u64) -> Piece {
+    fn other(sound: Option<Sound>, bytes: u64) -> Piece {
         let piece = Piece::of(essence(1), Form::Bytes, bytes);
-        match self.samples {
+        match sound {
             // What is no frame at the end, behind all others or before a unit, is something else.
             Some(sound) => match bytes - bytes % sound.frame_bytes() as u64 {
                 0 => Piece::wrapper(bytes),
@@ -456,7 +450,7 @@ impl Tracks for Isobmff {
                     Found::Unit { bytes, key } => {
                         Piece::of(ESSENCE, Form::Bytes, bytes).with(if key { Border::Key } else { Border::None })
                     }
-                    Found::Other { bytes } => self.between.other(bytes),
+                    Found::Other { bytes } => Between::other(finder.sound(), bytes),
                 }
             }
             Inside::Packets(stream, coding) => {

@@ -93,6 +93,19 @@ impl Word {
         Some(Word { bytes, big_endian: big_endian && bytes > 1, kind })
     }
 
+    /// Bytes of it.
+    pub fn bytes(self) -> usize {
+        self.bytes.into()
+    }
+
+    pub fn is_big_endian(self) -> bool {
+        self.big_endian
+    }
+
+    pub fn is_float(self) -> bool {
+        self.kind == Kind::Float
+    }
+
     /// Bytes of a frame of so many channels; at least one.
     pub fn frame_bytes(self, channels: u8) -> usize {
         usize::from(self.bytes) * usize::from(channels.max(1))

@@ -17,6 +17,7 @@
 
 use super::super::guess::{self, Sound};
 use super::{Chain, Codec, Unit, is_plausible, unit};
+use std::cell::LazyCell;
 use std::ops::Range;
 
 /// Bytes that a search looks at.
@@ -141,35 +142,90 @@ impl Sight<'_> {
         unit(self.codec, self.look.get(at..)?, self.left.checked_sub(at as u64)?)
     }
 
+    /// Takes steps; `None` where there are too few.
+    fn pay(&mut self, steps: u64) -> Option<()> {
+        *self.steps = self.steps.checked_sub(steps)?;
+        Some(())
+    }
+
     /// The unit at a place that looks like one without one before it. Frames of sound begin at `sound_from`.
     fn lone_unit(&mut self, at: usize, sound_from: usize) -> Option<Unit> {
         let (unit, rest) = (self.unit(at)?, self.look.get(at..)?);
         let fits = self.heads.is_none_or(|l| l.is_unit(rest, &unit)) && is_plausible(self.codec, rest, &unit);
-        if !fits {
-            return None;
-        }
-        if let Some((sound, _)) = self.sound
-            && let Some(place) = at.checked_sub(sound_from)
-        {
-            *self.steps = self.steps.checked_sub(SOUND_STEPS)?;
-            let bytes = usize::try_from(unit.bytes).unwrap_or(usize::MAX);
-            // Of a short one (a delimiter, say) those that follow count.
-            let alone = at.checked_add(bytes).and_then(|end| self.unit(end)).map_or(bytes, |_| usize::MAX);
-            if sound.goes_on(self.look.get(sound_from..)?, place, alone) {
-                return None;
-            }
-        }
-        Some(unit)
+        (fits && !self.still_sounds(at, &unit, sound_from)?).then_some(unit)
+    }
+
+    /// Whether sound whose frames begin at `sound_from` goes on where a unit seems to begin; `None` where no step is left.
+    fn still_sounds(&mut self, at: usize, unit: &Unit, sound_from: usize) -> Option<bool> {
+        let (Some((sound, _)), Some(place)) = (self.sound, at.checked_sub(sound_from)) else { return Some(false) };
+        self.pay(SOUND_STEPS)?;
+        let bytes = usize::try_from(unit.bytes).unwrap_or(usize::MAX);
+        // Of a short one (a delimiter, say) those that follow count.
+        let alone = at.checked_add(bytes).and_then(|end| self.unit(end)).map_or(bytes, |_| usize::MAX);
+        Some(sound.goes_on(self.look.get(sound_from..).unwrap_or_default(), place, alone))
     }
 
     /// Whether sound begins at a place; if no step is left it is said not to.
     fn is_sound(&mut self, at: usize) -> bool {
         let (Some((sound, _)), Some(rest)) = (self.sound, self.look.get(at..)) else { return false };
-        match self.steps.checked_sub(SOUND_STEPS) {
-            Some(left) => *self.steps = left,
-            None => return false,
+        self.pay(SOUND_STEPS).is_some() && sound.starts(rest)
+    }
+
+    /// Whether all that a search looks at is sound; likewise.
+    fn is_all_sound(&mut self) -> bool {
+        let Some((sound, rest)) = self.sound.and_then(|(sound, from)| Some((sound, self.look.get(from..)?))) else {
+            return false;
+        };
+        let is_paid = self.pay(SOUND_STEPS * guess::ALL_PLACES as u64).is_some(); // some ten
+        is_paid && sound.is_all(rest.get(..SEARCH).unwrap_or(rest))
+    }
+
+    /// Where a unit begins behind sound: where a frame ends, nothing sounds, and the unit is followed by another one or by
+    /// sound. Where several may, near each other, one whose end is seen is believed, and then the shortest.
+    fn behind_sound(&mut self) -> Option<usize> {
+        let (sound, from) = self.sound?;
+        let (frame, look) = (sound.frame_bytes(), self.look);
+        let mut end = look.len().min(from.saturating_add(SEARCH));
+        let mut found: Option<(bool, u64, usize)> = None;
+        for (i, at) in (from..look.len()).step_by(frame).enumerate() {
+            if at >= end {
+                break;
+            }
+            if i.is_multiple_of(FRAMES_A_STEP) {
+                self.pay(1)?;
+            }
+            // Units of 16 MiB there are none.
+            let Some(rest @ [0, ..]) = look.get(at..) else { continue };
+            let Some(unit) = self.unit(at).filter(|unit| is_plausible(self.codec, rest, unit)) else { continue };
+            if self.still_sounds(at, &unit, from)? {
+                continue;
+            }
+            if let Some(is_seen) = self.is_end_seen(at, &unit) {
+                if found.is_none() {
+                    // The last frames of sound in front of a unit are not told from it.
+                    end = end.min(at + guess::LOOK_FRAMES * frame);
+                }
+                found = found.into_iter().chain([(!is_seen, unit.bytes, at)]).min();
+            }
         }
-        sound.starts(rest)
+        found.map(|(.., at)| at)
+    }
+
+    /// Whether a unit's end is seen, and followed by another unit or by sound; `None` for what is followed by neither, and for
+    /// what ends out of sight and does not fit what was learned.
+    fn is_end_seen(&mut self, at: usize, unit: &Unit) -> Option<bool> {
+        let end = (at as u64).saturating_add(unit.bytes);
+        if self.left.saturating_sub(end) < guess::PIECE_MIN as u64 {
+            return Some(true); // the last one
+        }
+        let least = self.sound.map_or(0, |(sound, _)| sound.frame_bytes());
+        match usize::try_from(end).ok().filter(|end| end.saturating_add(least) <= self.look.len()) {
+            Some(end) => (self.unit(end).is_some() || self.is_sound(end)).then_some(true),
+            None => {
+                let rest = self.look.get(at..).unwrap_or_default();
+                self.heads.is_none_or(|l| l.is_unit(rest, unit)).then_some(false)
+            }
+        }
     }
 
     /// Whether there is a unit at a place, and so many follow: at once, or behind a gap.
@@ -232,85 +288,22 @@ impl Sight<'_> {
     }
 }
 
-/// The sound that `look` begins with, before units of a codec or behind the first ones.
-fn sound_beside(codec: Codec, look: &[u8], left: u64) -> Option<Sound> {
+/// The sound that `look` begins with (then it is `first`), or that comes behind its first units of a codec.
+fn sound_beside(codec: Codec, look: &[u8], left: u64, first: &dyn Fn() -> Option<Sound>) -> Option<Sound> {
     let mut at = 0;
     for _ in 0..UNITS_BEFORE {
         let Some(unit) = unit(codec, look.get(at..)?, left.checked_sub(at as u64)?) else { break };
         at = at.checked_add(usize::try_from(unit.bytes).ok()?)?;
     }
     match at {
-        0 => guess::pcm(look, guess::BYTES_MIN),
+        0 => first(),
         at => guess::pcm(look.get(at..)?.get(..guess::PIECE_MIN)?, guess::PIECE_MIN),
     }
 }
 
-/// Where a unit begins behind sound that starts `look`: where a frame ends, nothing sounds, and the unit is followed by another one
-/// or by sound. Where several may, near each other, one whose end is seen is believed, and then the shortest. Costs a step for so
-/// many frames.
-fn behind_sound(
-    codec: Codec,
-    sound: &Sound,
-    look: &[u8],
-    left: u64,
-    learned: Option<&Learned>,
-    steps: &mut u64,
-) -> Option<usize> {
-    let frame = sound.frame_bytes();
-    let mut found: Option<(bool, u64, usize)> = None;
-    let mut end = look.len().min(SEARCH);
-    let mut at = 0;
-    while at < end {
-        if at.is_multiple_of(FRAMES_A_STEP * frame) {
-            *steps = steps.checked_sub(1)?;
-        }
-        if let Some((is_seen, unit)) = unit_in_sound(codec, sound, look, at, left, learned, steps)? {
-            // The last frames of sound in front of a unit are not told from it.
-            end = end.min(found.map_or(at + guess::BEHIND_FRAMES * frame, |_| end));
-            found = found.into_iter().chain([(!is_seen, unit.bytes, at)]).min();
-        }
-        at += frame;
-    }
-    found.map(|(.., at)| at)
-}
-
-/// The unit at a place where a frame of sound ends, and whether its end is seen; `Some(None)` for none, `None` where no step is left.
-fn unit_in_sound(
-    codec: Codec,
-    sound: &Sound,
-    look: &[u8],
-    at: usize,
-    left: u64,
-    learned: Option<&Learned>,
-    steps: &mut u64,
-) -> Option<Option<(bool, Unit)>> {
-    // Units of 16 MiB there are none.
-    let Some(rest @ [0, ..]) = look.get(at..) else { return Some(None) };
-    let Some(left) = left.checked_sub(at as u64) else { return Some(None) };
-    let Some(unit) = unit(codec, rest, left) else { return Some(None) };
-    *steps = steps.checked_sub(SOUND_STEPS)?;
-    if !is_plausible(codec, rest, &unit) {
-        return Some(None);
-    }
-    let bytes = usize::try_from(unit.bytes).unwrap_or(usize::MAX);
-    let beyond = left.saturating_sub(unit.bytes);
-    let next = rest.get(bytes..).filter(|next| next.len() >= sound.frame_bytes());
-    let is_in_row = next.is_some_and(|next| self::unit(codec, next, beyond).is_some());
-    // Of a short one (a delimiter, say) those that follow count.
-    if sound.goes_on(look, at, if is_in_row { usize::MAX } else { bytes }) {
-        return Some(None);
-    }
-    let found = match next {
-        _ if beyond < guess::PIECE_MIN as u64 => Some(true), // the last one
-        Some(next) => (is_in_row || sound.starts(next)).then_some(true),
-        None => learned.is_none_or(|learned| learned.is_unit(rest, &unit)).then_some(false),
-    };
-    Some(found.map(|is_seen| (is_seen, unit)))
-}
-
 /// Where the first unit begins, and the sound, in data that are nothing but units of a codec and samples, by what is seen of them.
-fn with_sound(codec: Codec, look: &[u8], left: u64) -> Option<(usize, Sound)> {
-    let sound = sound_beside(codec, look, left)?;
+fn with_sound(codec: Codec, look: &[u8], left: u64, first: &dyn Fn() -> Option<Sound>) -> Option<(usize, Sound)> {
+    let sound = sound_beside(codec, look, left, first)?;
     let (mut at, mut units, mut first, mut is_sound) = (0_usize, 0, None, false);
     while units <= CHAINED {
         let (Some(rest), left) = (look.get(at..).filter(|rest| !rest.is_empty()), left.checked_sub(at as u64)?) else {
@@ -323,7 +316,9 @@ fn with_sound(codec: Codec, look: &[u8], left: u64) -> Option<(usize, Sound)> {
             }
             None if is_sound => return None,
             None => {
-                at += behind_sound(codec, &sound, rest, left, None, &mut STEPS_MAX.clone())?; // within `rest`
+                let (sound, steps) = (Some((sound, 0)), &mut STEPS_MAX.clone());
+                let mut sight = Sight { codec, look: rest, left, heads: None, leads: None, gap: NEAR, sound, steps };
+                at += sight.behind_sound()?; // within `rest`
                 is_sound = true;
             }
         }
@@ -337,8 +332,9 @@ pub fn detect(look: &[u8], left: u64) -> Option<(Codec, Option<Sound>)> {
         let (rest, left) = (look.get(at..).unwrap_or_default(), left.saturating_sub(at as u64));
         Chain::new(codec).unit(rest, left).is_some_and(|(_, key)| key)
     };
+    let first = LazyCell::new(|| guess::pcm(look, guess::BYTES_MIN));
     for codec in [Codec::Hevc, Codec::Avc] {
-        if let Some((at, sound)) = with_sound(codec, look, left)
+        if let Some((at, sound)) = with_sound(codec, look, left, &|| *first)
             && is_key(codec, at)
         {
             return Some((codec, Some(sound)));
@@ -389,9 +385,9 @@ impl Finder {
         Finder { chain: Chain::new(codec), in_row: false, learned: Learned::new(), since: 0, sound, steps: STEPS }
     }
 
-    /// It is known by now which samples lie between units.
-    pub fn set_sound(&mut self, sound: Sound) {
-        self.sound = Some(sound);
+    /// What lies between units, if it is known to be samples by now.
+    pub fn set_sound(&mut self, sound: Option<Sound>) {
+        self.sound = sound;
     }
 
     /// Whether something else begins where `look` does, of which the box has `left`: a unit has just ended, or the box begins.
@@ -399,12 +395,20 @@ impl Finder {
         self.since == 0 && unit(self.chain.codec, look, left).is_none()
     }
 
+    /// The samples between units, where they are known.
+    pub fn sound(&self) -> Option<Sound> {
+        self.sound
+    }
+
+    /// Whether sound begins where a unit has ended. What has a name is not taken for sound.
     fn starts_sound(&mut self, look: &[u8]) -> bool {
-        if self.since > 0 || self.sound.is_none() || self.steps < SOUND_STEPS {
-            return false;
+        match self.frames() {
+            Some((sound, _)) if self.since == 0 && self.steps >= SOUND_STEPS => {
+                self.steps -= SOUND_STEPS; // there are so many
+                sound.starts(look)
+            }
+            _ => false,
         }
-        self.steps -= SOUND_STEPS; // there are so many
-        self.sound.is_some_and(|sound| sound.starts(look))
     }
 
     /// What starts `look`, of which the box has `left`: a unit, or bytes up to one.
@@ -488,40 +492,37 @@ impl Finder {
         Some(Found::Unit { bytes, key })
     }
 
-    /// The samples between units, and where `look` has the first frame of them.
+    /// The samples between units that have no name, and where `look` has the first frame of them.
     fn frames(&self) -> Option<(Sound, usize)> {
-        self.sound.map(|sound| (sound, self.since.next_multiple_of(sound.frame_bytes()) - self.since))
+        let sound = self.sound.filter(|_| !self.is_named())?;
+        Some((sound, self.since.next_multiple_of(sound.frame_bytes()) - self.since))
     }
 
     /// The place of `look` where a unit begins.
     fn search(&mut self, look: &[u8], left: u64) -> Option<usize> {
-        if self.chain.codec.is_named() {
-            return self.sight(look, left, (false, false), FAR_NAMED, 1);
+        if self.is_named() {
+            return self.sight(look, left, (false, false), FAR_NAMED, |sight| sight.search(SEARCH, 1));
         }
-        if let Some((sound, from)) = self.frames()
-            && let Some(look) = look.get(from..)
-        {
-            let before = self.steps.min(STEPS_MAX);
-            let mut steps = before;
-            let left = left.saturating_sub(from as u64); // at most a frame
-            let found = behind_sound(self.chain.codec, &sound, look, left, Some(&self.learned), &mut steps);
-            self.steps -= before - steps; // it was taken of them, and only becomes less
-            if found.is_some() {
-                return found.map(|at| from + at);
-            }
-            let left = self.steps.checked_sub(SOUND_STEPS * guess::ALL_PLACES);
-            if let Some(left) = left {
-                self.steps = left;
-                if sound.is_all(look.get(..SEARCH).unwrap_or(look)) {
-                    return None;
-                }
+        if self.sound.is_some() {
+            let behind = |sight: &mut Sight<'_>| match sight.behind_sound() {
+                None => (!sight.is_all_sound()).then_some(None),
+                found => Some(found),
+            };
+            // `None`: nothing but sound, of which there is no end yet.
+            match self.sight(look, left, (true, false), NEAR, behind) {
+                None => return None,
+                Some(None) => {}
+                Some(found) => return found,
             }
         }
         let usual = (self.learned.gap + self.learned.gap / 4).max(NEAR);
-        let found = self.sight(look, left, (true, true), usual, CHAINED);
-        let found = found.or_else(|| self.sight(look, left, (false, true), usual, CHAINED));
+        // Where sound must fit it is where units usually go on.
+        let within = usual.saturating_sub(self.since);
+        let search = |within: usize| move |sight: &mut Sight<'_>| sight.search(within, CHAINED);
+        let found = self.sight(look, left, (true, true), usual, search(within));
+        let found = found.or_else(|| self.sight(look, left, (false, true), usual, search(within)));
         found.or_else(|| {
-            let found = self.sight(look, left, (false, false), FAR, CHAINED)?;
+            let found = self.sight(look, left, (false, false), FAR, search(SEARCH))?;
             self.learned.leads = Counts::new();
             self.learned.leads_tell = false;
             Some(found)
@@ -529,15 +530,19 @@ impl Finder {
     }
 
     /// A search where units, and packets of sound, must fit what was learned, or not.
-    fn sight(&mut self, look: &[u8], left: u64, fit: (bool, bool), gap: usize, more: usize) -> Option<usize> {
+    fn sight<R>(
+        &mut self,
+        look: &[u8],
+        left: u64,
+        fit: (bool, bool),
+        gap: usize,
+        search: impl FnOnce(&mut Sight<'_>) -> R,
+    ) -> R {
         let (heads, leads) = (fit.0.then_some(&self.learned), fit.1.then_some(&self.learned));
         let before = self.steps.min(STEPS_MAX);
-        let mut steps = before;
-        // Where it must fit it is where units usually go on.
-        let within = if fit.1 { gap.saturating_sub(self.since) } else { SEARCH };
-        let sound = self.frames();
-        let found = Sight { codec: self.chain.codec, look, left, heads, leads, gap, sound, steps: &mut steps };
-        let found = { found }.search(within, more);
+        let (mut steps, sound) = (before, self.frames());
+        let found =
+            search(&mut Sight { codec: self.chain.codec, look, left, heads, leads, gap, sound, steps: &mut steps });
         self.steps -= before - steps; // it was taken of them, and only becomes less
         found
     }

@@ -141,8 +141,9 @@ impl Pool {
         })
     }
 
-    /// Up to `wanted` disks for packs of `bytes` beside members on `taken`: others than those, the least used domains
-    /// first, then those with the most room for each parity pack in work there, promised to nothing in work. Fewer come back where no more have room.
+    /// Up to `wanted` disks for packs of `bytes` beside members on `taken`: others than those, the least used domains first, then
+    /// those with the most room that is promised to nothing in work, shared by the parity packs that are being written there and
+    /// this one. Fewer come back where no more have room.
     pub fn parity_disks(
         &self,
         taken: &[DiskId],

@@ -244,7 +244,11 @@ impl Ingest<'_> {
         let places: Vec<(DiskId, u64)> = packs.iter().map(|p| (p.disk, p.member.bytes)).collect();
         let (mut width, mut is_whole) = (width_now(pool, shape), true);
         loop {
-            let planned = pool.plan_groups(&places, width, shape.parity, &|_| 0).into_iter().next().unwrap_or_default();
+            let planned = pool
+                .plan_groups(&places, width, shape.parity, &|disk| in_work.parity_on(disk))
+                .into_iter()
+                .next()
+                .unwrap_or_default();
             let group: Vec<Unprotected> = planned.into_iter().filter_map(|i| packs.get(i).copied()).collect();
             if group.len() <= 1 || self.beside(&group, shape, in_work).len() >= shape.parity {
                 return if group.is_empty() { (packs.to_vec(), is_whole) } else { (group, is_whole) };

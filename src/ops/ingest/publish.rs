@@ -13,7 +13,8 @@
 //! 2. Lanes wait while twice as many packs wait as are published at once, unless the run failed or ends: what is held of packs that are
 //!    in no log is bounded.
 //! 3. Whoever waits here is woken by what it waits for, by a failure and by the end.
-//! 4. What has its parity is logged by whoever logs next; a publication counts as in work until what it made is in the log or, at the
+//! 4. Of two locks `logging` is taken first, then what waits, then what is in work.
+//! 5. What has its parity is logged by whoever logs next; a publication counts as in work until what it made is in the log or, at the
 //!    end, left for the entry that ends the run.
 
 use super::Ingest;

@@ -4,7 +4,7 @@
 use super::add::{self, AddOptions};
 use super::moves::{self, Moved};
 use super::plan::{self, Purpose};
-use super::{find, rebalance, retire, set_parity};
+use super::{Named, find, rebalance, retire, set_parity};
 use crate::format::DiskId;
 use crate::format::event::Event;
 use crate::io::faulty::{Action, Failure, FaultPlan, Op, When};
@@ -37,6 +37,14 @@ fn whole(shelf: &Shelf) {
     let name = String::from_utf8(last).unwrap();
     let seed: u64 = name.trim_start_matches("/s").parse().unwrap();
     assert!(shelf.bytes_of(&store, &name).unwrap() == noise(seed, STREAM_BYTES));
+}
+
+/// Moves all that a disk holds to the others; it has not left.
+fn drained(shelf: &Shelf, disk: usize) -> Named {
+    let store = shelf.write();
+    let from = find(&store, &disk_id(disk).to_string(), Path::new("")).unwrap();
+    moves::run(&store, &plan::plan(&store, from.clone(), Purpose::Drain), &Control::default()).unwrap();
+    from
 }
 
 fn fully_redundant(shelf: &Shelf) {
@@ -497,10 +505,7 @@ mod degraded;
 #[test]
 fn a_disk_leaves_only_when_the_log_says_so_on_one_that_stays() {
     let shelf = filled(2, 0, 2);
-    let store = shelf.write();
-    let from = find(&store, &disk_id(1).to_string(), Path::new("")).unwrap();
-    moves::run(&store, &plan::plan(&store, from.clone(), Purpose::Drain), &Control::default()).unwrap();
-    drop(store);
+    let from = drained(&shelf, 1);
     let plan = FaultPlan::new().with_path(Op::Create, When::Every(1), "/disk0/log", Action::Fail(Failure::Full));
     let (faulty, _) = shelf.with_faults(plan);
     let store = faulty.write();
@@ -531,10 +536,7 @@ fn a_disk_leaves_only_when_the_log_says_so_on_one_that_stays() {
 #[test]
 fn an_entry_that_a_disk_leaves_with_stands_on_no_disk_when_it_is_not_in_store() {
     let shelf = filled(3, 0, 2);
-    let store = shelf.write();
-    let from = find(&store, &disk_id(1).to_string(), Path::new("")).unwrap();
-    moves::run(&store, &plan::plan(&store, from.clone(), Purpose::Drain), &Control::default()).unwrap();
-    drop(store);
+    let from = drained(&shelf, 1);
     let full = |plan: FaultPlan, log| plan.with_path(Op::Create, When::Every(1), log, Action::Fail(Failure::Full));
     let plan = full(full(FaultPlan::new(), "/store/log"), "/disk2/log");
     let (faulty, _) = shelf.with_faults(plan);
@@ -551,13 +553,32 @@ fn an_entry_that_a_disk_leaves_with_stands_on_no_disk_when_it_is_not_in_store() 
     whole(&shelf);
 }
 
+/// A disk shows the entry that it could not make durable: taken out of `STORE`, it would fork the log as above.
+#[test]
+fn an_entry_that_failed_stays_in_store_while_a_disk_shows_it() {
+    let shelf = filled(3, 0, 2);
+    let from = drained(&shelf, 1);
+    let fails = |plan: FaultPlan, op, log| plan.with_path(op, When::Every(1), log, Action::Fail(Failure::Io));
+    let plan = fails(fails(FaultPlan::new(), Op::SyncDir, "/disk0/log"), Op::Create, "/disk2/log");
+    let (faulty, _) = shelf.with_faults(plan);
+    let store = faulty.write();
+    assert!(retire(&store, &from, false).is_err());
+    drop(store);
+    let (shelf, _) = faulty.with_faults(FaultPlan::new());
+    shelf.take_away(0);
+    set_parity(&shelf.write(), 0, Some(2)).unwrap();
+    shelf.bring_back(0);
+    assert!(shelf.write().with_state(|s| s.disks[&disk_id(1)].retired), "it is in force");
+    shelf.take_away(1);
+    whole(&shelf);
+}
+
 #[test]
 fn a_place_that_is_noted_beside_a_run_outlives_it() {
     let shelf = filled(3, 0, 2);
     shelf.take_away(2);
+    let from = drained(&shelf, 1);
     let store = shelf.write();
-    let from = find(&store, &disk_id(1).to_string(), Path::new("")).unwrap();
-    moves::run(&store, &plan::plan(&store, from.clone(), Purpose::Drain), &Control::default()).unwrap();
     shelf.io.fs.rename(Path::new("/away2"), Path::new("/elsewhere")).unwrap();
     add::note_place(&shelf.io, store.path(), Path::new("/elsewhere")).unwrap().unwrap();
     retire(&store, &from, false).unwrap();

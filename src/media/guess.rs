@@ -99,8 +99,6 @@ pub struct Sound {
 
 /// Frames in front of a place, and behind it, by which it is told whether sound goes on there.
 pub const LOOK_FRAMES: usize = 32;
-/// Places that [`Sound::is_all`] looks at.
-pub const ALL_PLACES: usize = 17;
 /// Coded bytes that are read as samples differ from each other by a third of the range on average. What differs by less than one
 /// part in so many is sound, ...
 const SMOOTH_SHARE: u64 = 16;
@@ -131,13 +129,6 @@ impl Sound {
     /// Whether `look` begins with this sound, whatever else it could be.
     pub fn starts(&self, look: &[u8]) -> bool {
         self.goes_on(look, 0, LOOK_FRAMES * self.frame_bytes())
-    }
-
-    /// Whether `look` is nothing but this sound, by what is seen of it at some places.
-    pub fn is_all(&self, look: &[u8]) -> bool {
-        let bytes = LOOK_FRAMES * self.frame_bytes();
-        let room = look.len().saturating_sub(bytes);
-        (0..ALL_PLACES).all(|place| self.goes_on(look, room * place / (ALL_PLACES - 1), bytes))
     }
 
     /// Whether sound that starts `look` still goes on at a place of it: `bytes` that lie there are more of it, and no unit of

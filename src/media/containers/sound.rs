@@ -305,6 +305,61 @@ fn what_samples_are_is_found_out_behind_silence_and_beside_small_units() {
     assert!(of[&essence(1)].len() == pcm.len() && told > heard - 3 * 1920 * 4, "{told} of {heard}");
 }
 
+/// A film of H.264 whose tables come last, with these pieces of sound of 24 bits behind its pictures.
+fn untold(pieces: &[Vec<u8>]) -> (Vec<u8>, Vec<Frame>) {
+    let pictures = film(Video::Avc, pieces.len(), 3000).into_iter().filter(|f| f.track == 0);
+    let sound = pieces.iter().map(|bytes| Frame { track: 1, key: true, bytes: bytes.clone() });
+    let frames: Vec<Frame> = pictures.zip(sound).flat_map(|(picture, sound)| [picture, sound]).collect();
+    (mp4_of(&[picture_entry(Video::Avc), entry(b"none", 16, false)], &frames, Moov::Last, &[]), frames)
+}
+
+/// Its pictures come apart, and its sound as that of a WAV.
+fn is_apart(pieces: &[Vec<u8>]) -> bool {
+    let (file, frames) = untold(pieces);
+    let of = streams(&file, &collect_parts(open(head(&file)), &file, &[]).0);
+    let little: Vec<u8> = pieces.concat().as_chunks().0.iter().flat_map(|&[a, b, c]| [c, b, a]).collect();
+    of[&essence(0)] == track(&frames, 0) && of[&essence(1)] == little
+}
+
+fn pieces(words: &[u8], frames: usize) -> Vec<Vec<u8>> {
+    words.chunks(frames * 6).map(<[u8]>::to_vec).collect()
+}
+
+#[test]
+fn sound_that_begins_like_a_unit_is_sound() {
+    let mut pieces = pieces(&words(&piano(24), As::Big(3)), 1920);
+    for piece in pieces.iter_mut().skip(3) {
+        piece[..6].copy_from_slice(&[0, 0, 0x20, 0, 0x41, 0x9a]); // a length, and how a slice begins
+    }
+    assert!(is_apart(&pieces));
+}
+
+#[test]
+fn sound_that_goes_on_beyond_a_search_is_sound() {
+    assert!(is_apart(&pieces(&words(&piano(24), As::Big(3)), 24_000)));
+}
+
+#[test]
+fn sound_behind_the_last_picture_is_sound() {
+    let mut pieces = pieces(&words(&piano(24), As::Big(3)), 1920);
+    let last = pieces.split_off(20).concat();
+    pieces.push(last);
+    assert!(is_apart(&pieces));
+}
+
+/// Such as a camera writes.
+#[test]
+fn other_things_behind_sound_are_no_pictures() {
+    let mut pieces = pieces(&words(&piano(24), As::Big(3)), 1920);
+    let mut noise = noise(1 << 20).into_iter();
+    for piece in &mut pieces {
+        piece.extend(noise.by_ref().take(1027));
+    }
+    let (file, frames) = untold(&pieces);
+    let of = streams(&file, &collect_parts(open(head(&file)), &file, &[]).0);
+    assert!(of[&essence(0)] == track(&frames, 0));
+}
+
 /// Films of the piano, made by `ffmpeg` 5.1.9: `-c:v libx264 -c:a pcm_s16be -movflags +faststart`, `-c:v prores_ks -c:a
 /// pcm_s24be` (so that its tables come last), `-c:v libx264 -c:a alac -movflags +faststart`, `-c:v libx264 -c:a pcm_f32le`; and
 /// from its second second on `-c:v libx264 -c:a pcm_s24be`.

@@ -33,8 +33,8 @@ const CHAINED: usize = 3;
 const CONFIRMED: usize = 5;
 /// Steps of a look whether some frames sound.
 const SOUND_STEPS: u64 = 32;
-/// Frames of sound that are passed in a step.
-const FRAMES_A_STEP: usize = 16;
+/// Frames of sound of which a few are looked at whether they sound.
+const FRAMES_A_LOOK: usize = 128;
 /// Units that may stand before a file's first sound.
 const UNITS_BEFORE: usize = 4096;
 /// Steps that any file may take, those that a byte earns, and those of one search.
@@ -171,34 +171,35 @@ impl Sight<'_> {
         self.pay(SOUND_STEPS).is_some() && sound.starts(rest)
     }
 
-    /// Whether all that a search looks at is sound; likewise.
-    fn is_all_sound(&mut self) -> bool {
-        let Some((sound, rest)) = self.sound.and_then(|(sound, from)| Some((sound, self.look.get(from..)?))) else {
-            return false;
-        };
-        let is_paid = self.pay(SOUND_STEPS * guess::ALL_PLACES as u64).is_some(); // some ten
-        is_paid && sound.is_all(rest.get(..SEARCH).unwrap_or(rest))
-    }
-
-    /// Where a unit begins behind sound: where a frame ends, nothing sounds, and the unit is followed by another one or by
-    /// sound. Where several may, near each other, one whose end is seen is believed, and then the shortest.
-    fn behind_sound(&mut self) -> Option<usize> {
-        let (sound, from) = self.sound?;
+    /// What comes behind sound: a unit where a frame ends, nothing sounds, and another unit or sound follows. Where several may
+    /// begin, near each other, one whose end is seen is believed, and then the shortest.
+    fn behind_sound(&mut self) -> Behind {
+        let Some((sound, from)) = self.sound else { return Behind::Other };
         let (frame, look) = (sound.frame_bytes(), self.look);
-        let mut end = look.len().min(from.saturating_add(SEARCH));
-        let mut found: Option<(bool, u64, usize)> = None;
-        for (i, at) in (from..look.len()).step_by(frame).enumerate() {
+        let left = usize::try_from(self.left).unwrap_or(usize::MAX);
+        let to = look.len().min(left).min(from.saturating_add(SEARCH));
+        let (mut end, mut found) = (to, None::<(bool, u64, usize)>);
+        for (i, at) in (from..to).step_by(frame).enumerate() {
             if at >= end {
                 break;
             }
-            if i.is_multiple_of(FRAMES_A_STEP) {
-                self.pay(1)?;
+            if i.is_multiple_of(FRAMES_A_LOOK) {
+                if self.pay(SOUND_STEPS).is_none() {
+                    return Behind::Other;
+                }
+                // What ended may have ended where no unit begins: then others, far from it, would be believed.
+                let sounds = || sound.goes_on(look.get(from..).unwrap_or_default(), at - from, FRAMES_A_LOOK * frame);
+                if at + guess::LOOK_FRAMES * frame <= to && !sounds() {
+                    end = end.min(at + FRAMES_A_LOOK * frame);
+                }
             }
             // Units of 16 MiB there are none.
             let Some(rest @ [0, ..]) = look.get(at..) else { continue };
             let Some(unit) = self.unit(at).filter(|unit| is_plausible(self.codec, rest, unit)) else { continue };
-            if self.still_sounds(at, &unit, from)? {
-                continue;
+            match self.still_sounds(at, &unit, from) {
+                None => return Behind::Other,
+                Some(true) => continue,
+                Some(false) => {}
             }
             if let Some(is_seen) = self.is_end_seen(at, &unit) {
                 if found.is_none() {
@@ -208,7 +209,11 @@ impl Sight<'_> {
                 found = found.into_iter().chain([(!is_seen, unit.bytes, at)]).min();
             }
         }
-        found.map(|(.., at)| at)
+        match found {
+            Some((.., at)) => Behind::Unit(at),
+            None if end == to => Behind::Sound,
+            None => Behind::Other,
+        }
     }
 
     /// Whether a unit's end is seen, and followed by another unit or by sound; `None` for what is followed by neither, and for
@@ -239,7 +244,7 @@ impl Sight<'_> {
         if end >= self.look.len() {
             return self.codec.is_named();
         }
-        if self.unit(end).is_some() && !self.is_sound(end) {
+        if self.unit(end).is_some() {
             return self.is_chain(end, more - 1);
         }
         if !self.look.get(end).is_some_and(|&b| self.leads.is_none_or(|l| l.is_lead(b))) {
@@ -288,6 +293,16 @@ impl Sight<'_> {
     }
 }
 
+/// What comes behind sound.
+enum Behind {
+    /// A unit, at this place.
+    Unit(usize),
+    /// More sound, as far as a search looks.
+    Sound,
+    /// Something else; or there was no step left to tell.
+    Other,
+}
+
 /// The sound that `look` begins with (then it is `first`), or that comes behind its first units of a codec.
 fn sound_beside(codec: Codec, look: &[u8], left: u64, first: &dyn Fn() -> Option<Sound>) -> Option<Sound> {
     let mut at = 0;
@@ -304,26 +319,28 @@ fn sound_beside(codec: Codec, look: &[u8], left: u64, first: &dyn Fn() -> Option
 /// Where the first unit begins, and the sound, in data that are nothing but units of a codec and samples, by what is seen of them.
 fn with_sound(codec: Codec, look: &[u8], left: u64, first: &dyn Fn() -> Option<Sound>) -> Option<(usize, Sound)> {
     let sound = sound_beside(codec, look, left, first)?;
-    let (mut at, mut units, mut first, mut is_sound) = (0_usize, 0, None, false);
-    while units <= CHAINED {
-        let (Some(rest), left) = (look.get(at..).filter(|rest| !rest.is_empty()), left.checked_sub(at as u64)?) else {
-            return first.filter(|_| units > 1).map(|first| (first, sound));
-        };
-        match unit(codec, rest, left).filter(|_| is_sound || !sound.starts(rest)) {
-            Some(unit) => {
-                first.get_or_insert(at);
-                (at, units, is_sound) = (at.checked_add(usize::try_from(unit.bytes).ok()?)?, units + 1, false);
-            }
-            None if is_sound => return None,
-            None => {
-                let (sound, steps) = (Some((sound, 0)), &mut STEPS_MAX.clone());
-                let mut sight = Sight { codec, look: rest, left, heads: None, leads: None, gap: NEAR, sound, steps };
-                at += sight.behind_sound()?; // within `rest`
-                is_sound = true;
-            }
+    let frame = sound.frame_bytes();
+    let (mut at, mut units, mut first, mut is_found) = (0_usize, 0, None, false);
+    while units <= CHAINED
+        && let Some(rest) = look.get(at..).filter(|rest| rest.len() >= frame)
+    {
+        let left = left.checked_sub(at as u64)?;
+        if let Some(unit) = unit(codec, rest, left).filter(|_| is_found || !sound.starts(rest)) {
+            first.get_or_insert(at);
+            (at, units, is_found) = (at.checked_add(usize::try_from(unit.bytes).ok()?)?, units + 1, false);
+            continue;
+        }
+        let (beside, steps) = (Some((sound, 0)), &mut STEPS_MAX.clone());
+        let mut sight = Sight { codec, look: rest, left, heads: None, leads: None, gap: NEAR, sound: beside, steps };
+        // Both within `rest`.
+        match sight.behind_sound() {
+            Behind::Unit(next) => (at, is_found) = (at + next, true),
+            Behind::Sound => at += rest.len().min(SEARCH) / frame * frame,
+            Behind::Other => return None,
         }
     }
-    first.map(|first| (first, sound))
+    // All that is seen may be the first pictures and long sound.
+    first.filter(|_| units > 1).map(|first| (first, sound))
 }
 
 /// The codec of an `mdat` of which nothing else is known, and the sound beside it if that is samples.
@@ -503,17 +520,10 @@ impl Finder {
         if self.is_named() {
             return self.sight(look, left, (false, false), FAR_NAMED, |sight| sight.search(SEARCH, 1));
         }
-        if self.sound.is_some() {
-            let behind = |sight: &mut Sight<'_>| match sight.behind_sound() {
-                None => (!sight.is_all_sound()).then_some(None),
-                found => Some(found),
-            };
-            // `None`: nothing but sound, of which there is no end yet.
-            match self.sight(look, left, (true, false), NEAR, behind) {
-                None => return None,
-                Some(None) => {}
-                Some(found) => return found,
-            }
+        match self.sight(look, left, (true, false), NEAR, |sight| sight.behind_sound()) {
+            Behind::Unit(at) => return Some(at),
+            Behind::Sound => return None,
+            Behind::Other => {}
         }
         let usual = (self.learned.gap + self.learned.gap / 4).max(NEAR);
         // Where sound must fit it is where units usually go on.

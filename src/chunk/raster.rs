@@ -48,6 +48,7 @@ use crate::format::record::Codec;
 use lanes::Lanes;
 use planes::{Layout, Plane};
 use predict::{Mode, TAPS};
+use std::ops::Range;
 use values::Values;
 use zstd::zstd_safe::{CCtx, CParameter, DCtx, ResetDirective};
 
@@ -198,10 +199,13 @@ impl Encoder {
         // Repetition may be further apart than a probe is long; but what has so much of it is soon gone through.
         let sure = dense || out.len() * SURE_SHARE < plain.len();
         let mut bytes = std::mem::take(&mut self.bytes);
-        halves(&mut bytes, &self.residuals[middle(n)]);
         let mut best = out.len();
         let mut packed = None;
-        if sure || self.promises(&bytes, out.len()) {
+        let mut residuals = |coder: &mut Encoder, part: Range<usize>| {
+            halves(&mut bytes, &coder.residuals[part]);
+            coder.pack(&bytes, PROBE_LEVEL).len()
+        };
+        if sure || self.promises(n, out.len(), &mut residuals) {
             halves(&mut bytes, &self.residuals);
             let own = self.pack(&bytes, level);
             if front + own.len() < best {
@@ -210,7 +214,8 @@ impl Encoder {
             }
         }
         self.bytes = bytes;
-        if (sure || self.promises(&plain[middle(plain.len())], out.len())) && self.pack(plain, LEVELS[0]).len() < best {
+        let mut samples = |coder: &mut Encoder, part| coder.pack(&plain[part], PROBE_LEVEL).len(); // it lies within
+        if (sure || self.promises(plain.len(), out.len(), &mut samples)) && self.pack(plain, LEVELS[0]).len() < best {
             return None;
         }
         let mut out = out;
@@ -222,9 +227,16 @@ impl Encoder {
         Some(out)
     }
 
-    /// Whether zstd is likely to need fewer bytes than `most` for all of that of which this is the middle.
-    fn promises(&mut self, middle: &[u8], most: usize) -> bool {
-        self.pack(middle, PROBE_LEVEL).len() * PROBE_SHARE < most + most / PROBE_SLACK
+    /// Whether zstd is likely to need fewer bytes than `most` for all of `n` numbers, by what `pack` says of parts of them: of one
+    /// in the middle, and if that is promising of two more, since a part is often unlike the others.
+    fn promises(&mut self, n: usize, most: usize, pack: &mut dyn FnMut(&mut Self, Range<usize>) -> usize) -> bool {
+        let most = most + most / PROBE_SLACK;
+        let mut of = |quarter: usize| {
+            let (middle, half) = (n * quarter / 4, n / PROBE_SHARE / 2);
+            pack(self, middle - half..middle + half) * PROBE_SHARE // a quarter is longer than half a part
+        };
+        let second = of(2);
+        second < most && second + of(1) + of(3) < 3 * most
     }
 
     fn pack(&mut self, bytes: &[u8], level: i32) -> Vec<u8> {
@@ -237,12 +249,6 @@ impl Encoder {
             Err(_) => vec![0; bytes.len() + 64], // out of memory: longer than any other choice, so never taken
         }
     }
-}
-
-/// The part that zstd is asked about first, of so many.
-fn middle(n: usize) -> std::ops::Range<usize> {
-    let part = n / PROBE_SHARE;
-    n / 2 - part / 2..n / 2 - part / 2 + part
 }
 
 fn header(coder: u8, form: Raster) -> Vec<u8> {

@@ -75,6 +75,10 @@ pub fn raster(bytes: &[u8], big_endian: bool) -> Option<Raster> {
 
 /// Values of a zone that are compared at once.
 const LANES: usize = 32;
+/// Distances that are looked at closely: in a rough picture many are as near as the row where few values are compared.
+const KEPT: usize = 256;
+/// Of so many values a zone of 128 is compared in the end.
+const NEARLY_ALL: usize = 192;
 
 /// Sum of distances of values `lag` apart, in `zones` at even distances; `None` as soon as it is `limit` or more.
 fn sum<const ZONE: usize>(pixels: &[u8], lag: usize, zones: usize, limit: u32) -> Option<u32> {
@@ -85,7 +89,7 @@ fn sum<const ZONE: usize>(pixels: &[u8], lag: usize, zones: usize, limit: u32) -
         let zone = |at: usize| pixels.get(at..).and_then(<[u8]>::first_chunk::<ZONE>);
         let Some((a, b)) = zone(z * step).zip(zone(z * step + lag)) else { continue };
         for (a, b) in a.as_chunks::<LANES>().0.iter().zip(b.as_chunks::<LANES>().0) {
-            // Wrapping, which it never does, so that this becomes one instruction for many: 64 * 128 * 255 is the most.
+            // Wrapping, which it never does, so that this becomes one instruction for many: LOOK * 255 is the most.
             sum = a.iter().zip(b).fold(sum, |sum, (a, b)| sum.wrapping_add(u32::from(a.abs_diff(*b))));
         }
         if sum >= limit {
@@ -97,7 +101,6 @@ fn sum<const ZONE: usize>(pixels: &[u8], lag: usize, zones: usize, limit: u32) -
 
 /// Bytes of a row: what is above is as near as a neighbour.
 fn row(bytes: &[u8], pixel: usize, main: usize) -> Option<usize> {
-    const KEPT: usize = 64;
     // One value a pixel, the mean of eight: less of noise.
     let mut sums: Vec<u16> = bytes.iter().skip(main).step_by(pixel).map(|&b| b.into()).collect();
     for apart in [1, 2, 4] {
@@ -125,7 +128,12 @@ fn row(bytes: &[u8], pixel: usize, main: usize) -> Option<usize> {
     kept.retain(|k| k.0 <= least + least / 4 + 64);
     kept.sort_unstable_by_key(|k| k.1);
     let is_dip = |&(sum, lag): &(u32, usize)| [1, 2, 3].iter().all(|k| sum < fine(lag - k).min(fine(lag + k)));
-    kept.into_iter().find(is_dip).map(|(_, lag)| lag * pixel)
+    let (_, near) = kept.into_iter().find(is_dip)?;
+    // Lines that are not upright make a neighbour of the row look as near, in means more so, and in few zones.
+    let single: Vec<u8> = bytes.iter().skip(main).step_by(pixel).copied().collect();
+    let zones = (single.len() / NEARLY_ALL).max(1);
+    let nearly_all = |lag: &usize| sum::<128>(&single, *lag, zones, u32::MAX).unwrap_or(u32::MAX);
+    (near - 2..=near + 2).min_by_key(nearly_all).map(|lag| lag * pixel)
 }
 
 #[cfg(test)]
@@ -180,13 +188,16 @@ mod tests {
         let mut coarse: Vec<(u32, usize)> = (32..most).map(|lag| (sum(&pixels, lag, 16, 32), lag)).collect();
         coarse.sort_unstable();
         let fine = |lag: usize| sum(&pixels, lag, 64, 128);
-        let mut kept: Vec<(u32, usize)> = coarse.iter().take(64).map(|&(_, lag)| (fine(lag), lag)).collect();
+        let mut kept: Vec<(u32, usize)> = coarse.iter().take(KEPT).map(|&(_, lag)| (fine(lag), lag)).collect();
         kept.sort_unstable();
         let &(least, _) = kept.first()?;
         kept.retain(|k| k.0 <= least + least / 4 + 64);
         kept.sort_unstable_by_key(|k| k.1);
         let is_dip = |&(sum, lag): &(u32, usize)| [1, 2, 3].iter().all(|k| sum < fine(lag - k).min(fine(lag + k)));
-        kept.into_iter().find(is_dip).map(|(_, lag)| lag * pixel)
+        let (_, near) = kept.into_iter().find(is_dip)?;
+        let single: Vec<u8> = bytes.iter().skip(main).step_by(pixel).copied().collect();
+        let nearly_all = |lag: &usize| sum(&single, *lag, single.len() / NEARLY_ALL, 128);
+        (near - 2..=near + 2).min_by_key(nearly_all).map(|lag| lag * pixel)
     }
 
     #[test]

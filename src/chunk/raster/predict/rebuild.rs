@@ -138,7 +138,15 @@ struct Room {
     here: Numbers,
     /// Differences above left.
     corner: Numbers,
+    residuals: Numbers,
     out: Numbers,
+}
+
+impl Room {
+    const NEW: Room = {
+        const NONE: Numbers = [[0; STRETCH]; PLANES];
+        Room { sums: NONE, here: NONE, corner: NONE, residuals: NONE, out: NONE }
+    };
 }
 
 /// The same of planes that have the median. Of left, above, and left + above - corner that is what is above, but no further
@@ -149,7 +157,7 @@ fn advance_medians<const N: usize>(all: [&mut Progress<'_>; N], x: &mut [u16], r
     for p in &all {
         n = n.min(p.end() - p.i);
     }
-    let Room { sums: above, here: residuals, corner, out } = room;
+    let Room { sums: above, corner, residuals, out, .. } = room;
     let mut left = [0i64; N];
     for (j, p) in all.iter().enumerate() {
         let (at, row) = (p.plane.start + p.i, p.plane.row);
@@ -196,36 +204,54 @@ fn advance_differences<const N: usize>(all: [&mut Progress<'_>; N], x: &mut [u16
         n = n.min(p.end() - p.i);
     }
     // What is known of each: here in the other plane; the differences above and above left.
-    let Room { sums: above, here, corner, out } = room;
-    let mut left = [0i32; N];
-    let mut u: [&[u16]; N] = [&[]; N];
-    let mut bits = [0; N];
+    let Room { sums: above, here, corner, residuals, out } = room;
+    let mut left = [0i64; N];
     for (j, p) in all.iter().enumerate() {
         let row = p.plane.row;
         let at = p.plane.start + p.i;
         let lean = p.plane.leans.unwrap_or(p.plane.start) + p.i;
         let [a, c] = [row, row + 1].map(|back| &x[at - back..][..n]);
         let [z, za, zc] = [0, row, row + 1].map(|back| &x[lean - back..][..n]);
+        let u = &p.u[p.i..p.i + n];
+        let (above, corner, here) = (&mut above[j][..n], &mut corner[j][..n], &mut here[j][..n]);
+        let residuals = &mut residuals[j][..n];
         for k in 0..n {
-            here[j][k] = z[k].into();
-            above[j][k] = i32::from(a[k]) - i32::from(za[k]);
-            corner[j][k] = i32::from(c[k]) - i32::from(zc[k]);
+            here[k] = z[k].into();
+            above[k] = i32::from(a[k]) - i32::from(za[k]);
+            corner[k] = i32::from(c[k]) - i32::from(zc[k]);
+            residuals[k] = lifted(u[k]) >> WEIGHT_BITS;
         }
-        left[j] = i32::from(x[at - 1]) - i32::from(x[lean - 1]);
-        u[j] = &p.u[p.i..p.i + n];
-        bits[j] = p.bits;
+        left[j] = i64::from(x[at - 1]) - i64::from(x[lean - 1]);
     }
+    let first = left;
+    // Nearly always no sample leaves its bits, nor what foretells it, as in `advance_medians`.
     for k in 0..n {
         for j in 0..N {
-            let foretold = here[j][k].wrapping_add(median(left[j], above[j][k], corner[j][k]));
-            let v = unfold(u[j][k], foretold.clamp(0, (1 << bits[j]) - 1), bits[j]);
-            left[j] = i32::from(v) - here[j][k];
-            out[j][k] = v.into();
+            let above = i64::from(above[j][k]);
+            let step = above.wrapping_sub(corner[j][k].into());
+            let (lo, hi) = (left[j].wrapping_add(step.min(0)), left[j].wrapping_add(step.max(0)));
+            left[j] = above.max(lo).min(hi).wrapping_add(residuals[j][k].into());
+            out[j][k] = left[j] as i32; // the first that leaves its bits is below 2^18
         }
     }
-    for (p, out) in all.into_iter().zip(&*out) {
-        for (x, &v) in x[p.plane.start + p.i..][..n].iter_mut().zip(out) {
-            *x = v as u16; // it has been one
+    for (j, p) in all.into_iter().enumerate() {
+        let (here, residuals, out) = (&here[j][..n], &residuals[j][..n], &mut out[j][..n]);
+        let mut over = 0;
+        for k in 0..n {
+            out[k] = out[k].wrapping_add(here[k]);
+            over |= out[k] | out[k].wrapping_sub(residuals[k]);
+        }
+        if over >> p.bits != 0 {
+            let mut left = first[j] as i32; // a difference of samples
+            for k in 0..n {
+                let foretold = here[k].wrapping_add(median(left, above[j][k], corner[j][k]));
+                let v = unfold(p.u[p.i + k], foretold.clamp(0, (1 << p.bits) - 1), p.bits);
+                left = i32::from(v) - here[k];
+                out[k] = v.into();
+            }
+        }
+        for (x, &v) in x[p.plane.start + p.i..][..n].iter_mut().zip(&*out) {
+            *x = v as u16; // within its bits
         }
         p.i += n;
     }
@@ -298,8 +324,7 @@ pub fn rebuild_body(u: &[u16], planes: &[Plane], modes: &[(Mode, u32)], x: &mut 
     // Luma is twice as long as chroma: with one of the two each, nothing is left that goes alone.
     let most = if planes.iter().all(|p| p.len == planes[0].len) { PLANES } else { 2 };
     // A plane may go as far as the one that it leans on is known, so all go side by side, a stretch behind each other.
-    const NONE: Numbers = [[0; STRETCH]; PLANES];
-    let mut room = Room { sums: NONE, here: NONE, corner: NONE, out: NONE };
+    let mut room = Room::NEW;
     loop {
         let known: [usize; PLANES] = std::array::from_fn(|k| all[k].as_ref().map_or(0, |p| p.i));
         let is_ready = |p: &Progress<'_>| {
@@ -332,8 +357,7 @@ const PARTS: usize = 4;
 
 #[inline(always)]
 pub fn remake_body(u: &[u16], planes: &[Plane], modes: &[(Mode, u32)], x: &mut [u16]) {
-    const NONE: Numbers = [[0; STRETCH]; PLANES];
-    let mut room = Room { sums: NONE, here: NONE, corner: NONE, out: NONE };
+    let mut room = Room::NEW;
     for (plane, (mode, bits)) in planes.iter().zip(modes) {
         let Some(u) = u.get(plane.start..plane.start + plane.len) else { return };
         let part = |i: usize, until: usize| Progress { plane, mode, bits: *bits, u, i, until };

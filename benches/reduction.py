@@ -115,6 +115,10 @@ def relations(corpus, made):
     yield "mp4, index in front", [clip], converted("mux/fast.mp4", clip, *copy, "-movflags", "faststart")
     mpeg2 = converted("mux/mpeg2.mkv", clip, "-c:v", "mpeg2video", "-b:v", "12M", "-c:a", "pcm_s16le", "-ar", "48000")
     yield "mkv to mxf", [mpeg2], converted("mux/a.mxf", mpeg2, *copy)
+    vob = converted("mux/a.vob", clip, "-c:v", "mpeg2video", "-b:v", "6M", "-c:a", "ac3", "-f", "vob")
+    yield "vob to ts", [vob], converted("mux/vob.ts", vob, *copy, "-f", "mpegts")
+    yield "vob to mkv", [vob], converted("mux/vob.mkv", "-fflags", "+genpts", "-i", vob, *copy)
+    yield "ts to vob", [made / "mux/vob.ts"], vob
 
     def segments(folder):
         folder.mkdir()

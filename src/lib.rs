@@ -32,7 +32,7 @@
 //! | [`media::flac`], [`media::words`] | sound: samples apart from how they stand in the file, and back |
 //! | [`media::mp3`], [`media::adts`], [`media::tags`] | coded sound apart from tags and headers |
 //! | [`media::ogg`], [`media::ts`] | packets out of pages and transport packets, and back |
-//! | [`media::isobmff`], [`media::matroska`], [`media::avi`], [`media::flv`], [`media::mxf`] | tracks apart |
+//! | [`media::isobmff`], [`media::matroska`], [`media::avi`], [`media::flv`], [`media::mxf`], [`media::ps`] | tracks apart |
 //! | [`media::permute`] | the way back of what was only moved |
 //! | [`media::image`], [`media::y4m`], [`media::picture`] | pictures apart from headers |
 //! | [`media::tar`], [`media::zip`], [`media::gzip`], [`media::deflate`] | archives; deflate undone |

@@ -44,6 +44,7 @@ mod patience;
 mod pdf;
 pub mod permute;
 pub mod picture;
+pub mod ps;
 mod riff;
 mod runs;
 mod signed;
@@ -263,11 +264,13 @@ pub const JPEG: SplitterId = SplitterId { number: 0x15, version: 1 };
 pub const PNG: SplitterId = SplitterId { number: 0x16, version: 1 };
 /// AAC in ADTS: frames apart from their headers.
 pub const ADTS: SplitterId = SplitterId { number: 0x17, version: 1 };
+/// MPEG program streams (MPG, VOB): elementary streams apart from packs and packets.
+pub const MPEG_PS: SplitterId = SplitterId { number: 0x18, version: 1 };
 
 /// Every splitter, as it is now.
 pub const SPLITTERS: &[SplitterId] = &[
-    OPAQUE, FLAC, MP3, OGG, TS, WAV, AIFF, CAF, AU, WAVPACK, ISOBMFF, MATROSKA, AVI, FLV, MXF, JPEG, PNG, ADTS, TAR,
-    ZIP, GZIP, PDF, DPX, TIFF, BMP, PNM, Y4M,
+    OPAQUE, FLAC, MP3, OGG, TS, WAV, AIFF, CAF, AU, WAVPACK, ISOBMFF, MATROSKA, AVI, FLV, MXF, JPEG, PNG, ADTS,
+    MPEG_PS, TAR, ZIP, GZIP, PDF, DPX, TIFF, BMP, PNM, Y4M,
 ];
 
 /// Not a splitter, but a way back that several use: bytes of streams put in another order, see [`permute`].
@@ -375,6 +378,9 @@ fn open_member<'a>(hints: Hints<'_>) -> Box<dyn Splitter + 'a> {
         return s;
     }
     if let Some(s) = ts::open(hints) {
+        return s;
+    }
+    if let Some(s) = ps::open(hints) {
         return s;
     }
     if let Some(s) = isobmff::open(hints) {

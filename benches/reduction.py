@@ -117,7 +117,9 @@ def relations(corpus, made):
     yield "mkv to mxf", [mpeg2], converted("mux/a.mxf", mpeg2, *copy)
     vob = converted("mux/a.vob", clip, "-c:v", "mpeg2video", "-b:v", "6M", "-c:a", "ac3", "-f", "vob")
     yield "vob to ts", [vob], converted("mux/vob.ts", vob, *copy, "-f", "mpegts")
-    yield "vob to mkv", [vob], converted("mux/vob.mkv", "-fflags", "+genpts", "-i", vob, *copy)
+    yield "vob to mkv", [vob], make(
+        "mux/vob.mkv", lambda p: ffmpeg("-fflags", "+genpts", "-i", vob, *copy, p)
+    )
     yield "ts to vob", [made / "mux/vob.ts"], vob
 
     def segments(folder):

@@ -63,6 +63,21 @@ fn payload(packet: &[u8]) -> Option<usize> {
     }
 }
 
+/// Where a sequence header begins behind the first byte.
+fn sequence_behind(data: &[u8]) -> Option<usize> {
+    const AT_ONCE: usize = 32;
+    for (k, part) in data.chunks(AT_ONCE).enumerate() {
+        // All are compared, since that is one instruction for many; few parts have such a byte.
+        if part.iter().fold(false, |found, &b| found | (b == SEQUENCE)) {
+            let is_end = |at: &usize| *at > 3 && data.get(at - 3..=*at) == Some(&[0, 0, 1, SEQUENCE]);
+            if let Some(at) = (k * AT_ONCE..k * AT_ONCE + part.len()).find(is_end) {
+                return Some(at - 3);
+            }
+        }
+    }
+    None
+}
+
 /// What starts a place of the file, and its bytes.
 enum Unit {
     Other(usize),
@@ -143,10 +158,7 @@ impl Tracks for Ps {
         if left > 0 {
             let data = look.get(..left).unwrap_or(look);
             let key = data.starts_with(&[0, 0, 1, SEQUENCE]);
-            let next = is_video
-                .then(|| data.get(1..)?.windows(4).position(|w| w == [0, 0, 1, SEQUENCE]))
-                .flatten()
-                .map_or(left, |at| at + 1);
+            let next = if is_video { sequence_behind(data).unwrap_or(left) } else { left };
             self.now.2 = left - next; // it lies within
             let border = if is_video && key { Border::Key } else { Border::None };
             return Ok(Piece::of(essence(index), Form::Bytes, next as u64).with(border));
@@ -353,6 +365,14 @@ mod tests {
             let mut film = film(kind, &[(0xe0, b"", &video), (0xc0, b"", &sound), (PRIVATE, &[0x80, 1, 0, 4], &sound)]);
             harm.to(&mut film);
             alike_in_windows(&film, &windows)?;
+        }
+
+        #[test]
+        fn sequence_headers_are_found_where_they_are(
+            data in prop::collection::vec(prop_oneof![4 => Just(0_u8), 2 => Just(1), 2 => Just(SEQUENCE), 1 => any::<u8>()], 0..200),
+        ) {
+            let searched = data.get(1..).and_then(|d| d.windows(4).position(|w| w == [0, 0, 1, SEQUENCE]));
+            prop_assert_eq!(sequence_behind(&data), searched.map(|at| at + 1));
         }
 
         #[test]

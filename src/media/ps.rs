@@ -204,7 +204,7 @@ mod tests {
         let n = n as u8;
         match kind {
             Kind::Mpeg2 => {
-                let mut out = vec![0, 0, 1, PACK, 0x44, n, 0x04, n, 0x04, 1, n, n, 3, 0xf8 | n % 8];
+                let mut out = vec![0, 0, 1, PACK, 0x44, n, 0x04, n, 0x04, 1, n, n, 3, 0xf8 | (n % 8)];
                 out.extend(vec![0xff; usize::from(n % 8)]);
                 out
             }
@@ -287,7 +287,7 @@ mod tests {
             }
         }
         // Headers that lie in two packets are not seen.
-        let whole = |at: &usize| *at % 2000 <= 1996 && *at % 100_001 == 0;
+        let whole = |at: &usize| *at % 2000 <= 1996 && at.is_multiple_of(100_001);
         assert!(cuts.len() > 4 && cuts[1..].iter().all(whole), "{cuts:?}");
         assert!(cuts.windows(2).all(|w| w[1] - w[0] >= 256 << 10), "{cuts:?}");
     }

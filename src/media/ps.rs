@@ -1,4 +1,4 @@
-//! MPEG program streams (MPG, VOB, EVO): elementary streams apart from packs and packets.
+//! MPEG program streams (MPG, VOB): elementary streams apart from packs and packets.
 //!
 //! ```text
 //!  pack header, system header, map, padding, navigation    wrapper
@@ -22,7 +22,7 @@ const PACK: u8 = 0xba;
 const PRIVATE: u8 = 0xbd;
 /// An MPEG-1, 2 or 4 video sequence begins: a decoder can, too.
 const SEQUENCE: u8 = 0xb3;
-/// Headers behind each other are one piece up to so many bytes.
+/// Headers behind each other are one piece up to so many bytes: far fewer than are shown, so that each is seen whole.
 const HEADERS: usize = 64 << 10;
 
 const NONE: &str = "mpeg-ps: a packet that is none";
@@ -103,12 +103,12 @@ impl Ps {
     fn unit(&mut self, look: &[u8]) -> Option<Unit> {
         let number = match look {
             [0, 0, 1, number, ..] => *number,
-            // Zeros fill up some files, to the end of a sector or of all.
+            // Zeros fill up some files, to the end of a sector or of all. The last two may be a start code's.
             [0, 0, 0, ..] => {
                 let zeros = look.iter().position(|&b| b != 0).unwrap_or(look.len());
-                let next = look.get(zeros).is_some_and(|&b| b == 1);
-                return (next || zeros == look.len()).then(|| Unit::Other(if next { zeros - 2 } else { zeros }));
+                return look.get(zeros).is_none_or(|&b| b == 1).then_some(Unit::Other(zeros - 2)); // three at least
             }
+            // So few are seen at the file's end only: see `HEADERS`.
             [0] | [0, 0] => return Some(Unit::Other(look.len())),
             _ => return None,
         };
@@ -188,6 +188,7 @@ impl Tracks for Ps {
 
 #[cfg(test)]
 mod tests {
+    use super::super::demux::LOOK;
     use super::super::testing::{alike_in_windows, collect_parts, harm, head, noise, streams, windows};
     use super::super::{Part, TS, open};
     use super::*;
@@ -322,10 +323,13 @@ mod tests {
     fn what_lies_between_packets_ends_it_but_for_zeros() {
         let video = noise(100_000);
         let one = film(Kind::Mpeg2, &[(0xe0, b"", &video)]);
-        let both = [&one[..], &[0; 3000], &one].concat();
-        let (parts, doubt) = collect_parts(open(head(&both)), &both, &[0]);
-        assert_eq!(doubt, None);
-        assert!(streams(&both, &parts)[&essence(0)] == [&video[..], &video].concat());
+        // One, some, and so many that the shown bytes end among them, before or behind the last ones.
+        for zeros in [1, 3000].into_iter().chain((LOOK - 1..LOOK + 5).map(|n| n + 40)).chain(LOOK - 1..LOOK + 5) {
+            let both = [&one[..], &vec![0; zeros], &one].concat();
+            let (parts, doubt) = collect_parts(open(head(&both)), &both, &[0]);
+            assert_eq!(doubt, None, "{zeros} zeros");
+            assert!(streams(&both, &parts)[&essence(0)] == [&video[..], &video].concat());
+        }
         let padded = [&one[..], &[0; 2]].concat();
         assert_eq!(collect_parts(open(head(&padded)), &padded, &[0]).1, None);
         for between in

@@ -34,7 +34,7 @@ const CONFIRMED: usize = 5;
 /// Steps of a look whether some frames sound.
 const SOUND_STEPS: u64 = 32;
 /// Frames of sound of which a few are looked at whether they sound.
-const FRAMES_A_LOOK: usize = 128;
+const FRAMES_BETWEEN_LOOKS: usize = 128;
 /// Units that may stand before a file's first sound.
 const UNITS_BEFORE: usize = 4096;
 /// Steps that any file may take, those that a byte earns, and those of one search.
@@ -183,14 +183,15 @@ impl Sight<'_> {
             if at >= end {
                 break;
             }
-            if i.is_multiple_of(FRAMES_A_LOOK) {
+            if i.is_multiple_of(FRAMES_BETWEEN_LOOKS) {
                 if self.pay(SOUND_STEPS).is_none() {
                     return Behind::Other;
                 }
                 // What ended may have ended where no unit begins: then others, far from it, would be believed.
-                let sounds = || sound.goes_on(look.get(from..).unwrap_or_default(), at - from, FRAMES_A_LOOK * frame);
+                let sounds =
+                    || sound.goes_on(look.get(from..).unwrap_or_default(), at - from, FRAMES_BETWEEN_LOOKS * frame);
                 if at + guess::LOOK_FRAMES * frame <= to && !sounds() {
-                    end = end.min(at + FRAMES_A_LOOK * frame);
+                    end = end.min(at + FRAMES_BETWEEN_LOOKS * frame);
                 }
             }
             // Units of 16 MiB there are none.

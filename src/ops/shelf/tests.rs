@@ -47,6 +47,15 @@ fn drained(shelf: &Shelf, disk: usize) -> Named {
     from
 }
 
+/// Without faults, and with an entry that was written while a disk was away.
+fn gone_on_without(faulty: &Shelf, disk: usize) -> Shelf {
+    let (shelf, _) = faulty.with_faults(FaultPlan::new());
+    shelf.take_away(disk);
+    set_parity(&shelf.write(), 0, Some(2)).unwrap();
+    shelf.bring_back(disk);
+    shelf
+}
+
 fn fully_redundant(shelf: &Shelf) {
     let store = shelf.read();
     let r = store.redundancy(|pack, n| panic!("pack {pack} may lose {n:?} disks"));
@@ -540,13 +549,8 @@ fn an_entry_that_a_disk_leaves_with_stands_on_no_disk_when_it_is_not_in_store() 
     let full = |plan: FaultPlan, log| plan.with_path(Op::Create, When::Every(1), log, Action::Fail(Failure::Full));
     let plan = full(full(FaultPlan::new(), "/store/log"), "/disk2/log");
     let (faulty, _) = shelf.with_faults(plan);
-    let store = faulty.write();
-    assert!(retire(&store, &from, false).is_err());
-    drop(store);
-    let (shelf, _) = faulty.with_faults(FaultPlan::new());
-    shelf.take_away(0);
-    set_parity(&shelf.write(), 0, Some(2)).unwrap();
-    shelf.bring_back(0);
+    assert!(retire(&faulty.write(), &from, false).is_err());
+    let shelf = gone_on_without(&faulty, 0);
     retire(&shelf.write(), &from, false).unwrap();
     drop(shelf.write()); // brought up to date
     shelf.take_away(1);
@@ -561,13 +565,8 @@ fn an_entry_that_failed_stays_in_store_while_a_disk_shows_it() {
     let fails = |plan: FaultPlan, op, log| plan.with_path(op, When::Every(1), log, Action::Fail(Failure::Io));
     let plan = fails(fails(FaultPlan::new(), Op::SyncDir, "/disk0/log"), Op::Create, "/disk2/log");
     let (faulty, _) = shelf.with_faults(plan);
-    let store = faulty.write();
-    assert!(retire(&store, &from, false).is_err());
-    drop(store);
-    let (shelf, _) = faulty.with_faults(FaultPlan::new());
-    shelf.take_away(0);
-    set_parity(&shelf.write(), 0, Some(2)).unwrap();
-    shelf.bring_back(0);
+    assert!(retire(&faulty.write(), &from, false).is_err());
+    let shelf = gone_on_without(&faulty, 0);
     assert!(shelf.write().with_state(|s| s.disks[&disk_id(1)].retired), "it is in force");
     shelf.take_away(1);
     whole(&shelf);

@@ -323,8 +323,8 @@ mod tests {
     fn what_lies_between_packets_ends_it_but_for_zeros() {
         let video = noise(100_000);
         let one = film(Kind::Mpeg2, &[(0xe0, b"", &video)]);
-        // One, some, and so many that the shown bytes end among them, before or behind the last ones.
-        for zeros in [1, 3000].into_iter().chain((LOOK - 1..LOOK + 5).map(|n| n + 40)).chain(LOOK - 1..LOOK + 5) {
+        // Also so many that what is shown ends with the last ones, or within the start code behind them.
+        for zeros in [1, 3000].into_iter().chain(LOOK - 8..LOOK + 2) {
             let both = [&one[..], &vec![0; zeros], &one].concat();
             let (parts, doubt) = collect_parts(open(head(&both)), &both, &[0]);
             assert_eq!(doubt, None, "{zeros} zeros");

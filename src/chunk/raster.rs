@@ -21,8 +21,8 @@
 //! ```
 //!
 //! All numbers are little-endian. How packings lie in planes: `planes`; what weights mean: `predict`. The coder
-//! `tokens` (`rans`) codes lanes of equal length (`lanes`); fewer than four residuals that are left over stand in front
-//! of it, two bytes each. The coder `bytes` is a zstd frame of all residuals' low bytes, then (samples of more than 8
+//! `tokens` (`rans`) codes lanes of equal length (`lanes`); residuals that are left over, fewer than eight or sixteen of a plane,
+//! stand in front of it, two bytes each. The coder `bytes` is a zstd frame of all residuals' low bytes, then (samples of more than 8
 //! bits) their high bytes.
 //!
 //! # Invariants
@@ -87,10 +87,14 @@ const SURE_SHARE: usize = 32;
 /// Share of the bytes that zstd is asked about first, and the level.
 const PROBE_SHARE: usize = 32;
 const PROBE_LEVEL: i32 = 1;
-/// One part in so many that the level meant may save beside that of the probe.
-const PROBE_SLACK: usize = 16;
+/// One part in so many by which probes are off: of the plain bytes the level meant may save as much; of residuals short parts
+/// fit their own statistics more closely than the whole does, and where zstd is better, it is so by far.
+const PROBE_SHIFT: usize = 16;
 /// zstd's levels, of the fast and the dense tier.
 const LEVELS: [i32; 2] = [3, 12];
+
+/// One proof in so many decodes as a restore does; the first of a thread is one.
+const WHOLE_PROOFS: u32 = 32;
 
 const SHORT: &str = "it is cut short";
 
@@ -140,11 +144,10 @@ impl Encoder {
         out.extend_from_slice(&plain[layout.bytes()..]); // no more than there are
         let front = out.len();
         let lanes = Lanes::new(&layout);
-        let (coded, rest) = self.residuals.split_at(lanes.len * lanes.count);
-        for u in rest {
+        for u in lanes.over().flat_map(|range| &self.residuals[range]) {
             out.extend_from_slice(&u.to_le_bytes());
         }
-        self.coder.encode(&lanes, coded, &mut out);
+        self.coder.encode(&lanes, &self.residuals, &mut out);
         if out.len() * 8 < FLAT_BITS * layout.samples() || out.len() * SMALL_SHARE <= plain.len() {
             out = self.flat(plain, &layout, front, dense, out)?;
         }
@@ -198,14 +201,16 @@ impl Encoder {
         };
         // Repetition may be further apart than a probe is long; but what has so much of it is soon gone through.
         let sure = dense || out.len() * SURE_SHARE < plain.len();
+        let mut of_plain = |coder: &mut Encoder, part| coder.pack(&plain[part], PROBE_LEVEL).len(); // it lies within
+        let repeats = sure || self.promises(plain.len(), out.len() + out.len() / PROBE_SHIFT, &mut of_plain);
         let mut bytes = std::mem::take(&mut self.bytes);
-        let mut best = out.len();
-        let mut packed = None;
-        let mut residuals = |coder: &mut Encoder, part: Range<usize>| {
+        let mut of_residuals = |coder: &mut Encoder, part: Range<usize>| {
             halves(&mut bytes, &coder.residuals[part]);
             coder.pack(&bytes, PROBE_LEVEL).len()
         };
-        if sure || self.promises(n, out.len(), &mut residuals) {
+        let mut best = out.len();
+        let mut packed = None;
+        if repeats || self.promises(n, out.len() - out.len() / PROBE_SHIFT, &mut of_residuals) {
             halves(&mut bytes, &self.residuals);
             let own = self.pack(&bytes, level);
             if front + own.len() < best {
@@ -214,8 +219,7 @@ impl Encoder {
             }
         }
         self.bytes = bytes;
-        let mut samples = |coder: &mut Encoder, part| coder.pack(&plain[part], PROBE_LEVEL).len(); // it lies within
-        if (sure || self.promises(plain.len(), out.len(), &mut samples)) && self.pack(plain, LEVELS[0]).len() < best {
+        if repeats && self.pack(plain, LEVELS[0]).len() < best {
             return None;
         }
         let mut out = out;
@@ -230,7 +234,6 @@ impl Encoder {
     /// Whether zstd is likely to need fewer bytes than `most` for all of `n` numbers, by what `pack` says of parts of them: of one
     /// in the middle, and if that is promising of two more, since a part is often unlike the others.
     fn promises(&mut self, n: usize, most: usize, pack: &mut dyn FnMut(&mut Self, Range<usize>) -> usize) -> bool {
-        let most = most + most / PROBE_SLACK;
         let mut of = |quarter: usize| {
             let (middle, half) = (n * quarter / 4, n / PROBE_SHARE / 2);
             pack(self, middle - half..middle + half) * PROBE_SHARE // a quarter is longer than half a part
@@ -288,6 +291,7 @@ pub struct Decoder {
     samples: Vec<u16>,
     residuals: Vec<u16>,
     bytes: Vec<u8>,
+    proofs: u32,
 }
 
 impl Default for Decoder {
@@ -298,6 +302,7 @@ impl Default for Decoder {
             samples: Vec::new(),
             residuals: Vec::new(),
             bytes: Vec::new(),
+            proofs: 0,
         }
     }
 }
@@ -315,22 +320,30 @@ impl Decoder {
         Ok(())
     }
 
-    /// Whether a payload decodes to these bytes. What [`Decoder::decode`] does, but that samples are made in several places of
-    /// a plane at once, from the neighbours that should stand there, where a decoder has to wait for one after the other. If all
-    /// bytes come out right, so did the neighbours of each sample, and a decoder that begins at the front finds the same ones.
+    /// Whether a payload decodes to these bytes. What [`Decoder::decode`] does, but that each sample is made from the neighbours
+    /// that should stand there, where a decoder has to wait for one after the other. If all bytes come out right, so did the
+    /// neighbours of each sample: the first that a decoder made otherwise would have had the same ones and the same residual.
+    /// That tells of the payload, not of the decoder's loops: these run too, of one payload in [`WHOLE_PROOFS`].
     pub fn proves(&mut self, payload: &[u8], plain: &[u8], scratch: &mut Vec<u8>) -> bool {
         let Ok(opened) = self.open(payload, plain.len()) else { return false };
         if opened.layout.split(plain, &mut self.samples).is_none() {
             return false;
         }
-        for (plane, values) in opened.layout.planes().iter().zip(&opened.values) {
+        for ((plane, (mode, bits)), values) in opened.layout.planes().iter().zip(&opened.modes).zip(&opened.values) {
+            let range = plane.start..plane.start + plane.len; // planes lie within them
             if let Some(values) = values {
-                values.rank(&mut self.samples[plane.start..plane.start + plane.len]); // planes lie within them
+                values.rank(&mut self.samples[range.clone()]);
             }
+            predict::remake(&self.samples, plane, mode, *bits, &mut self.residuals[range]);
         }
-        predict::remake(&self.residuals, opened.layout.planes(), &opened.modes, &mut self.samples);
+        std::mem::swap(&mut self.samples, &mut self.residuals);
         scratch.clear();
         self.join(&opened, scratch);
+        self.proofs = self.proofs.wrapping_add(1);
+        if scratch == plain && self.proofs % WHOLE_PROOFS == 1 {
+            scratch.clear();
+            return self.decode(payload, plain.len(), scratch).is_ok() && scratch == plain;
+        }
         scratch == plain
     }
 
@@ -343,6 +356,9 @@ impl Decoder {
         let coder = take(&mut rest, 1)?[0];
         let form = read_form(&mut rest)?;
         let layout = Layout::new(form, plain_bytes).ok_or("its packing is one that this version does not know")?;
+        if layout.samples() == 0 {
+            return Err("it has no samples");
+        }
         let mut modes = Vec::with_capacity(layout.planes().len());
         let mut ranks = Vec::new();
         for plane in layout.planes() {
@@ -355,11 +371,12 @@ impl Decoder {
         match coder {
             TOKENS => {
                 let lanes = Lanes::new(&layout);
-                let (coded, loose) = self.residuals.split_at_mut(lanes.len * lanes.count);
-                for u in loose {
-                    *u = u16::from_le_bytes(take(&mut rest, 2)?.try_into().map_err(|_| SHORT)?);
+                for range in lanes.over() {
+                    for u in &mut self.residuals[range] {
+                        *u = u16::from_le_bytes(take(&mut rest, 2)?.try_into().map_err(|_| SHORT)?);
+                    }
                 }
-                rest = self.coder.decode(&lanes, rest, coded)?;
+                rest = self.coder.decode(&lanes, rest, &mut self.residuals)?;
                 if !rest.is_empty() {
                     return Err("something stands behind its end");
                 }

@@ -1,37 +1,60 @@
 //! Lanes: which residuals are coded side by side.
 //!
-//! All samples of a chunk are cut into three or four lanes of one length, which are coded in lockstep: the
-//! processor works at one while it waits for another. Owns the lanes' geometry and the levels of their tokens.
+//! Rows of a plane are cut into lanes of one width, of which eight make a group: one register of the processor codes a token
+//! of each at once, and works at another group while it waits for the first. Owns the lanes' geometry and the levels of
+//! their tokens.
+//!
+//! ```text
+//!  row   lane 0     lane 1         lane 7
+//!   0    0 1 2 ..   0 1 2 ..  ...  0 1 2 ..      the places 0, 1, 2 ... of each lane; the last samples of a row, if it has
+//!   1    w ..       w ..           w ..          not as many as eight widths, are the first of the next one: each row's lanes
+//!                                                begin a little further left
+//! ```
+//!
+//! In a group tokens lie place by place, eight at each, one of each lane. So what lies left or above in a lane lies eight
+//! times as far before in its group, and eight lanes are looked at as easily as one.
 //!
 //! # Invariants
 //!
-//! The level of a place hangs on tokens before it in its lane, and on the lane that it leans on, at the same place,
-//! which has a lower number. So a decoder knows it in time.
+//! The level of a place hangs on tokens before it in its lane, and where its plane leans on the first one, on the first group
+//! at the same place. So a decoder knows it in time.
 
-use super::planes::Layout;
+use super::planes::{Layout, PLANES};
 use super::tokens::{LEVELS, TOKEN_BITS, level};
+use std::ops::Range;
 
-/// Lanes at most.
-pub const LANES: usize = 4;
-/// Zero tokens in front of each lane; at least twice the distance to a left neighbour.
-pub const PAD: usize = 8;
+/// Lanes of a group.
+pub const LANES: usize = 8;
+/// Groups at most.
+pub const GROUPS: usize = 4;
+/// Zero tokens in front of each group; at least twice the distance to a left neighbour.
+pub const PAD: usize = 8 * LANES;
 /// Places: every token at every level of every class.
-pub const PLACES: usize = (LANES * LEVELS) << TOKEN_BITS;
-/// Tokens done at once.
+pub const PLACES: usize = (PLANES * LEVELS) << TOKEN_BITS;
+/// Tokens of a group that are done at once.
 pub const STRETCH: usize = 256;
 
-/// One lane: a part of a plane.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Lane {
+/// The least width of a lane that is a part of rows.
+const WIDTH_MIN: usize = 16;
+
+/// Eight lanes beside each other in a plane.
+#[derive(Clone, Copy, Debug)]
+pub struct Group {
+    /// Where its first lane begins in the vector of all residuals, in the first row, and in the last one, which is shorter.
+    start: [usize; 2],
+    /// From a row to the next.
+    band: usize,
+    /// From a token to the one to its left, in tokens of the group.
     pub left: usize,
+    /// The same of the one above.
     pub row: usize,
-    /// The lane whose tokens at the same place count.
-    pub cross: Option<usize>,
-    /// Lanes of one class share their statistics.
+    /// Whether the tokens of the first group at the same place count.
+    pub cross: bool,
+    /// The number of its plane: groups of one share their statistics.
     pub class: usize,
 }
 
-impl Lane {
+impl Group {
     /// Where the row above begins to be known.
     fn front(&self) -> usize {
         self.row.saturating_add(self.left)
@@ -40,7 +63,7 @@ impl Lane {
     /// Weights of the tokens to the left, left of it, and across.
     #[inline(always)]
     pub fn weights(&self, i: usize) -> [u16; 3] {
-        match (self.cross.is_some(), i < self.front()) {
+        match (self.cross, i < self.front()) {
             (false, false) => [3, 1, 0],
             (false, true) => [7, 1, 0],
             (true, false) => [3, 0, 2],
@@ -54,7 +77,7 @@ impl Lane {
         if i < front { front - i } else { self.row - self.left }
     }
 
-    /// The weighted tokens above, for a stretch. `t` is the lane with its pad.
+    /// The weighted tokens above, for a stretch. `t` is the group with its pad.
     #[inline(always)]
     pub fn above(&self, t: &[u8], i: usize, out: &mut [u16]) {
         if i < self.front() {
@@ -68,7 +91,7 @@ impl Lane {
             let side = u16::from(l[k]).wrapping_add(u16::from(r[k]));
             u16::from(u[k]).wrapping_mul(2).wrapping_add(side)
         };
-        if self.cross.is_some() {
+        if self.cross {
             out.iter_mut().enumerate().for_each(|(k, out)| *out = sum(k).wrapping_mul(3) / 4);
         } else {
             out.iter_mut().enumerate().for_each(|(k, out)| *out = sum(k));
@@ -82,74 +105,121 @@ pub struct Lanes {
     /// Tokens of a lane.
     pub len: usize,
     pub count: usize,
-    pub lanes: [Lane; LANES],
+    groups: [Group; GROUPS],
     pub classes: usize,
+    /// Places in a row, and in the last one, which is shorter.
+    width: [usize; 2],
+    /// Whole rows.
+    rows: usize,
+    /// Of each plane the place behind its lanes, and its end.
+    over: [[usize; 2]; PLANES],
+}
+
+/// Residuals of the lanes of a group that stand behind each other.
+pub struct Run {
+    /// Where the first lane's stand.
+    pub at: usize,
+    /// From a lane to the next.
+    pub step: usize,
+    /// How many.
+    pub len: usize,
 }
 
 impl Lanes {
     pub fn new(layout: &Layout) -> Lanes {
         let planes = layout.planes();
-        let count = if planes.len() == 3 && planes.iter().all(|p| p.len == planes[0].len) { 3 } else { LANES };
-        let len = layout.samples() / count;
-        let mut lanes = [Lane::default(); LANES];
-        for (i, lane) in lanes.iter_mut().enumerate().take(count) {
-            let at = i * len;
-            let class = planes.iter().rposition(|p| p.start <= at).unwrap_or(0);
-            let plane = planes[class];
-            let cross = plane.leans.and_then(|lean| {
-                let back = plane.start - lean; // it stands behind it
-                (len > 0 && back.is_multiple_of(len) && back / len <= i).then(|| i - back / len)
-            });
-            *lane = Lane { left: plane.left, row: plane.row, cross, class };
+        let Some(shortest) = planes.iter().min_by_key(|p| p.len) else { return Lanes::NONE };
+        // One plane alone gets two groups, so that there is something to do while one waits.
+        let alone = planes.len() == 1;
+        let across = if alone { 2 * LANES } else { LANES };
+        let in_rows = shortest.row / across >= WIDTH_MIN;
+        let width = if in_rows { shortest.row / across } else { shortest.len / across };
+        let rows = shortest.len.checked_div(width * across).unwrap_or(0);
+        let last = (shortest.len - rows * width * across) / across;
+        let mut lanes =
+            Lanes { len: rows * width + last, classes: planes.len(), width: [width, last], rows, ..Lanes::NONE };
+        for (class, plane) in planes.iter().enumerate() {
+            let times = if alone { 2 } else { plane.len.checked_div(shortest.len).unwrap_or(1) }; // luma may be twice as long
+            let band = times * LANES * width;
+            for k in 0..times {
+                let start = [0, rows * band].map(|at| plane.start + at);
+                lanes.groups[lanes.count] = Group {
+                    start: [start[0] + k * LANES * width, start[1] + k * LANES * last],
+                    band,
+                    left: LANES * plane.left,
+                    // Lanes begin further left with each row: what is above is that much further on.
+                    row: LANES.saturating_mul(if in_rows { plane.row - band + width } else { plane.row }),
+                    cross: plane.leans.is_some(), // on the first plane, which has one group
+                    class,
+                };
+                lanes.count += 1; // planes are at most four of one length, or one, one and two
+            }
+            lanes.over[class] = [plane.start + times * LANES * lanes.len, plane.start + plane.len];
         }
-        Lanes { len, count, lanes, classes: planes.len() }
+        lanes
     }
 
-    /// Tokens from one lane to the next in a vector of padded lanes.
+    const NONE: Lanes = {
+        const GROUP: Group = Group { start: [0; 2], band: 0, left: LANES, row: 2 * LANES, cross: false, class: 0 };
+        Lanes { len: 0, count: 0, groups: [GROUP; GROUPS], classes: 0, width: [0; 2], rows: 0, over: [[0; 2]; PLANES] }
+    };
+
+    /// Where the residuals of a group from a place on stand, which is below [`Lanes::len`].
+    #[inline(always)]
+    pub fn run(&self, group: &Group, place: usize) -> Run {
+        let [width, last] = self.width;
+        if place < self.rows * width {
+            let (row, column) = (place / width, place % width);
+            Run { at: group.start[0] + row * group.band + column, step: width, len: width - column }
+        } else {
+            Run { at: group.start[1] + (place - self.rows * width), step: last, len: self.len.saturating_sub(place) }
+        }
+    }
+
+    pub fn groups(&self) -> &[Group] {
+        &self.groups[..self.count]
+    }
+
+    /// The residuals that are in no lane: those behind the lanes of each plane.
+    pub fn over(&self) -> impl Iterator<Item = Range<usize>> + use<> {
+        self.over.into_iter().take(self.classes).map(|[from, to]| from..to)
+    }
+
+    /// Tokens of a group.
+    pub fn tokens(&self) -> usize {
+        self.len * LANES
+    }
+
+    /// Tokens from one group to the next in a vector of padded groups.
     pub fn stride(&self) -> usize {
-        self.len + PAD
+        self.tokens() + PAD
     }
 
-    /// Where the row above begins to be known in all lanes.
-    pub fn front(&self) -> usize {
-        self.lanes[..self.count].iter().map(Lane::front).max().unwrap_or(0)
-    }
-
-    /// The lanes that lean on lane 0, as bits; none of these numbers if one leans on another.
-    pub fn cross(&self) -> u8 {
-        let lanes = self.lanes[..self.count].iter().enumerate();
-        lanes.fold(0, |bits, (j, lane)| match lane.cross {
-            None => bits,
-            Some(0) => bits | 1 << j,
-            Some(_) => u8::MAX,
-        })
-    }
-
-    /// The longest stretch from `i` on.
+    /// The longest stretch from `i` on, in all groups.
     pub fn reach(&self, i: usize) -> usize {
-        let lanes = &self.lanes[..self.count];
-        lanes.iter().map(|l| l.reach(i)).min().unwrap_or(1).min(STRETCH).min(self.len - i).max(1)
+        let reach = self.groups().iter().map(|l| l.reach(i)).min().unwrap_or(LANES);
+        reach.min(STRETCH).min(self.tokens() - i).max(1)
     }
 
-    /// The places of all tokens, lane behind lane without pads. A place is what a token is coded by: its lane's class, its
+    /// The places of all tokens, group behind group without pads. A place is what a token is coded by: its group's class, its
     /// level and the token itself, in one number below [`PLACES`].
     #[inline(always)]
     pub fn places(&self, tokens: &[u8], out: &mut [u16]) {
-        let stride = self.stride();
+        let (stride, len) = (self.stride(), self.tokens());
         let mut sums = [0u16; STRETCH];
-        for (j, lane) in self.lanes.iter().enumerate().take(self.count) {
+        for (j, group) in self.groups().iter().enumerate() {
             let t = &tokens[j * stride..][..stride];
-            let out = &mut out[j * self.len..][..self.len];
-            let cross = lane.cross.map(|c| &tokens[c * stride..][..stride]);
-            let class = ((lane.class * LEVELS) << TOKEN_BITS) as u16; // of four at most
+            let out = &mut out[j * len..][..len];
+            let cross = group.cross.then(|| &tokens[..stride]);
+            let class = ((group.class * LEVELS) << TOKEN_BITS) as u16; // of four at most
             let mut i = 0;
-            while i < self.len {
-                let n = lane.reach(i).min(STRETCH).min(self.len - i);
+            while i < len {
+                let n = group.reach(i).min(STRETCH).min(len - i);
                 let sums = &mut sums[..n];
-                lane.above(t, i, sums);
-                let [a, b, c] = lane.weights(i);
+                group.above(t, i, sums);
+                let [a, b, c] = group.weights(i);
                 let at = PAD + i;
-                let [l, ll] = [lane.left, 2 * lane.left].map(|back| &t[at - back..][..n]);
+                let [l, ll] = [group.left, 2 * group.left].map(|back| &t[at - back..][..n]);
                 // Eight tokens' weight, each below 2^6: below 2^9.
                 for k in 0..n {
                     let side = a.wrapping_mul(l[k].into()).wrapping_add(b.wrapping_mul(ll[k].into()));

@@ -12,7 +12,7 @@ mod rebuild;
 
 use super::planes::Plane;
 use super::wide;
-pub use rebuild::{rebuild, remake};
+pub use rebuild::rebuild;
 
 /// Bits behind the point of a weight.
 pub const WEIGHT_BITS: u32 = 10;
@@ -125,14 +125,20 @@ fn sums_above(sums: &mut [i32], x: &[u16], plane: &Plane, i: usize, w: &[i32; TA
 /// Sums of a stretch: room for them, of which nothing is read before it is written.
 pub type Sums = [i32; STRETCH];
 
-/// Foretells a stretch behind the front whose samples are all known.
+/// Foretells a stretch of `n` samples behind the front, of which all are known; `take` gets the number of each in the stretch
+/// and what is foretold.
 #[inline(always)]
-pub fn stretch(out: &mut [u16], x: &[u16], plane: &Plane, i: usize, (mode, bits): (&Mode, u32), sums: &mut Sums) {
-    let n = out.len();
+fn foretell(
+    n: usize,
+    x: &[u16],
+    plane: &Plane,
+    i: usize,
+    (mode, bits): (&Mode, u32),
+    sums: &mut Sums,
+    mut take: impl FnMut(usize, i32),
+) {
     let at = plane.start + i;
-    let here = &x[at..][..n];
     let [l, ll, u, ul] = [plane.left, 2 * plane.left, plane.row, plane.row + plane.left].map(|b| &x[at - b..][..n]);
-    let top = (1 << bits) - 1;
     match mode {
         Mode::Linear(w) => {
             let w = w.map(i32::from);
@@ -140,24 +146,33 @@ pub fn stretch(out: &mut [u16], x: &[u16], plane: &Plane, i: usize, (mode, bits)
             sums_above(sums, x, plane, i, &w);
             for k in 0..n {
                 let s = i32::from(l[k]).wrapping_mul(w[0]).wrapping_add(i32::from(ll[k]).wrapping_mul(w[1]));
-                out[k] = fold(here[k], sums[k].wrapping_add(s) >> WEIGHT_BITS, bits);
+                take(k, sums[k].wrapping_add(s) >> WEIGHT_BITS);
             }
         }
         Mode::Median => {
             for k in 0..n {
-                out[k] = fold(here[k], median(l[k].into(), u[k].into(), ul[k].into()), bits);
+                take(k, median(l[k].into(), u[k].into(), ul[k].into()));
             }
         }
         Mode::MedianOfDifferences => {
+            let top = (1 << bits) - 1;
             let at = plane.leans.unwrap_or(plane.start) + i;
             let [z, zl, zu, zul] = [0, plane.left, plane.row, plane.row + plane.left].map(|b| &x[at - b..][..n]);
             for k in 0..n {
                 let d = |a: &[u16], b: &[u16]| i32::from(a[k]) - i32::from(b[k]);
                 let foretold = i32::from(z[k]) + median(d(l, zl), d(u, zu), d(ul, zul));
-                out[k] = fold(here[k], foretold.clamp(0, top), bits);
+                take(k, foretold.clamp(0, top));
             }
         }
     }
+}
+
+/// The residuals of a stretch behind the front whose samples are all known.
+#[inline(always)]
+pub fn stretch(out: &mut [u16], x: &[u16], plane: &Plane, i: usize, (mode, bits): (&Mode, u32), sums: &mut Sums) {
+    let n = out.len();
+    let here = &x[plane.start + i..][..n];
+    foretell(n, x, plane, i, (mode, bits), sums, |k, foretold| out[k] = fold(here[k], foretold, bits));
 }
 
 #[inline(always)]
@@ -175,6 +190,22 @@ fn residuals_body(x: &[u16], plane: &Plane, mode: &Mode, bits: u32, out: &mut [u
     }
 }
 
+#[inline(always)]
+fn remake_body(x: &[u16], plane: &Plane, mode: &Mode, bits: u32, u: &mut [u16]) {
+    let front = front(plane);
+    for (i, u) in u.iter_mut().enumerate().take(front) {
+        *u = unfold(*u, of_front(x, plane, mode.step(), i, bits), bits);
+    }
+    let mut i = front;
+    let mut sums = [0; STRETCH];
+    while i < plane.len {
+        let end = stretch_end(plane, i, STRETCH);
+        let u = &mut u[i..end];
+        foretell(u.len(), x, plane, i, (mode, bits), &mut sums, |k, foretold| u[k] = unfold(u[k], foretold, bits));
+        i = end;
+    }
+}
+
 /// A stretch ends where two rows above begin to be known.
 fn stretch_end(plane: &Plane, i: usize, most: usize) -> usize {
     let two = plane.row.saturating_mul(2);
@@ -187,10 +218,16 @@ wide! {
     pub fn residuals(x: &[u16], plane: &Plane, mode: &Mode, bits: u32, out: &mut [u16]) = residuals_body
 }
 
+wide! {
+    /// Makes a plane's residuals the samples that they stand for behind those of `x`, which are known already and are to be
+    /// proven. Nothing waits for the sample before it, as it does in [`rebuild`].
+    pub fn remake(x: &[u16], plane: &Plane, mode: &Mode, bits: u32, u: &mut [u16]) = remake_body
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::choose::{choose, choose_body};
-    use super::rebuild::{rebuild_body, remake_body};
+    use super::rebuild::rebuild_body;
     use super::*;
     use proptest::prelude::*;
 
@@ -250,20 +287,24 @@ mod tests {
             rebuild_body(&u, &planes, &modes, &mut back);
             prop_assert_eq!(&back, &x);
 
-            remake(&u, &planes, &modes, &mut back);
-            prop_assert_eq!(&back, &x);
-            remake_body(&u, &planes, &modes, &mut back);
-            prop_assert_eq!(&back, &x);
+            let remade = |u: &[u16], x: &[u16]| {
+                let (mut made, mut twins) = (u.to_vec(), u.to_vec());
+                for (plane, (mode, bits)) in planes.iter().zip(&modes) {
+                    let range = plane.start..plane.start + plane.len;
+                    remake(x, plane, mode, *bits, &mut made[range.clone()]);
+                    remake_body(x, plane, mode, *bits, &mut twins[range]);
+                }
+                assert_eq!(made, twins);
+                made
+            };
+            prop_assert_eq!(&remade(&u, &x), &x);
             let harmed = harmed.index(u.len());
             // Samples that the residuals do not stand for are not made again, whatever stands before them.
             let mut others = x.clone();
             others[harmed] ^= 1;
-            let mut again = others.clone();
-            remake(&u, &planes, &modes, &mut again);
-            prop_assert!(again != others);
+            prop_assert!(remade(&u, &others) != others);
             u[harmed] ^= 1;
-            remake(&u, &planes, &modes, &mut back);
-            prop_assert!(back[harmed] != x[harmed]);
+            prop_assert!(remade(&u, &x)[harmed] != x[harmed]);
         }
     }
 

@@ -7,36 +7,48 @@
 //!  tables      bytes of them (u16), then bits, lowest first: per context, in order of class and level, its last
 //!              token (6 bits), then for each token up to it its frequency plus one as a gamma code: as many zero
 //!              bits as it has bits below its first, then its bits from the first on, highest first
-//!  states      4 bytes for each lane: where the decoder begins
-//!  words       their number (u32), then 2 bytes each, in the order of decoding
-//!  bits        bytes of them (u32), then bits, lowest first, in the order of decoding; 8 zero bytes at the end
+//!  per group:
+//!    states    4 bytes for each of eight lanes: where the decoder begins
+//!    words     their number (u32), then 2 bytes each, in the order of decoding
+//!    bits      bytes of them (u32), then bits, lowest first, in the order of decoding; 8 zero bytes at the end
 //! ```
 //!
 //! Frequencies of a context sum up to 2^[`FREQUENCY_BITS`]. Decoding goes place by place, lane by lane: the low bits
 //! of the lane's state name the token, the state becomes `frequency * (state >> FREQUENCY_BITS) + (low bits - sum of
-//! the frequencies before it)`, and if it is below 2^16 the next word comes in below it. Then the token's bits are read.
+//! the frequencies before it)`, and if it is below 2^[`STATE_BITS`] the group's next word comes in below it. The bits of tokens
+//! follow each other in the same order.
+//!
+//! Several states side by side: Giesen, *Interleaved entropy coders* (2014); eight in a register, words spread by a table of
+//! permutations: his `ryg_rans`, and Bonfield's `htscodecs`.
 //!
 //! # Invariants
 //!
-//! 1. A decoder reads nothing beyond its section, and ends with all words, and each state at 2^16.
+//! 1. A decoder reads nothing beyond its section, and ends with all words, and each state at 2^15.
 //! 2. All numbers are whole.
 
+mod below;
 mod read;
+mod turn;
+#[cfg(target_arch = "x86_64")]
+mod wide;
 mod write;
 
-use super::lanes::{LANES, Lanes, PAD, PLACES};
+use super::lanes::{GROUPS, Lanes, PAD, PLACES};
+use super::planes::PLANES;
 use super::tokens::{LEVELS, TOKENS};
-use read::{ReadAll, Reading, Table, read_all};
-use write::{Symbol, survey, write_bits, write_tokens};
+use read::{Reading, Slot, read_bits, read_tokens};
+use write::{Survey, Symbol, Words, pad, survey, write_bits, write_tokens};
 
 /// Frequencies of a context sum up to 2 to this.
-pub const FREQUENCY_BITS: u32 = 11;
+pub const FREQUENCY_BITS: u32 = 10;
 const SLOTS: usize = 1 << FREQUENCY_BITS;
 /// Contexts of a class at most.
 const CONTEXTS: usize = 8;
 /// Contexts of all classes at most.
-const TABLES: usize = CONTEXTS * LANES;
-const STATE_MIN: u32 = 1 << 16;
+const TABLES: usize = CONTEXTS * PLANES;
+/// The bits of the least state; the greatest has sixteen more.
+const STATE_BITS: u32 = 15;
+const STATE_MIN: u32 = 1 << STATE_BITS;
 /// Zero bytes behind the bits, so that eight bytes can be read at any bit.
 const SLACK: usize = 8;
 
@@ -210,28 +222,26 @@ fn put_u32(out: &mut Vec<u8>, n: usize) {
 /// What a coder needs, kept from chunk to chunk.
 #[derive(Default)]
 pub struct Coder {
-    tokens: Vec<u8>,
-    places: Vec<u16>,
+    survey: Survey,
     counts: Vec<u32>,
     other_counts: Vec<u32>,
     symbols: Vec<Symbol>,
-    words: Vec<u16>,
-    tables: Vec<Table>,
+    words: [Words; GROUPS],
+    tokens: Vec<u8>,
+    slots: Vec<Slot>,
 }
 
 impl Coder {
-    /// Appends the section of these residuals, lane behind lane.
+    /// Appends the section of the residuals that are in lanes.
     pub fn encode(&mut self, lanes: &Lanes, u: &[u16], out: &mut Vec<u8>) {
-        self.tokens_for(lanes);
-        self.places.resize(lanes.len * lanes.count, 0);
-        self.words.resize(lanes.len * lanes.count + 1, 0);
+        self.survey.make_room(lanes);
         self.counts.clear();
         self.counts.resize(PLACES, 0);
         self.symbols.resize(PLACES, Symbol::default());
         let (Some(counts), Some(symbols)) = (self.counts.first_chunk_mut(), self.symbols.first_chunk_mut()) else {
             return; // cannot be: they have just been made as long
         };
-        survey(lanes, u, &mut self.tokens, &mut self.places, counts, &mut self.other_counts);
+        survey(lanes, u, &mut self.survey, counts, &mut self.other_counts);
 
         let mut tables = BitWriter::default();
         let classes = counts.as_chunks::<64>().0.as_chunks::<LEVELS>().0.iter();
@@ -266,49 +276,50 @@ impl Coder {
         out.extend_from_slice(&(tables.len() as u16).to_le_bytes()); // 32 contexts of 60 tokens of 25 bits
         out.extend_from_slice(&tables);
 
-        let mut states = [STATE_MIN; LANES];
-        let n = write_tokens(lanes, &self.places, symbols, &mut states, &mut self.words);
-        for state in &states[..lanes.count] {
-            out.extend_from_slice(&state.to_le_bytes());
-        }
-        put_u32(out, n);
-        let at = out.len();
-        out.resize(at + 2 * n, 0);
-        for (out, word) in out[at..].as_chunks_mut::<2>().0.iter_mut().zip(self.words[..n].iter().rev()) {
-            *out = word.to_le_bytes();
-        }
-        let at = out.len();
-        put_u32(out, 0);
-        write_bits(lanes, &self.tokens, u, out);
-        let n = out.len() - at - 4 + SLACK;
-        out[at..at + 4].copy_from_slice(&(n as u32).to_le_bytes()); // below two bytes a sample
-        out.extend_from_slice(&[0; SLACK]);
-    }
-
-    /// Room for tokens, with zeros in front of each lane. What stands in the lanes is of no account: each token is written
-    /// before it is read.
-    fn tokens_for(&mut self, lanes: &Lanes) {
-        self.tokens.resize(lanes.stride() * lanes.count, 0);
-        for lane in self.tokens.chunks_exact_mut(lanes.stride()) {
-            lane[..PAD].fill(0);
+        write_tokens(lanes, &self.survey.places, symbols, &mut self.words);
+        let n = lanes.tokens();
+        for (g, words) in self.words.iter().enumerate().take(lanes.count) {
+            out.extend(words.states.iter().flat_map(|state| state.to_le_bytes()));
+            let words = words.all();
+            put_u32(out, words.len());
+            let at = out.len();
+            out.resize(at + 2 * words.len(), 0);
+            for (out, word) in out[at..].as_chunks_mut::<2>().0.iter_mut().zip(words) {
+                *out = word.to_le_bytes();
+            }
+            let at = out.len();
+            put_u32(out, 0);
+            let (tokens, values) =
+                (&self.survey.tokens[g * lanes.stride() + PAD..][..n], &self.survey.values[g * n..][..n]);
+            write_bits(tokens, values, out);
+            let n = out.len() - at - 4 + SLACK;
+            out[at..at + 4].copy_from_slice(&(n as u32).to_le_bytes()); // below two bytes a sample
+            out.extend_from_slice(&[0; SLACK]);
         }
     }
 
-    /// Reads a section into `u`, lane behind lane. Returns what is behind it.
+    /// Reads a section into the places of `u` that are in lanes. Returns what is behind it.
     pub fn decode<'a>(&mut self, lanes: &Lanes, payload: &'a [u8], u: &mut [u16]) -> Result<&'a [u8], &'static str> {
-        self.decode_as(lanes, payload, u, read_all)
+        let (reading, rest) = self.open(lanes, payload)?;
+        pad(lanes, &mut self.tokens);
+        let Some(slots) = self.slots.first_chunk() else { return Err(SHORT) }; // as many as there can be, see `read_table`
+        if !read_tokens(lanes, slots, &reading, &mut self.tokens) {
+            return Err("its words do not end where its samples do");
+        }
+        let n = lanes.tokens();
+        for ((tokens, part), group) in self.tokens.chunks_exact(lanes.stride()).zip(&reading.parts).zip(lanes.groups())
+        {
+            if !read_bits(&tokens[PAD..][..n], part.bits, lanes, group, u) {
+                return Err(SHORT);
+            }
+        }
+        Ok(rest)
     }
 
-    fn decode_as<'a>(
-        &mut self,
-        lanes: &Lanes,
-        mut payload: &'a [u8],
-        u: &mut [u16],
-        read_all: ReadAll,
-    ) -> Result<&'a [u8], &'static str> {
-        const SHORT: &str = "it is cut short";
+    /// Reads a section's tables, and what each group reads from.
+    fn open<'a>(&mut self, lanes: &Lanes, mut payload: &'a [u8]) -> Result<(Reading<'a>, &'a [u8]), &'static str> {
         let mut take = |n: usize| payload.split_off(..n).ok_or(SHORT);
-        let mut borders = [0u32; LANES];
+        let mut borders = [0u32; PLANES];
         for b in &mut borders[..lanes.classes] {
             *b = le32(take(4)?);
             if *b >> 31 != 0 || b.count_ones() as usize >= CONTEXTS {
@@ -317,58 +328,54 @@ impl Coder {
         }
         let n = u16::from_le_bytes(take(2)?.try_into().map_err(|_| SHORT)?);
         let mut bits = BitReader::new(take(n.into())?);
-        let mut context_of = [[0u8; LEVELS]; LANES];
+        let mut reading = Reading { contexts: [[0u8; LEVELS]; PLANES], parts: Default::default() };
         let mut context = 0u8;
-        for (borders, of) in borders.iter().zip(&mut context_of).take(lanes.classes) {
+        self.slots.resize(TABLES * SLOTS, Slot::default());
+        let mut tables = self.slots.chunks_exact_mut(SLOTS);
+        for (borders, of) in borders.iter().zip(&mut reading.contexts).take(lanes.classes) {
             for (k, of) in of.iter_mut().enumerate() {
                 if k == 0 || borders >> (k - 1) & 1 == 1 {
-                    self.read_table(context, &mut bits)?;
-                    context += 1; // at most 8 for each of 4 classes
+                    read_table(tables.next().ok_or(SHORT)?, &mut bits)?; // at most 8 for each of 4 classes
+                    context += 1;
                 }
                 *of = context - 1;
             }
         }
-        let mut states = [0u32; LANES];
-        for state in &mut states[..lanes.count] {
-            *state = le32(take(4)?);
-        }
-        let n = le32(take(4)?) as usize;
-        let words = take(n.checked_mul(2).ok_or(SHORT)?)?;
-        let n = le32(take(4)?) as usize;
-        let bits = take(n)?;
-        if bits.len() < SLACK {
-            return Err(SHORT);
-        }
-        self.tokens_for(lanes);
-        let tables = self.tables.first_chunk().ok_or(SHORT)?; // as many as there can be, see `read_table`
-        let by_sum = std::array::from_fn(|j| Reading::by_sum(tables, &context_of[lanes.lanes[j].class]));
-        let read = Reading { words, bits, by_sum };
-        let whole = read_all(lanes, &read, &states, &mut self.tokens, u);
-        whole.then_some(payload).ok_or("its words do not end where its samples do")
-    }
-
-    /// Reads a context's tables: for each slot the token, for each token its frequency and where its slots begin.
-    fn read_table(&mut self, context: u8, bits: &mut BitReader<'_>) -> Result<(), &'static str> {
-        const WRONG: &str = "its frequencies do not sum up";
-        self.tables.resize_with(TABLES, Table::default);
-        let Table { token_of, shares } = self.tables.get_mut(usize::from(context)).ok_or(WRONG)?;
-        let last = bits.get(6) as u8; // six bits
-        let mut start = 0usize;
-        for token in 0..=last {
-            let f = bits.gamma().ok_or(WRONG)? - 1; // a gamma code is at least 1
-            let of = token_of.get_mut(start..start + f as usize).ok_or(WRONG)?;
-            if usize::from(token) >= TOKENS {
-                return Err(WRONG);
+        for part in &mut reading.parts[..lanes.count] {
+            for state in &mut part.states {
+                *state = le32(take(4)?);
             }
-            of.fill(token);
-            shares[usize::from(token)] = [f as u16, start as u16]; // both at most SLOTS
-            start += f as usize;
+            let n = le32(take(4)?) as usize;
+            part.words = take(n.checked_mul(2).ok_or(SHORT)?)?.as_chunks().0;
+            let n = le32(take(4)?) as usize;
+            part.bits = take(n)?;
+            if n < SLACK {
+                return Err(SHORT);
+            }
         }
-        if start != SLOTS {
+        Ok((reading, payload))
+    }
+}
+
+const SHORT: &str = "it is cut short";
+
+/// Reads a context's table.
+fn read_table(slots: &mut [Slot], bits: &mut BitReader<'_>) -> Result<(), &'static str> {
+    const WRONG: &str = "its frequencies do not sum up";
+    let last = bits.get(6) as u8; // six bits
+    let mut start = 0usize;
+    for token in 0..=last {
+        let f = bits.gamma().ok_or(WRONG)? as usize - 1; // a gamma code is at least 1
+        let of = slots.get_mut(start..start + f).ok_or(WRONG)?;
+        if usize::from(token) >= TOKENS {
             return Err(WRONG);
         }
-        Ok(())
+        for (place, slot) in of.iter_mut().enumerate() {
+            *slot = Slot::new(token, place, f);
+        }
+        start += f;
     }
+    (start == SLOTS).then_some(()).ok_or(WRONG)
 }
 
 fn le32(bytes: &[u8]) -> u32 {
@@ -377,47 +384,98 @@ fn le32(bytes: &[u8]) -> u32 {
 
 #[cfg(test)]
 mod tests {
+    use super::super::lanes::LANES;
     use super::super::planes::Layout;
     use super::super::tokens::{MEANING, token};
-    use super::read::read_all_body;
-    use super::write::{survey_body, write_bits_body};
+    use super::read::{read_bits_plainly, read_tokens_plainly};
+    use super::write::{survey_body, write_bits_plainly, write_tokens_plainly};
     use super::*;
     use crate::chunk::form::{Packing, Raster};
     use proptest::prelude::*;
 
-    proptest! {
-        #![proptest_config(ProptestConfig::with_cases(64))]
+    fn lanes_of(packing: u8, row_bytes: u32, n: usize) -> Lanes {
+        let packing = match packing {
+            0 => Packing::Yuv422 { bytes: 2, luma_first: false, big_endian: false },
+            channels => Packing::Samples { bytes: 2, channels, big_endian: false },
+        };
+        Lanes::new(&Layout::new(Raster { packing, row_bytes }, n * 2).unwrap())
+    }
 
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(96))]
+
+        /// A register at a time and lane by lane, the same is written and read.
         #[test]
-        fn both_compilations_agree_and_residuals_come_back(
-            channels in 1..5u8,
-            row_bytes in 0..900u32,
+        fn both_ways_agree_and_residuals_come_back(
+            packing in 0..5u8,
+            row_bytes in 0..2900u32,
             seed in prop::collection::vec(prop_oneof![0..4u16, 0..300u16, any::<u16>()], 1..50),
             n in 1..9000usize,
+            harm in prop::option::of((any::<prop::sample::Index>(), 1..256u16)),
         ) {
-            let packing = Packing::Samples { bytes: 2, channels, big_endian: false };
-            let layout = Layout::new(Raster { packing, row_bytes }, n * 2).unwrap();
-            let lanes = Lanes::new(&layout);
-            let u: Vec<u16> = seed.iter().cycle().take(lanes.len * lanes.count).copied().collect();
+            let lanes = lanes_of(packing, row_bytes, n);
+            let in_lanes = lanes.tokens() * lanes.count;
+            let behind: usize = lanes.over().map(|range| range.len()).sum();
+            prop_assert!(behind < GROUPS * LANES);
+            let u: Vec<u16> = seed.iter().cycle().take(in_lanes + behind).copied().collect();
             let (mut coder, mut section) = (Coder::default(), Vec::new());
             coder.encode(&lanes, &u, &mut section);
-            let (tokens, places) = (coder.tokens.clone(), coder.places.clone());
-            let (mut counts, mut twins) = ([0; PLACES], [0; PLACES]);
-            survey(&lanes, &u, &mut coder.tokens, &mut coder.places, &mut counts, &mut Vec::new());
-            coder.tokens_for(&lanes);
-            survey_body(&lanes, &u, &mut coder.tokens, &mut coder.places, &mut twins, &mut Vec::new());
-            prop_assert!(tokens == coder.tokens && places == coder.places && counts == twins);
-            prop_assert!(counts == coder.counts[..]);
-            let (mut bits, mut twin) = (Vec::new(), Vec::new());
-            write_bits(&lanes, &tokens, &u, &mut bits);
-            write_bits_body(&lanes, &tokens, &u, &mut twin);
-            prop_assert_eq!(bits, twin);
-            let mut back = vec![0; u.len()];
+
+            let mut twins = [0; PLACES];
+            let mut twin = Survey::default();
+            twin.make_room(&lanes);
+            survey_body(&lanes, &u, &mut twin, &mut twins, &mut Vec::new());
+            prop_assert!(twin.tokens == coder.survey.tokens && twin.places == coder.survey.places);
+            prop_assert!(twin.values == coder.survey.values && twins == coder.counts[..]);
+            let mut words: [Words; GROUPS] = Default::default();
+            write_tokens_plainly(&lanes, &twin.places, coder.symbols.first_chunk().unwrap(), &mut words);
+            for (g, (words, others)) in words.iter().zip(&coder.words).enumerate().take(lanes.count) {
+                prop_assert_eq!((words.all(), words.states), (others.all(), others.states));
+                let (tokens, values) = (&twin.tokens[g * lanes.stride() + PAD..], &twin.values[g * lanes.tokens()..]);
+                let (tokens, values) = (&tokens[..lanes.tokens()], &values[..lanes.tokens()]);
+                let (mut bits, mut twin) = (Vec::new(), Vec::new());
+                write_bits(tokens, values, &mut bits);
+                write_bits_plainly(tokens, values, &mut twin);
+                prop_assert_eq!(bits, twin);
+            }
+
+            // Each residual is in one lane, or behind them.
+            let mut back = u.clone();
+            let mut times = vec![0; u.len()];
+            for (group, place) in lanes.groups().iter().flat_map(|group| (0..lanes.len).map(move |place| (group, place))) {
+                let run = lanes.run(group, place);
+                for at in (0..LANES).map(|j| run.at + j * run.step) {
+                    back[at] = 1;
+                    times[at] += 1;
+                }
+            }
+            lanes.over().flatten().for_each(|at| times[at] += 1);
+            prop_assert!(times.iter().all(|n| *n == 1));
             prop_assert_eq!(coder.decode(&lanes, &section, &mut back), Ok(&[][..]));
             prop_assert_eq!(&back, &u);
-            back.fill(0);
-            prop_assert_eq!(coder.decode_as(&lanes, &section, &mut back, read_all_body), Ok(&[][..]));
-            prop_assert_eq!(&back, &u);
+
+            if let Some((at, by)) = harm {
+                let n = section.len();
+                section[at.index(n)] ^= by as u8;
+            }
+            if let Ok((reading, _)) = coder.open(&lanes, &section) {
+                let (mut tokens, mut twins) = (Vec::new(), Vec::new());
+                pad(&lanes, &mut tokens);
+                pad(&lanes, &mut twins);
+                let slots = coder.slots.first_chunk().unwrap();
+                let whole = read_tokens(&lanes, slots, &reading, &mut tokens);
+                prop_assert_eq!(whole, read_tokens_plainly(&lanes, slots, &reading, &mut twins));
+                prop_assert!(whole || harm.is_some());
+                prop_assert_eq!(&tokens, &twins);
+                let mut twin = back.clone();
+                for (g, group) in lanes.groups().iter().enumerate() {
+                    let t = &tokens[g * lanes.stride() + PAD..][..lanes.tokens()];
+                    let bits = reading.parts[g].bits;
+                    let whole = read_bits(t, bits, &lanes, group, &mut back);
+                    prop_assert_eq!(whole, read_bits_plainly(t, bits, &lanes, group, &mut twin));
+                }
+                prop_assert_eq!(&back, &twin);
+            }
         }
 
         #[test]
@@ -435,7 +493,7 @@ mod tests {
             let f = u32::from(frequency);
             let start = (SLOTS as u32 - f) / 2;
             let symbol = Symbol::new(frequency, start);
-            let most = ((u64::from(f) << (32 - FREQUENCY_BITS)) - 1) as u32;
+            let most = (f << (STATE_BITS + 16 - FREQUENCY_BITS)) - 1;
             for x in [STATE_MIN, STATE_MIN + 1, most / 2, most / f * f, (most / f * f).max(1) - 1, most - 1, most] {
                 for x in [x.max(STATE_MIN), x] {
                     let mut state = x;

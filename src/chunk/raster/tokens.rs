@@ -47,28 +47,13 @@ pub const MEANING: [(u16, u8); 64] = {
     t
 };
 
-/// The level of a sum of tokens whose weights are eight together; below 512. A multiplication, not a division, so that
-/// many are done at once.
+/// The level of a sum of tokens whose weights are eight together; below 512: a quarter of it, then a sixteenth.
 #[inline(always)]
 pub const fn level(sum: u16) -> u8 {
-    let high = (sum.saturating_sub(64) as u32 * TWELFTH) >> 16;
-    let level = if sum < 64 { sum as u32 / 4 } else { 16 + high };
-    (if level < LEVELS as u32 { level } else { LEVELS as u32 - 1 }) as u8 // below 2^5
+    let (low, high) = (sum / 4, 12 + sum / 16); // equal at 64
+    let level = if low < high { low } else { high };
+    (if level < LEVELS as u16 { level } else { LEVELS as u16 - 1 }) as u8 // below 2^5
 }
-
-/// 2^16 / 12, rounded up: too large by less than one, which is nothing below 512.
-const TWELFTH: u32 = 5462;
-
-/// [`level`] of every sum.
-pub const LEVEL: [u8; 512] = {
-    let mut t = [0; 512];
-    let mut s = 0;
-    while s < 512 {
-        t[s] = level(s as u16);
-        s += 1;
-    }
-    t
-};
 
 #[cfg(test)]
 mod tests {
@@ -85,9 +70,9 @@ mod tests {
     }
 
     #[test]
-    fn a_level_is_a_quarter_then_a_twelfth() {
+    fn a_level_is_a_quarter_then_a_sixteenth() {
         for s in 0..512u16 {
-            let exact = if s < 64 { s / 4 } else { 16 + (s - 64) / 12 };
+            let exact = if s < 64 { s / 4 } else { 16 + (s - 64) / 16 };
             assert_eq!(u16::from(level(s)), exact.min(LEVELS as u16 - 1), "{s}");
         }
     }

@@ -1,13 +1,10 @@
 //! Residuals to samples.
 //!
-//! A sample waits for the one before it, so several are made side by side: of planes that do not hang on each other, or, where
-//! the samples are known and are to be proven, of parts of a plane.
+//! A sample waits for the one before it, so several are made side by side: of planes that do not hang on each other.
 //!
 //! # Invariants
 //!
-//! 1. [`rebuild`] undoes `residuals`.
-//! 2. [`remake`] makes each sample once, by the same loops. If all come out as they were, [`rebuild`] makes the same ones:
-//!    the first that it made otherwise would have had the same neighbours and the same residual.
+//! [`rebuild`] undoes `residuals`.
 
 use super::super::planes::{PLANES, Plane};
 use super::super::wide;
@@ -20,8 +17,6 @@ struct Progress<'a> {
     bits: u32,
     u: &'a [u16],
     i: usize,
-    /// Where it ends: at its plane's end, or before.
-    until: usize,
 }
 
 impl Progress<'_> {
@@ -37,16 +32,16 @@ impl Progress<'_> {
 
     /// Samples still to come.
     fn left(&self) -> usize {
-        self.until.saturating_sub(self.i)
+        self.plane.len.saturating_sub(self.i)
     }
 
     /// Where the next stretch ends: what stands above right must be known before it begins.
     fn end(&self) -> usize {
-        stretch_end(self.plane, self.i, STRETCH.min(self.plane.row - self.plane.left)).min(self.until)
+        stretch_end(self.plane, self.i, STRETCH.min(self.plane.row - self.plane.left))
     }
 
     fn is_done(&self) -> bool {
-        self.i >= self.until
+        self.i >= self.plane.len
     }
 }
 
@@ -312,14 +307,7 @@ fn advance(p: &mut Progress<'_>, x: &mut [u16], room: &mut Room) {
 pub fn rebuild_body(u: &[u16], planes: &[Plane], modes: &[(Mode, u32)], x: &mut [u16]) {
     let mut all: [Option<Progress<'_>>; PLANES] = std::array::from_fn(|k| {
         let (plane, (mode, bits)) = (planes.get(k)?, modes.get(k)?);
-        Some(Progress {
-            plane,
-            mode,
-            bits: *bits,
-            u: u.get(plane.start..plane.start + plane.len)?,
-            i: 0,
-            until: plane.len,
-        })
+        Some(Progress { plane, mode, bits: *bits, u: u.get(plane.start..plane.start + plane.len)?, i: 0 })
     });
     // Luma is twice as long as chroma: with one of the two each, nothing is left that goes alone.
     let most = if planes.iter().all(|p| p.len == planes[0].len) { PLANES } else { 2 };
@@ -350,48 +338,6 @@ pub fn rebuild_body(u: &[u16], planes: &[Plane], modes: &[(Mode, u32)], x: &mut 
             _ => advance(first, x, &mut room),
         }
     }
-}
-
-/// Parts of a plane that are made side by side.
-const PARTS: usize = 4;
-
-#[inline(always)]
-pub fn remake_body(u: &[u16], planes: &[Plane], modes: &[(Mode, u32)], x: &mut [u16]) {
-    let mut room = Room::NEW;
-    for (plane, (mode, bits)) in planes.iter().zip(modes) {
-        let Some(u) = u.get(plane.start..plane.start + plane.len) else { return };
-        let part = |i: usize, until: usize| Progress { plane, mode, bits: *bits, u, i, until };
-        let front = front(plane);
-        let mut first = part(0, front);
-        while !first.is_done() {
-            advance(&mut first, x, &mut room);
-        }
-        let step = (plane.len - front).div_ceil(PARTS);
-        let mut parts: [Progress<'_>; PARTS] = std::array::from_fn(|k| {
-            let from = (front + k * step).min(plane.len);
-            part(from, (from + step).min(plane.len))
-        });
-        let chain = parts[0].chain();
-        while parts.iter().all(|p| !p.is_done()) {
-            match chain {
-                Some(Chain::Linear) => advance_chains(parts.each_mut(), x, &mut room),
-                Some(Chain::Medians) => advance_medians(parts.each_mut(), x, &mut room),
-                Some(Chain::Differences) => advance_differences(parts.each_mut(), x, &mut room),
-                None => break,
-            }
-        }
-        for p in &mut parts {
-            while !p.is_done() {
-                advance(p, x, &mut room);
-            }
-        }
-    }
-}
-
-wide! {
-    /// [`rebuild`] of samples that are known already, and are to be proven by their residuals: what stands before a place is
-    /// taken as known, so that several places of a plane are made at once. Every sample is made once.
-    pub fn remake(u: &[u16], planes: &[Plane], modes: &[(Mode, u32)], x: &mut [u16]) = remake_body
 }
 
 wide! {

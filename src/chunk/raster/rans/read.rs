@@ -1,255 +1,304 @@
-//! The decoder's loops: words to tokens, then bits to residuals, a stretch at a time.
+//! The decoder's loops: words to tokens, then bits to residuals.
 //!
 //! # Invariants
 //!
-//! They are total, and the same in both compilations.
+//! They are total, and the same however they are compiled.
 
-use super::super::lanes::{LANES, Lanes, PAD, STRETCH};
-use super::super::tokens::{LEVEL, LEVELS, bits_below};
-use super::super::wide;
-use super::{FREQUENCY_BITS, SLOTS, STATE_MIN, TABLES};
+use super::super::lanes::{GROUPS, Group, LANES, Lanes, PAD, STRETCH};
+use super::super::planes::PLANES;
+use super::super::tokens::{LEVELS, bits_below, level};
+use super::turn::to_lanes;
+use super::{FREQUENCY_BITS, SLOTS, STATE_MIN, TABLES, below};
 
-/// What a decoder needs of a context. Small, since some twenty of them are used in turns and should stay near.
-pub struct Table {
-    /// The token of each slot.
-    pub token_of: [u8; SLOTS],
-    /// Of each token: its frequency, and where its slots begin. There are 60; what stands behind them is never looked at, but
-    /// need not be ruled out either.
-    pub shares: [[u16; 2]; 256],
-}
+/// What a decoder does with a slot: the token, what the state gets beside it (the slot's place among those of the token), and
+/// the token's frequency.
+#[derive(Clone, Copy, Default)]
+#[repr(transparent)]
+pub struct Slot(u32);
 
-impl Default for Table {
-    fn default() -> Self {
-        Table { token_of: [0; SLOTS], shares: [[0; 2]; 256] }
+const TOKEN_MASK: u32 = 0xff;
+const PLACE_SHIFT: u32 = 8;
+const PLACE_MASK: u32 = 0xfff;
+const FREQUENCY_SHIFT: u32 = 20;
+
+impl Slot {
+    pub fn new(token: u8, place: usize, frequency: usize) -> Slot {
+        Slot(u32::from(token) | (place as u32) << PLACE_SHIFT | (frequency as u32) << FREQUENCY_SHIFT) // 2^11 at most
     }
 }
+
+/// The slots of all contexts.
+pub type Slots = [Slot; TABLES * SLOTS];
 
 /// What a decoder reads from.
 pub struct Reading<'a> {
-    pub words: &'a [u8],
+    /// Of each class the context of each level, below [`TABLES`].
+    pub contexts: [[u8; LEVELS]; PLANES],
+    pub parts: [Part<'a>; GROUPS],
+}
+
+/// What a group reads from.
+#[derive(Clone, Copy, Default)]
+pub struct Part<'a> {
+    pub states: [u32; LANES],
+    pub words: &'a [[u8; 2]],
     pub bits: &'a [u8],
-    /// The context of each sum of tokens.
-    pub by_sum: [[&'a Table; 512]; LANES],
 }
 
-impl<'a> Reading<'a> {
-    /// The contexts of a lane's sums, from those of its levels.
-    pub fn by_sum(tables: &'a [Table; TABLES], context_of: &[u8; LEVELS]) -> [&'a Table; 512] {
-        std::array::from_fn(|s| &tables[usize::from(context_of[usize::from(LEVEL[s])]) % TABLES])
-    }
-}
-
-pub type ReadAll = fn(&Lanes, &Reading<'_>, &[u32; LANES], &mut [u8], &mut [u16]) -> bool;
-
-/// Lanes whose levels hang on lane 0 at the same place, as bits; or this: see each lane. Known beforehand, weights are
-/// constants and nothing is multiplied by nought.
-const ANY: u8 = u8::MAX;
-
-/// Where a reader is.
+/// How many words of each group are used up, and the states of its lanes.
 struct At<const N: usize> {
-    states: [u32; N],
-    word: usize,
-    bit: usize,
-    /// The tokens to the left and left of it, where these are the last ones.
-    last: [[u16; 2]; N],
+    words: [usize; N],
+    states: [[u32; LANES]; N],
 }
 
-/// Room for a stretch, kept from one to the next. Nothing in it is read before it is written, so it need not be cleared.
-struct Room<const N: usize> {
-    found: [[u8; STRETCH]; N],
-    values: [[u16; STRETCH]; N],
-    sums: [[u16; STRETCH]; N],
-    counts: [[u8; STRETCH]; N],
-    of_two: [u8; STRETCH],
-    of_all: [u8; STRETCH],
-    halves: [[u32; STRETCH]; 2],
-}
-
-impl<const N: usize> Room<N> {
-    fn new() -> Self {
-        Room {
-            found: [[0; STRETCH]; N],
-            values: [[0; STRETCH]; N],
-            sums: [[0; STRETCH]; N],
-            counts: [[0; STRETCH]; N],
-            of_two: [0; STRETCH],
-            of_all: [0; STRETCH],
-            halves: [[0; STRETCH]; 2],
-        }
+impl<const N: usize> At<N> {
+    /// Whether all is read, and nothing beyond.
+    fn is_end(&self, from: &Reading<'_>) -> bool {
+        let used = self.words.iter().zip(&from.parts).all(|(n, part)| *n == part.words.len());
+        used && self.states == [[STATE_MIN; LANES]; N]
     }
 }
 
-/// The tokens of a stretch. `NEAR`: the left neighbour is the token before, in all lanes. `CROSS`: lanes that lean on lane
-/// 0, behind the front; or [`ANY`].
-#[inline(always)]
-fn read_tokens<const N: usize, const NEAR: bool, const CROSS: u8>(
-    lanes: &Lanes,
-    from: &Reading<'_>,
-    at: &mut At<N>,
-    tokens: &[u8],
-    room: &mut Room<N>,
-    (i, n): (usize, usize),
-) {
-    let Room { found, sums, .. } = room;
+/// All tokens, one lane after the other.
+fn read_plainly<const N: usize>(lanes: &Lanes, slots: &Slots, from: &Reading<'_>, t: &mut [u8]) -> bool {
     let stride = lanes.stride();
-    let words = from.words.as_chunks::<2>().0;
-    let mut weights = [[0u16; 3]; N];
-    for j in 0..N {
-        let lane = &lanes.lanes[j];
-        lane.above(&tokens[j * stride..][..stride], i, &mut sums[j][..n]);
-        weights[j] = lane.weights(i);
-    }
-    let cross: [usize; N] = std::array::from_fn(|j| lanes.lanes[j].cross.unwrap_or(0));
-    // In 64 bits, of which AVX2 knows no product: the compiler would do the lanes' states in one register otherwise, and
-    // spend its time on putting them in and out.
-    let mut x = at.states.map(u64::from);
-    let (mut l, mut word_at) = (at.last, at.word);
-    for k in 0..n.min(STRETCH) {
-        let mut now = [0u8; N];
-        for j in 0..N {
-            if !NEAR {
-                let lane = &lanes.lanes[j];
-                let token = |back: usize| match k.checked_sub(back) {
-                    Some(k) => found[j][k],
-                    None => tokens[j * stride + PAD + i + k - back],
-                };
-                l[j] = [token(lane.left).into(), token(2 * lane.left).into()];
-            }
-            let [a, b, c] = match CROSS {
-                ANY => weights[j],
-                _ if CROSS >> j & 1 == 1 => [3, 0, 2],
-                _ => [3, 1, 0],
-            };
-            let other = if CROSS == ANY { now[cross[j] % N] } else { now[0] };
-            let sum = sums[j][k]
-                .wrapping_add(a.wrapping_mul(l[j][0]))
-                .wrapping_add(b.wrapping_mul(l[j][1]))
-                .wrapping_add(c.wrapping_mul(other.into()));
-            let table = from.by_sum[j][usize::from(sum) % 512];
-            let slot = x[j] as u32 % SLOTS as u32;
-            let token = table.token_of[slot as usize];
-            let [frequency, start] = table.shares[usize::from(token)];
-            let state = u64::from(frequency)
-                .wrapping_mul(x[j] >> FREQUENCY_BITS)
-                .wrapping_add(slot.wrapping_sub(start.into()).into());
-            // No branch: whether a word comes in is as good as random.
-            let word = words.get(word_at).map_or(0, |w| u64::from(u16::from_le_bytes(*w)));
-            let comes = state < u64::from(STATE_MIN);
-            x[j] = if comes { state << 16 | word } else { state };
-            word_at = word_at.wrapping_add(usize::from(comes));
-            found[j][k] = token;
-            now[j] = token;
-            l[j] = [token.into(), l[j][0]];
-        }
-    }
-    at.states = x.map(|x| x as u32); // below 2^32: a frequency times the rest, and less than it
-    at.last = l;
-    at.word = word_at;
-}
-
-/// The residuals of a stretch's tokens.
-#[inline(always)]
-fn read_bits<const N: usize>(bits: &[u8], bit_at: &mut usize, room: &mut Room<N>, n: usize) -> bool {
-    let Room { found, values, counts, of_two, of_all, halves, .. } = room;
-    // How many bits each lane takes, the first two together, and all of them: 52 at most.
-    of_all[..n].fill(0);
-    for (j, (counts, found)) in counts.iter_mut().zip(&*found).enumerate() {
-        for ((count, &token), (two, all)) in counts[..n].iter_mut().zip(found).zip(of_two.iter_mut().zip(&mut *of_all))
-        {
-            *count = bits_below(token) as u8;
-            *all = all.wrapping_add(*count);
-            if j < 2 {
-                *two = *all;
-            }
-        }
-    }
-    // Of each place the bits of its first two lanes, then those of the others; 57 are there.
-    let [first, second] = halves;
-    let mut at = *bit_at;
-    for k in 0..n.min(STRETCH) {
-        let Some(&eight) = bits.get(at / 8..).and_then(|b| b.first_chunk::<8>()) else { return false };
-        let hold = u64::from_le_bytes(eight) >> (at % 8);
-        first[k] = hold as u32; // what is above is not looked at
-        second[k] = (hold >> (of_two[k] & 63)) as u32;
-        at = at.wrapping_add(of_all[k].into());
-    }
-    *bit_at = at;
-    for j in 0..N {
-        let (found, half, values) = (&found[j][..n], &halves[j / 2][..n], &mut values[j][..n]);
-        let before = if j % 2 == 1 { &counts[j - 1] } else { &[0; STRETCH] };
-        let (before, counts) = (&before[..n], &counts[j][..n]);
-        for k in 0..n {
-            let (token, bits) = (u32::from(found[k]), u32::from(counts[k]) & 31);
-            // A token below 4 is its residual, others tell the three highest bits.
-            let base = if token < 4 { token } else { (4 | token & 3) << bits };
-            let below = half[k] >> (before[k] & 31) & ((1u32 << bits) - 1);
-            values[k] = base.wrapping_add(below) as u16;
-        }
-    }
-    true
-}
-
-#[inline(always)]
-fn read_stretch<const N: usize, const NEAR: bool, const CROSS: u8>(
-    lanes: &Lanes,
-    from: &Reading<'_>,
-    at: &mut At<N>,
-    tokens: &mut [u8],
-    u: &mut [u16],
-    room: &mut Room<N>,
-    (i, n): (usize, usize),
-) -> bool {
-    read_tokens::<N, NEAR, CROSS>(lanes, from, at, tokens, room, (i, n));
-    if !read_bits(from.bits, &mut at.bit, room, n) {
-        return false;
-    }
-    for j in 0..N {
-        tokens[j * lanes.stride() + PAD + i..][..n].copy_from_slice(&room.found[j][..n]);
-        u[j * lanes.len + i..][..n].copy_from_slice(&room.values[j][..n]);
-    }
-    true
-}
-
-#[inline(always)]
-fn read_body<const N: usize, const NEAR: bool, const CROSS: u8>(
-    lanes: &Lanes,
-    from: &Reading<'_>,
-    states: &[u32; LANES],
-    tokens: &mut [u8],
-    u: &mut [u16],
-) -> bool {
-    let mut at = At::<N> { states: std::array::from_fn(|j| states[j]), word: 0, bit: 0, last: [[0; 2]; N] }; // N <= LANES
-    let mut room = Room::new();
-    let front = lanes.front();
+    let mut at = At::<N> { words: [0; N], states: std::array::from_fn(|g| from.parts[g].states) }; // N <= GROUPS
+    let mut sums = [[0u16; STRETCH]; N];
     let mut i = 0;
-    while i < lanes.len {
+    while i < lanes.tokens() {
         let n = lanes.reach(i).min(STRETCH);
-        let whole = match i < front {
-            true => read_stretch::<N, NEAR, ANY>(lanes, from, &mut at, tokens, u, &mut room, (i, n)),
-            false => read_stretch::<N, NEAR, CROSS>(lanes, from, &mut at, tokens, u, &mut room, (i, n)),
-        };
-        if !whole {
-            return false;
+        for (g, group) in lanes.groups().iter().enumerate().take(N) {
+            group.above(&t[g * stride..][..stride], i, &mut sums[g][..n]);
+        }
+        for k in (0..n).step_by(LANES) {
+            for (g, group) in lanes.groups().iter().enumerate().take(N) {
+                let [a, b, c] = group.weights(i);
+                let here = g * stride + PAD + i + k;
+                let (part, contexts) = (&from.parts[g], &from.contexts[group.class]);
+                for j in 0..LANES {
+                    let token = |at: usize| u16::from(t[at + j]);
+                    let beside = a * token(here - group.left) + b * token(here - 2 * group.left);
+                    let sum = sums[g][k + j] + beside + c * token(PAD + i + k); // eight tokens' weight, each below 2^6
+                    let context = usize::from(contexts[usize::from(level(sum))]);
+                    let x = at.states[g][j];
+                    let slot = slots[context % TABLES * SLOTS + x as usize % SLOTS].0;
+                    let state = (slot >> FREQUENCY_SHIFT).wrapping_mul(x >> FREQUENCY_BITS);
+                    let state = state.wrapping_add(slot >> PLACE_SHIFT & PLACE_MASK);
+                    let comes = state < STATE_MIN;
+                    let word = part.words.get(at.words[g]).map_or(0, |w| u32::from(u16::from_le_bytes(*w)));
+                    at.states[g][j] = if comes { state << 16 | word } else { state };
+                    at.words[g] += usize::from(comes);
+                    t[here + j] = (slot & TOKEN_MASK) as u8;
+                }
+            }
         }
         i += n;
     }
-    at.word * 2 == from.words.len() && at.states == [STATE_MIN; N]
+    at.is_end(from)
+}
+
+/// All tokens; `false` if words are left or lacking. Each group has a lane's pad in front.
+pub fn read_tokens(lanes: &Lanes, slots: &Slots, from: &Reading<'_>, t: &mut [u8]) -> bool {
+    #[cfg(target_arch = "x86_64")]
+    if super::wide::is_there() {
+        // SAFETY: the processor has what it needs.
+        return unsafe { avx2::read(lanes, slots, from, t) };
+    }
+    read_tokens_plainly(lanes, slots, from, t)
+}
+
+pub fn read_tokens_plainly(lanes: &Lanes, slots: &Slots, from: &Reading<'_>, t: &mut [u8]) -> bool {
+    match lanes.count {
+        0 | 1 => read_plainly::<1>(lanes, slots, from, t),
+        2 => read_plainly::<2>(lanes, slots, from, t),
+        3 => read_plainly::<3>(lanes, slots, from, t),
+        _ => read_plainly::<4>(lanes, slots, from, t),
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+mod avx2 {
+    use super::super::wide::{RANKS, load_8, load_16, low_8};
+    use super::*;
+    use std::arch::x86_64::*;
+
+    /// What [`super::read_tokens_plainly`] does, a group at once.
+    #[target_feature(enable = "avx2,bmi1,bmi2,lzcnt,popcnt")]
+    pub fn read(lanes: &Lanes, slots: &Slots, from: &Reading<'_>, t: &mut [u8]) -> bool {
+        let near = lanes.groups().iter().all(|g| g.left == LANES);
+        match (lanes.count, near) {
+            (2, true) => tokens::<2, true>(lanes, slots, from, t),
+            (2, false) => tokens::<2, false>(lanes, slots, from, t),
+            (3, true) => tokens::<3, true>(lanes, slots, from, t),
+            (4, true) => tokens::<4, true>(lanes, slots, from, t),
+            _ => read_tokens_plainly(lanes, slots, from, t),
+        }
+    }
+
+    /// `NEAR`: the left neighbours are the tokens before, in all groups.
+    #[inline]
+    #[target_feature(enable = "avx2,bmi1,bmi2,lzcnt,popcnt")]
+    fn tokens<const N: usize, const NEAR: bool>(
+        lanes: &Lanes,
+        slots: &Slots,
+        from: &Reading<'_>,
+        t: &mut [u8],
+    ) -> bool {
+        let stride = lanes.stride();
+        let groups: [Group; N] = std::array::from_fn(|g| lanes.groups()[g]); // as many as there are
+        let parts: [Part<'_>; N] = std::array::from_fn(|g| from.parts[g]);
+        let mut words = [0usize; N];
+        let none = _mm_setzero_si128();
+        let mut x = parts.map(|part| {
+            let [a, b, c, d, e, f, g, h] = part.states.map(|x| x as i32); // the same bits
+            _mm256_setr_epi32(a, b, c, d, e, f, g, h)
+        });
+        let mut last = [[none; 2]; N];
+        // The contexts of a class's lower and upper levels.
+        let contexts: [[__m128i; 2]; N] = groups.map(|group| {
+            let contexts = from.contexts[group.class].map(|context| context % TABLES as u8);
+            let [low, high] = contexts.as_chunks::<16>().0 else { return [none; 2] };
+            [load_16(low), load_16(high)]
+        });
+        let slots = slots.as_ptr().cast::<i32>();
+        let mut sums = [[0u16; STRETCH]; N];
+        let mut i = 0;
+        while i < lanes.tokens() {
+            let n = lanes.reach(i).min(STRETCH);
+            let mut weights = [[none; 3]; N];
+            for (g, group) in groups.iter().enumerate() {
+                group.above(&t[g * stride..][..stride], i, &mut sums[g][..n]);
+                weights[g] = group.weights(i).map(|w| _mm_set1_epi16(w as i16)); // below 8
+            }
+            for k in (0..n).step_by(LANES) {
+                let mut first = none;
+                for g in 0..N {
+                    let here = g * stride + PAD + i + k;
+                    if !NEAR {
+                        let token =
+                            |back: usize| t[here - back..].first_chunk().map_or(none, |t| _mm_cvtepu8_epi16(load_8(t)));
+                        last[g] = [token(groups[g].left), token(2 * groups[g].left)];
+                    }
+                    let [a, b, c] = weights[g];
+                    let sum = sums[g][k..].first_chunk().map_or(none, |s: &[u16; LANES]| load_16(s));
+                    let sum = _mm_add_epi16(sum, _mm_mullo_epi16(b, last[g][1]));
+                    let sum = if g > 0 { _mm_add_epi16(sum, _mm_mullo_epi16(c, first)) } else { sum };
+                    let sum = _mm_add_epi16(sum, _mm_mullo_epi16(a, last[g][0]));
+                    // The level, as in `level`, and its context.
+                    let high = _mm_add_epi16(_mm_srli_epi16(sum, 4), _mm_set1_epi16(12));
+                    let level =
+                        _mm_min_epu16(_mm_min_epu16(_mm_srli_epi16(sum, 2), high), _mm_set1_epi16(LEVELS as i16 - 1));
+                    let level = _mm_packus_epi16(level, level);
+                    let [low, high] = contexts[g].map(|of| _mm_shuffle_epi8(of, level));
+                    let context = _mm_blendv_epi8(low, high, _mm_slli_epi16(level, 3)); // from level 16 on the highest bit
+                    let slot = _mm256_and_si256(x[g], _mm256_set1_epi32(SLOTS as i32 - 1));
+                    let at = _mm256_slli_epi32(_mm256_cvtepu8_epi32(context), FREQUENCY_BITS as i32);
+                    let at = _mm256_or_si256(at, slot);
+                    // SAFETY: contexts are below TABLES, slots below SLOTS, and there are TABLES * SLOTS of them.
+                    let slot = unsafe { _mm256_i32gather_epi32::<4>(slots, at) };
+                    let frequency = _mm256_srli_epi32(slot, FREQUENCY_SHIFT as i32);
+                    let place = _mm256_srli_epi32(slot, PLACE_SHIFT as i32);
+                    let place = _mm256_and_si256(place, _mm256_set1_epi32(PLACE_MASK as i32));
+                    let state = _mm256_mullo_epi32(frequency, _mm256_srli_epi32(x[g], FREQUENCY_BITS as i32));
+                    let state = _mm256_add_epi32(state, place);
+                    // Words come in where a state is below 2^15: the next ones, in the order of lanes.
+                    let comes = _mm256_cmpeq_epi32(
+                        _mm256_srli_epi32(state, super::super::STATE_BITS as i32),
+                        _mm256_setzero_si256(),
+                    );
+                    let which = _mm256_movemask_ps(_mm256_castsi256_ps(comes)) as usize; // eight bits
+                    let next = next_words(parts[g].words, words[g]);
+                    let rank = _mm256_cvtepu8_epi32(_mm_cvtsi64_si128(RANKS[which % 256]));
+                    let next = _mm256_permutevar8x32_epi32(_mm256_cvtepu16_epi32(next), rank);
+                    let fed = _mm256_or_si256(_mm256_slli_epi32(state, 16), next);
+                    x[g] = _mm256_blendv_epi8(state, fed, comes);
+                    words[g] += which.count_ones() as usize;
+                    let token = _mm256_and_si256(slot, _mm256_set1_epi32(TOKEN_MASK as i32));
+                    let token = _mm_packus_epi32(_mm256_castsi256_si128(token), _mm256_extracti128_si256(token, 1));
+                    last[g] = [token, last[g][0]];
+                    if g == 0 {
+                        first = token;
+                    }
+                    if let Some(t) = t.get_mut(here..here + LANES) {
+                        t.copy_from_slice(&low_8(_mm_packus_epi16(token, token)));
+                    }
+                }
+            }
+            i += n;
+        }
+        let states = x.map(|x| {
+            let mut states = [0u32; LANES];
+            // SAFETY: there is room for eight numbers.
+            unsafe { _mm256_storeu_si256(states.as_mut_ptr().cast(), x) };
+            states
+        });
+        At { words, states }.is_end(from)
+    }
+
+    /// The next eight words; zeros behind the end.
+    #[inline]
+    #[target_feature(enable = "avx2")]
+    fn next_words(words: &[[u8; 2]], at: usize) -> __m128i {
+        match words.get(at..).and_then(|w| w.first_chunk::<LANES>()) {
+            Some(words) => load_16(words),
+            None => {
+                let words: [[u8; 2]; LANES] = std::array::from_fn(|j| words.get(at + j).copied().unwrap_or_default());
+                load_16(&words)
+            }
+        }
+    }
+}
+
+/// Reads the bits below a group's tokens `t`, and puts the residuals where its lanes are in `u`. `false` where bits lack.
+pub fn read_bits(t: &[u8], bits: &[u8], lanes: &Lanes, group: &Group, u: &mut [u16]) -> bool {
+    #[cfg(target_arch = "x86_64")]
+    if super::wide::is_there() {
+        #[target_feature(enable = "avx2,bmi1,bmi2,lzcnt,popcnt")]
+        fn wider(t: &[u8], bits: &[u8], lanes: &Lanes, group: &Group, u: &mut [u16]) -> bool {
+            read_bits_body(t, bits, lanes, group, u, |bits, mask| std::arch::x86_64::_pdep_u64(bits, mask))
+        }
+        // SAFETY: the processor has what it needs.
+        return unsafe { wider(t, bits, lanes, group, u) };
+    }
+    read_bits_plainly(t, bits, lanes, group, u)
+}
+
+pub fn read_bits_plainly(t: &[u8], bits: &[u8], lanes: &Lanes, group: &Group, u: &mut [u16]) -> bool {
+    read_bits_body(t, bits, lanes, group, u, below::deposit)
 }
 
 #[inline(always)]
-pub fn read_all_body(l: &Lanes, r: &Reading<'_>, s: &[u32; LANES], t: &mut [u8], u: &mut [u16]) -> bool {
-    let near = l.lanes.iter().all(|l| l.left <= 1);
-    match (l.count, near, l.cross()) {
-        (3, _, 0b110) => read_body::<3, true, 0b110>(l, r, s, t, u),
-        (3, ..) => read_body::<3, true, ANY>(l, r, s, t, u),
-        (_, true, 0) => read_body::<4, true, 0>(l, r, s, t, u),
-        (_, true, 0b10) => read_body::<4, true, 0b10>(l, r, s, t, u),
-        (_, true, 0b1110) => read_body::<4, true, 0b1110>(l, r, s, t, u),
-        (_, true, _) => read_body::<4, true, ANY>(l, r, s, t, u),
-        (_, false, _) => read_body::<4, false, ANY>(l, r, s, t, u),
+fn read_bits_body(
+    t: &[u8],
+    bits: &[u8],
+    lanes: &Lanes,
+    group: &Group,
+    u: &mut [u16],
+    deposit: impl Fn(u64, u64) -> u64,
+) -> bool {
+    let mut at = 0usize;
+    let mut masks = [0u16; STRETCH];
+    let mut values = [0u16; STRETCH];
+    for (place, t) in (0..).step_by(STRETCH / LANES).zip(t.chunks(STRETCH)) {
+        let n = t.len();
+        for (mask, &token) in masks.iter_mut().zip(t) {
+            *mask = (1u16 << (bits_below(token) & 15)).wrapping_sub(1);
+        }
+        // Of four tokens at a time, whose bits are at most 52: 57 are there.
+        let (fours, all) = (masks[..n].as_chunks::<4>().0, values[..n].as_chunks_mut::<4>().0);
+        for (four, values) in fours.iter().zip(all) {
+            let mask = below::join(*four);
+            let Some(&eight) = bits.get(at / 8..).and_then(|b| b.first_chunk::<8>()) else { return false };
+            *values = below::part(deposit(u64::from_le_bytes(eight) >> (at % 8), mask));
+            at = at.wrapping_add(mask.count_ones() as usize);
+        }
+        // A token below 4 is its residual, others tell the three highest bits.
+        for ((value, &mask), &token) in values.iter_mut().zip(&masks).zip(t) {
+            let token = u16::from(token);
+            let top = if token < 4 { token } else { 4 | token & 3 };
+            *value = value.wrapping_add(top.wrapping_mul(mask.wrapping_add(1)));
+        }
+        to_lanes(&values[..n], lanes, group, place, u);
     }
-}
-wide! {
-    /// All residuals of a section; whether it ended as it should.
-    pub fn read_all(l: &Lanes, r: &Reading<'_>, s: &[u32; LANES], t: &mut [u8], u: &mut [u16]) -> bool = read_all_body
+    true
 }

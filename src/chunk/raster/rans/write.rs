@@ -2,71 +2,100 @@
 //!
 //! # Invariants
 //!
-//! What they write is what `read` reads, and the same in both compilations.
+//! What they write is what `read` reads, and the same however they are compiled.
 
-use super::super::lanes::{LANES, Lanes, PAD, PLACES, STRETCH};
+use super::super::lanes::{GROUPS, LANES, Lanes, PAD, PLACES, STRETCH};
 use super::super::tokens::{LEVELS, TOKEN_BITS, bits_below, token};
 use super::super::wide;
-use super::{FREQUENCY_BITS, SLOTS};
+use super::turn::to_places;
+use super::{FREQUENCY_BITS, SLOTS, STATE_BITS, below};
 
 /// How a token is coded in a context.
 #[derive(Clone, Copy, Default)]
+#[repr(C)]
 pub struct Symbol {
-    /// 2^64 divided by the frequency, rounded up; 2^64 - 1 if that is 1.
-    inverse: u64,
-    /// The greatest state that takes the token as it is.
-    most: u32,
-    bias: u16,
-    /// [`SLOTS`] without the frequency.
-    step: u16,
+    /// 2^(31 + shift) divided by the frequency, rounded up; 2^32 - 1 if that is 1.
+    inverse: u32,
+    /// The frequency, what is added to a state, and how far the high half of a product is shifted.
+    rest: u32,
 }
 
+const BIAS_SHIFT: u32 = 12;
+const SHIFT_SHIFT: u32 = 24;
+const LOW: u32 = 0xfff;
+
 impl Symbol {
-    /// `frequency` of [`SLOTS`], `start` of them before it. The high half of `x * inverse` is `x / frequency` for every x
-    /// below 2^32: the inverse is too large by less than one, the product by less than 2^32, and the least by which a
-    /// quotient misses the next is 2^64 / 2^11. Of a frequency of 1 it is one too few, and the bias puts it right.
+    /// `frequency` of [`SLOTS`], `start` of them before it. The high half of `x * inverse`, shifted, is `x / frequency` for
+    /// every x below 2^31 (Granlund and Montgomery 1994, as Giesen's `rans_byte` has it). Of a frequency of 1 it is one too few,
+    /// and the bias puts it right.
     pub fn new(frequency: u16, start: u32) -> Symbol {
         let f = u64::from(frequency).max(1);
-        let (inverse, bias) = match f {
-            1 => (u64::MAX, start + SLOTS as u32 - 1),
-            _ => ((1u128 << 64).div_ceil(f.into()) as u64, start), // below 2^64, since f is 2 at least
+        let shift = u64::BITS - (f - 1).leading_zeros(); // 2^shift is f or the power of two above it
+        let (inverse, bias, shift) = match f {
+            1 => (u64::from(u32::MAX), start + SLOTS as u32 - 1, 0),
+            _ => ((1u64 << (shift + 31)).div_ceil(f), start, shift - 1), // below 2^32, since 2^shift < 2 f
         };
-        // A frequency is at most SLOTS: then no state but those below 2^32. All are below 2^16.
-        let most = ((f << (32 - FREQUENCY_BITS)) - 1) as u32;
-        Symbol { inverse, most, bias: bias as u16, step: SLOTS as u16 - f as u16 }
+        Symbol { inverse: inverse as u32, rest: f as u32 | bias << BIAS_SHIFT | shift << SHIFT_SHIFT }
     }
 
     /// Takes the token into a state: `x / f * 2^11 + start + x % f`. The low half of the state leaves before, if it must;
     /// returns whether.
     #[inline(always)]
-    pub fn take(&self, state: &mut u32) -> bool {
+    pub fn take(self, state: &mut u32) -> bool {
         let x = *state;
-        // No branch: whether a word leaves is as good as random.
-        let leaves = x > self.most;
+        let f = self.rest & LOW;
+        let leaves = x >> (STATE_BITS + 16 - FREQUENCY_BITS) >= f;
         let x = if leaves { x >> 16 } else { x };
-        let quotient = ((u128::from(x) * u128::from(self.inverse)) >> 64) as u32; // no more than x
-        let bias = x.wrapping_add(self.bias.into());
-        *state = bias.wrapping_add(quotient.wrapping_mul(self.step.into())); // below 2^32
+        let quotient = ((u64::from(x) * u64::from(self.inverse)) >> 32) as u32 >> (self.rest >> SHIFT_SHIFT); // no more than x
+        let bias = x.wrapping_add(self.rest >> BIAS_SHIFT & LOW);
+        *state = bias.wrapping_add(quotient.wrapping_mul((SLOTS as u32).wrapping_sub(f))); // below 2^31
         leaves
     }
 }
 
+/// What is known of all residuals before they are written: in each group place by place.
+#[derive(Default)]
+pub struct Survey {
+    /// The residuals, group behind group.
+    pub values: Vec<u16>,
+    /// Their tokens, a pad in front of each group.
+    pub tokens: Vec<u8>,
+    /// Their places, group behind group.
+    pub places: Vec<u16>,
+}
+
+impl Survey {
+    pub fn make_room(&mut self, lanes: &Lanes) {
+        let n = lanes.tokens() * lanes.count;
+        self.values.resize(n, 0);
+        self.places.resize(n, 0);
+        pad(lanes, &mut self.tokens);
+    }
+}
+
+/// Room for tokens, with zeros in front of each group. What stands in the groups is of no account: each token is written
+/// before it is read.
+pub fn pad(lanes: &Lanes, tokens: &mut Vec<u8>) {
+    tokens.resize(lanes.stride() * lanes.count, 0);
+    for group in tokens.chunks_exact_mut(lanes.stride()) {
+        group[..PAD].fill(0);
+    }
+}
+
 #[inline(always)]
-pub fn survey_body(
-    lanes: &Lanes,
-    u: &[u16],
-    tokens: &mut [u8],
-    places: &mut [u16],
-    counts: &mut [u32; PLACES],
-    others: &mut Vec<u32>,
-) {
-    let stride = lanes.stride();
-    for (t, u) in tokens.chunks_exact_mut(stride).zip(u.chunks_exact(lanes.len.max(1))) {
-        for (t, &u) in t[PAD..].iter_mut().zip(u) {
-            *t = token(u);
+pub fn survey_body(lanes: &Lanes, u: &[u16], to: &mut Survey, counts: &mut [u32; PLACES], others: &mut Vec<u32>) {
+    let (stride, n) = (lanes.stride(), lanes.tokens());
+    for (g, group) in lanes.groups().iter().enumerate() {
+        let (values, tokens) = (&mut to.values[g * n..][..n], &mut to.tokens[g * stride + PAD..][..n]);
+        for i in (0..n).step_by(STRETCH) {
+            let end = n.min(i + STRETCH);
+            to_places(u, lanes, group, i / LANES, &mut values[i..end]);
+            for (t, &u) in tokens[i..end].iter_mut().zip(&values[i..end]) {
+                *t = token(u);
+            }
         }
     }
-    lanes.places(tokens, places);
+    lanes.places(&to.tokens, &mut to.places);
     // Neighbours are often counted in one place: in turns in four tables, so that they need not wait for each other.
     let used = (lanes.classes * LEVELS) << TOKEN_BITS;
     others.clear();
@@ -76,15 +105,11 @@ pub fn survey_body(
         let n = &mut counts[usize::from(place) % PLACES];
         *n = n.wrapping_add(1); // fewer than 2^32 samples
     };
-    let (fours, last) = places.as_chunks::<4>();
-    for [a, b, c, d] in fours {
+    for [a, b, c, d] in to.places.as_chunks::<4>().0 {
         count(counts, *a);
         count(second, *b);
         count(third, *c);
         count(fourth, *d);
-    }
-    for place in last {
-        count(counts, *place);
     }
     for other in [second, third, fourth] {
         for (n, other) in counts[..used].iter_mut().zip(other) {
@@ -94,127 +119,158 @@ pub fn survey_body(
 }
 wide! {
     /// The tokens of residuals, their places, and how often each comes. `counts` are noughts.
-    pub fn survey(lanes: &Lanes, u: &[u16], tokens: &mut [u8], places: &mut [u16], counts: &mut [u32; PLACES], others: &mut Vec<u32>) = survey_body
+    pub fn survey(lanes: &Lanes, u: &[u16], to: &mut Survey, counts: &mut [u32; PLACES], others: &mut Vec<u32>) = survey_body
 }
 
-#[inline(always)]
-fn write_lanes<const N: usize>(
-    len: usize,
-    places: &[u16],
-    symbols: &[Symbol; PLACES],
-    states: &mut [u32; LANES],
-    words: &mut [u16],
-) -> usize {
-    let places: [&[u16]; N] = std::array::from_fn(|j| &places[j * len..][..len]);
-    let mut x: [u32; N] = std::array::from_fn(|j| states[j]); // N is at most LANES
-    let mut at = 0;
-    for i in (0..len).rev() {
-        for j in (0..N).rev() {
-            let symbol = &symbols[usize::from(places[j][i]) % PLACES];
-            words[at] = x[j] as u16; // the low half
-            at = at.wrapping_add(usize::from(symbol.take(&mut x[j]))); // at most one a token
-        }
+/// The words of a group: they are written from the last to the first.
+#[derive(Default)]
+pub struct Words {
+    pub states: [u32; LANES],
+    room: Vec<u16>,
+    /// Where they begin in the room.
+    from: usize,
+}
+
+impl Words {
+    /// Room for one word a token, and for eight at once.
+    fn make_room(&mut self, tokens: usize) {
+        self.room.resize(tokens + LANES, 0);
+        self.from = self.room.len();
+        self.states = [1 << STATE_BITS; LANES];
     }
-    states[..N].copy_from_slice(&x);
-    at
-}
 
-#[inline(always)]
-fn write_tokens_body(
-    lanes: &Lanes,
-    places: &[u16],
-    symbols: &[Symbol; PLACES],
-    states: &mut [u32; LANES],
-    words: &mut [u16],
-) -> usize {
-    match lanes.count {
-        3 => write_lanes::<3>(lanes.len, places, symbols, states, words),
-        _ => write_lanes::<4>(lanes.len, places, symbols, states, words),
+    pub fn all(&self) -> &[u16] {
+        self.room.get(self.from..).unwrap_or_default()
     }
 }
-wide! {
-    /// Writes tokens from the last to the first, so that a decoder meets them from the first on. `words` has room for one
-    /// a token and one more; returns how many there are.
-    pub fn write_tokens(
-        lanes: &Lanes,
-        places: &[u16],
-        symbols: &[Symbol; PLACES],
-        states: &mut [u32; LANES],
-        words: &mut [u16],
-    ) -> usize = write_tokens_body
+
+/// Writes tokens from the last to the first, so that a decoder meets them from the first on.
+pub fn write_tokens(lanes: &Lanes, places: &[u16], symbols: &[Symbol; PLACES], to: &mut [Words; GROUPS]) {
+    #[cfg(target_arch = "x86_64")]
+    if super::wide::is_there() {
+        to.iter_mut().take(lanes.count).for_each(|to| to.make_room(lanes.tokens()));
+        // SAFETY: the processor has what it needs.
+        return unsafe { avx2::write(lanes, places, symbols, to) };
+    }
+    write_tokens_plainly(lanes, places, symbols, to);
 }
 
-/// Room for a stretch, kept from one to the next.
-struct Room {
-    values: [u64; STRETCH],
-    counts: [u8; STRETCH],
-    /// Of two lanes each.
-    halves: [[u32; STRETCH]; 2],
-    lengths: [[u32; STRETCH]; 2],
-}
-
-/// Bits of a stretch: of each place, those of all its lanes, and how many they are.
-#[inline(always)]
-fn gather<const N: usize>(tokens: &[&[u8]; N], u: &[&[u16]; N], room: &mut Room, n: usize) {
-    let Room { values: out, counts, halves, lengths } = room;
-    // Of each lane at most 13 bits: of two at most 26, of all at most 52.
-    for j in 0..N {
-        let (tokens, u) = (&tokens[j][..n], &u[j][..n]);
-        let (half, length) = (&mut halves[j / 2][..n], &mut lengths[j / 2][..n]);
-        for k in 0..n {
-            let bits = bits_below(tokens[k]);
-            let value = u32::from(u[k]) & ((1u32 << (bits & 31)) - 1);
-            if j % 2 == 0 {
-                (half[k], length[k]) = (value, bits);
-            } else {
-                half[k] |= value << (length[k] & 31);
-                length[k] = length[k].wrapping_add(bits);
+pub fn write_tokens_plainly(lanes: &Lanes, places: &[u16], symbols: &[Symbol; PLACES], to: &mut [Words; GROUPS]) {
+    for (to, places) in to.iter_mut().zip(places.chunks_exact(lanes.tokens().max(1))) {
+        to.make_room(places.len());
+        for places in places.as_chunks::<LANES>().0.iter().rev() {
+            for (&place, state) in places.iter().zip(&mut to.states).rev() {
+                let low = *state as u16; // the low half
+                if symbols[usize::from(place) % PLACES].take(state) {
+                    to.from -= 1; // there is room for one a token
+                    to.room[to.from] = low;
+                }
             }
         }
     }
-    for k in 0..n {
-        out[k] = u64::from(halves[0][k]) | u64::from(halves[1][k]) << (lengths[0][k] & 63);
-        counts[k] = lengths[0][k].wrapping_add(lengths[1][k]) as u8;
+}
+
+#[cfg(target_arch = "x86_64")]
+mod avx2 {
+    use super::super::wide::{MARKED, load_16};
+    use super::*;
+    use std::arch::x86_64::*;
+
+    /// What [`super::write_tokens_plainly`] does, a group at once.
+    #[target_feature(enable = "avx2,bmi1,bmi2,lzcnt,popcnt")]
+    pub fn write(lanes: &Lanes, places: &[u16], symbols: &[Symbol; PLACES], to: &mut [Words; GROUPS]) {
+        match lanes.count {
+            2 => groups::<2>(lanes.tokens(), places, symbols, to),
+            3 => groups::<3>(lanes.tokens(), places, symbols, to),
+            4 => groups::<4>(lanes.tokens(), places, symbols, to),
+            _ => {}
+        }
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx2,bmi1,bmi2,lzcnt,popcnt")]
+    fn groups<const N: usize>(n: usize, places: &[u16], symbols: &[Symbol; PLACES], to: &mut [Words; GROUPS]) {
+        let mut x = [_mm256_set1_epi32(1 << STATE_BITS); N];
+        let places: [&[[u16; LANES]]; N] = std::array::from_fn(|g| places[g * n..][..n].as_chunks().0);
+        let mut from: [usize; N] = std::array::from_fn(|g| to[g].from);
+        let table = symbols.as_ptr().cast::<i32>();
+        for i in (0..n / LANES).rev() {
+            for g in 0..N {
+                let at = _mm256_cvtepu16_epi32(load_16(&places[g][i]));
+                let at = _mm256_and_si256(at, _mm256_set1_epi32(PLACES as i32 - 1));
+                // SAFETY: places are below PLACES, a power of two; each symbol is two numbers of four bytes.
+                let (inverse, rest) =
+                    unsafe { (_mm256_i32gather_epi32::<8>(table, at), _mm256_i32gather_epi32::<8>(table.add(1), at)) };
+                let f = _mm256_and_si256(rest, _mm256_set1_epi32(LOW as i32));
+                // States and frequencies are below 2^31, so that signs do not matter.
+                let most = _mm256_srli_epi32(x[g], (STATE_BITS + 16 - FREQUENCY_BITS) as i32);
+                let stays = _mm256_cmpgt_epi32(f, most);
+                let which = !_mm256_movemask_ps(_mm256_castsi256_ps(stays)) as usize & 0xff;
+                let order = _mm256_cvtepu8_epi32(_mm_cvtsi64_si128(MARKED[which]));
+                let low = _mm256_and_si256(_mm256_permutevar8x32_epi32(x[g], order), _mm256_set1_epi32(0xffff));
+                let low = _mm_packus_epi32(_mm256_castsi256_si128(low), _mm256_extracti128_si256(low, 1));
+                if let Some(room) = to[g].room.get_mut(from[g].wrapping_sub(LANES)..from[g]) {
+                    // SAFETY: these are eight numbers of two bytes. What is not a word is written again by the next ones.
+                    unsafe { _mm_storeu_si128(room.as_mut_ptr().cast(), low) };
+                }
+                from[g] -= which.count_ones() as usize; // at most one a token
+                let less = _mm256_blendv_epi8(_mm256_srli_epi32(x[g], 16), x[g], stays);
+                let even = _mm256_srli_epi64(_mm256_mul_epu32(less, inverse), 32);
+                let odd = _mm256_mul_epu32(_mm256_srli_epi64(less, 32), _mm256_srli_epi64(inverse, 32));
+                let quotient = _mm256_blend_epi32::<0b1010_1010>(even, odd);
+                let quotient = _mm256_srlv_epi32(quotient, _mm256_srli_epi32(rest, SHIFT_SHIFT as i32));
+                let bias = _mm256_and_si256(_mm256_srli_epi32(rest, BIAS_SHIFT as i32), _mm256_set1_epi32(LOW as i32));
+                let step = _mm256_mullo_epi32(quotient, _mm256_sub_epi32(_mm256_set1_epi32(SLOTS as i32), f));
+                x[g] = _mm256_add_epi32(_mm256_add_epi32(less, bias), step);
+            }
+        }
+        for ((to, x), from) in to.iter_mut().zip(x).zip(from) {
+            to.from = from;
+            // SAFETY: there is room for eight numbers.
+            unsafe { _mm256_storeu_si256(to.states.as_mut_ptr().cast(), x) };
+        }
     }
 }
 
+/// Appends the bits below a group's tokens.
+pub fn write_bits(t: &[u8], u: &[u16], out: &mut Vec<u8>) {
+    #[cfg(target_arch = "x86_64")]
+    if super::wide::is_there() {
+        #[target_feature(enable = "avx2,bmi1,bmi2,lzcnt,popcnt")]
+        fn wider(t: &[u8], u: &[u16], out: &mut Vec<u8>) {
+            write_bits_body(t, u, out, |four, mask| std::arch::x86_64::_pext_u64(four, mask));
+        }
+        // SAFETY: the processor has what it needs.
+        return unsafe { wider(t, u, out) };
+    }
+    write_bits_plainly(t, u, out);
+}
+
+pub fn write_bits_plainly(t: &[u8], u: &[u16], out: &mut Vec<u8>) {
+    write_bits_body(t, u, out, below::extract);
+}
+
 #[inline(always)]
-fn write_bits_of<const N: usize>(lanes: &Lanes, tokens: &[u8], u: &[u16], out: &mut Vec<u8>) {
-    let stride = lanes.stride();
+fn write_bits_body(t: &[u8], u: &[u16], out: &mut Vec<u8>, extract: impl Fn(u64, u64) -> u64) {
     let (mut hold, mut held) = (0u64, 0u32);
     // Of each stretch no more than 13 bits a residual come, and eight bytes are written at a time.
-    let mut bytes = [0u8; STRETCH * LANES * 2 + 8];
-    const NONE: [[u32; STRETCH]; 2] = [[0; STRETCH]; 2];
-    let mut room = Room { values: [0; STRETCH], counts: [0; STRETCH], halves: NONE, lengths: NONE };
-    let mut i = 0;
-    while i < lanes.len {
-        let n = STRETCH.min(lanes.len - i);
-        let t: [&[u8]; N] = std::array::from_fn(|j| &tokens[j * stride + PAD + i..][..n]);
-        let u: [&[u16]; N] = std::array::from_fn(|j| &u[j * lanes.len + i..][..n]);
-        gather(&t, &u, &mut room, n);
+    let mut bytes = [0u8; STRETCH * 2 + 8];
+    let mut masks = [0u16; STRETCH];
+    for (t, u) in t.chunks(STRETCH).zip(u.chunks(STRETCH)) {
+        for (mask, &token) in masks.iter_mut().zip(t) {
+            *mask = (1u16 << (bits_below(token) & 15)).wrapping_sub(1);
+        }
         let mut at = 0;
-        for (&value, &count) in room.values.iter().zip(&room.counts).take(n) {
-            hold |= value << held;
-            held = held.wrapping_add(count.into()); // at most 7 and 52
+        for (four, mask) in u.as_chunks::<4>().0.iter().zip(masks.as_chunks::<4>().0) {
+            let mask = below::join(*mask);
+            hold |= extract(below::join(*four), mask) << held;
+            held = held.wrapping_add(mask.count_ones()); // at most 7 and 52
             bytes[at..at + 8].copy_from_slice(&hold.to_le_bytes());
             at += (held / 8) as usize; // as many as are full
             hold >>= held & !7 & 63;
             held &= 7;
         }
         out.extend_from_slice(&bytes[..at]);
-        i += n;
     }
     out.extend_from_slice(&hold.to_le_bytes()[..held.div_ceil(8) as usize]);
-}
-
-#[inline(always)]
-pub fn write_bits_body(lanes: &Lanes, tokens: &[u8], u: &[u16], out: &mut Vec<u8>) {
-    match lanes.count {
-        3 => write_bits_of::<3>(lanes, tokens, u, out),
-        _ => write_bits_of::<4>(lanes, tokens, u, out),
-    }
-}
-wide! {
-    /// Writes the bits below the tokens.
-    pub fn write_bits(lanes: &Lanes, tokens: &[u8], u: &[u16], out: &mut Vec<u8>) = write_bits_body
 }

@@ -1,0 +1,110 @@
+//! Lanes turned into places and back: eight numbers of eight lanes at a time.
+
+use super::super::lanes::{Group, LANES, Lanes, Run};
+
+/// Lanes become places, or places lanes.
+#[inline(always)]
+#[cfg(target_arch = "x86_64")]
+fn transpose(rows: [[u16; LANES]; LANES]) -> [[u16; LANES]; LANES] {
+    use std::arch::x86_64::{
+        __m128i, _mm_unpackhi_epi16, _mm_unpackhi_epi32, _mm_unpackhi_epi64, _mm_unpacklo_epi16, _mm_unpacklo_epi32,
+        _mm_unpacklo_epi64,
+    };
+    // SAFETY: both are sixteen bytes, any of which are sound in either.
+    let r: [__m128i; LANES] = unsafe { std::mem::transmute(rows) };
+    // SAFETY: every x86-64 processor has SSE2.
+    let turned = unsafe {
+        let pair = |a: usize| (_mm_unpacklo_epi16(r[a], r[a + 1]), _mm_unpackhi_epi16(r[a], r[a + 1]));
+        let [(a, b), (c, d), (e, f), (g, h)] = [0, 2, 4, 6].map(pair);
+        let four = |a, c, e, g| {
+            let (low, high) = (_mm_unpacklo_epi32(a, c), _mm_unpacklo_epi32(e, g));
+            let (low2, high2) = (_mm_unpackhi_epi32(a, c), _mm_unpackhi_epi32(e, g));
+            [
+                _mm_unpacklo_epi64(low, high),
+                _mm_unpackhi_epi64(low, high),
+                _mm_unpacklo_epi64(low2, high2),
+                _mm_unpackhi_epi64(low2, high2),
+            ]
+        };
+        let ([a, b, c, d], [e, f, g, h]) = (four(a, c, e, g), four(b, d, f, h));
+        [a, b, c, d, e, f, g, h]
+    };
+    // SAFETY: as above.
+    unsafe { std::mem::transmute(turned) }
+}
+
+#[inline(always)]
+#[cfg(not(target_arch = "x86_64"))]
+fn transpose(rows: [[u16; LANES]; LANES]) -> [[u16; LANES]; LANES] {
+    plainly(rows)
+}
+
+#[cfg(any(test, not(target_arch = "x86_64")))]
+fn plainly(rows: [[u16; LANES]; LANES]) -> [[u16; LANES]; LANES] {
+    std::array::from_fn(|i| std::array::from_fn(|j| rows[j][i]))
+}
+
+/// Where the residuals of a group's lanes stand.
+#[inline(always)]
+fn columns(run: &Run) -> [usize; LANES] {
+    std::array::from_fn(|j| run.at + j * run.step)
+}
+
+/// The places of a group from `place` on, from its lanes in `u`. `out` is whole places, as many as there are at most.
+#[inline(always)]
+pub fn to_places(u: &[u16], lanes: &Lanes, group: &Group, mut place: usize, out: &mut [u16]) {
+    let mut out = out.as_chunks_mut::<LANES>().0;
+    while !out.is_empty() {
+        let mut run = lanes.run(group, place);
+        let n = run.len.min(out.len()).max(1);
+        let (now, rest) = out.split_at_mut(n);
+        (out, place) = (rest, place + n);
+        let (blocks, rest) = now.as_chunks_mut::<LANES>();
+        for block in blocks {
+            // There are as many in each lane.
+            *block = transpose(columns(&run).map(|at| u[at..].first_chunk().copied().unwrap_or_default()));
+            run.at += LANES;
+        }
+        for place in rest {
+            *place = columns(&run).map(|at| u[at]);
+            run.at += 1;
+        }
+    }
+}
+
+/// Undoes [`to_places`].
+#[inline(always)]
+pub fn to_lanes(places: &[u16], lanes: &Lanes, group: &Group, mut place: usize, u: &mut [u16]) {
+    let mut places = places.as_chunks::<LANES>().0;
+    while !places.is_empty() {
+        let mut run = lanes.run(group, place);
+        let n = run.len.min(places.len()).max(1);
+        let (now, rest) = places.split_at(n);
+        (places, place) = (rest, place + n);
+        let (blocks, rest) = now.as_chunks::<LANES>();
+        for block in blocks {
+            for (at, row) in columns(&run).into_iter().zip(transpose(*block)) {
+                u[at..][..LANES].copy_from_slice(&row);
+            }
+            run.at += LANES;
+        }
+        for place in rest {
+            for (at, value) in columns(&run).into_iter().zip(place) {
+                u[at] = *value;
+            }
+            run.at += 1;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn eight_numbers_of_eight_lanes_are_turned() {
+        let rows: [[u16; LANES]; LANES] = std::array::from_fn(|i| std::array::from_fn(|j| (i * 100 + j) as u16));
+        assert_eq!(transpose(rows), plainly(rows));
+        assert_eq!(transpose(transpose(rows)), rows);
+    }
+}

@@ -42,6 +42,7 @@ mod row;
 mod tokens;
 mod values;
 
+use crate::chunk::WHOLE_PROOFS;
 use crate::chunk::form::{Packing, Raster};
 use crate::format::limits;
 use crate::format::record::Codec;
@@ -92,9 +93,6 @@ const PROBE_LEVEL: i32 = 1;
 const PROBE_SHIFT: usize = 16;
 /// zstd's levels, of the fast and the dense tier.
 const LEVELS: [i32; 2] = [3, 12];
-
-/// One proof in so many decodes as a restore does; the first of a thread is one.
-const WHOLE_PROOFS: u32 = 32;
 
 const SHORT: &str = "it is cut short";
 

@@ -193,7 +193,7 @@ impl Squeezer {
         }
     }
 
-    /// As samples of sound, proven by decoding; `None` where that does not pay.
+    /// As samples of sound, proven; `None` where that does not pay.
     fn pcm(&mut self, plain: &[u8], lead: usize, form: Pcm) -> Option<Payload> {
         let effort = match self.coding.tier {
             Tier::Dense => Effort::Dense,
@@ -201,9 +201,8 @@ impl Squeezer {
             _ => Effort::Fast,
         };
         let bytes = self.pcm.encode_behind(plain, lead, form, effort)?;
-        self.scratch.clear();
-        self.pcm_back.decode(&bytes, plain.len(), &mut self.scratch).ok()?;
-        (self.scratch == plain).then_some(Payload::Coded { codec: Codec::PCM, parameters: Vec::new(), bytes })
+        let proven = self.pcm_back.proves(&bytes, plain, &mut self.scratch);
+        proven.then_some(Payload::Coded { codec: Codec::PCM, parameters: Vec::new(), bytes })
     }
 
     /// As scans of a JPEG file, proven too. A chunk that begins one needs nothing known.

@@ -40,6 +40,9 @@ pub(super) struct Section {
     window: Vec<f64>,
     windowed: Vec<f64>,
     levinson: Levinson,
+    /// What is coded of channels that are known, and what their predictors leave of it.
+    known: [Vec<i32>; 2],
+    left: Vec<i32>,
 }
 
 /// What the encoder decided for a section of one channel or two.
@@ -299,11 +302,24 @@ fn take_predictor(bits: &mut BitReader) -> Result<(Predictor, bool), &'static st
     Ok((predictor, silent))
 }
 
-/// Decodes what [`encode`] wrote into the planes' samples from `HISTORY` on; those before are known.
+/// Adds to residuals, from `HISTORY` on, what is predicted from the samples that should stand there. [`lpc::restore`] comes to
+/// the same where these are the samples before, but has to wait for one after the other.
+fn remake(predictor: &Predictor, narrow: bool, known: &[i32], left: &mut Vec<i32>, x: &mut [i32]) {
+    let (known_new, new) = (known.get(HISTORY..).unwrap_or(&[]), x.get_mut(HISTORY..).unwrap_or(&mut []));
+    left.resize(new.len(), 0);
+    lpc::residual(predictor, narrow, known, left);
+    for ((x, known), left) in new.iter_mut().zip(known_new).zip(left) {
+        *x = x.wrapping_add(*known).wrapping_sub(*left); // a sample without what is left of it is its prediction
+    }
+}
+
+/// Decodes what [`encode`] wrote into the planes' samples from `HISTORY` on; those before are known. With `known`, the planes as
+/// they should come out, each sample is made from those that should stand before it.
 #[expect(clippy::too_many_arguments, reason = "one section's state, borrowed apart")]
 pub(super) fn decode(
     section: &mut Section,
     narrow: bool,
+    known: Option<[&[i32]; 2]>,
     left: &mut [i32],
     right: Option<&mut [i32]>,
     means: &mut [Mean],
@@ -346,10 +362,28 @@ pub(super) fn decode(
     if let Some(cascade) = cascade {
         cascade.inverse(new_a, if right.is_some() { new_b } else { &mut [] });
     }
-    lpc::restore(&predictor_a, narrow, a);
+    match known {
+        Some([known, other]) => {
+            let [known_a, known_b] = &mut section.known;
+            known_a.resize(left.len(), 0);
+            known_b.resize(left.len(), 0);
+            if right.is_some() {
+                stereo.split(wasted, known, other, known_a, known_b);
+                remake(&predictor_b, narrow, known_b, &mut section.left, b);
+            } else {
+                known_a.iter_mut().zip(known).for_each(|(a, known)| *a = known >> wasted);
+            }
+            remake(&predictor_a, narrow, known_a, &mut section.left, a);
+        }
+        None => {
+            lpc::restore(&predictor_a, narrow, a);
+            if right.is_some() {
+                lpc::restore(&predictor_b, narrow, b);
+            }
+        }
+    }
     match right {
         Some(right) => {
-            lpc::restore(&predictor_b, narrow, b);
             stereo.join(wasted, &a[HISTORY..], &b[HISTORY..], &mut left[HISTORY..], &mut right[HISTORY..]);
         }
         None => {

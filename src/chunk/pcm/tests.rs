@@ -44,12 +44,28 @@ pub(super) fn noise(bytes: usize, seed: u32) -> Vec<u8> {
     (0..bytes).map(|_| (next(&mut state) >> 7) as u8).collect()
 }
 
+/// A payload proves its bytes and no others: neither those with another bit, nor fewer.
+fn proves(payload: &[u8], plain: &[u8]) {
+    let (mut decoder, mut scratch) = (Decoder::default(), b"before".to_vec());
+    // The first proof decodes as a restore does; the next one must do without.
+    assert!(decoder.proves(payload, plain, &mut scratch));
+    assert!(decoder.proves(payload, plain, &mut scratch));
+    let mut other = plain.to_vec();
+    for at in [0, plain.len() / 3, plain.len() / 2, plain.len() - 1] {
+        other[at] ^= 1;
+        assert!(!decoder.proves(payload, &other, &mut scratch), "byte {at}");
+        other[at] ^= 1;
+    }
+    assert!(!decoder.proves(payload, &plain[..plain.len() - 1], &mut scratch));
+}
+
 fn round_trip(plain: &[u8], form: Pcm, effort: Effort) -> Option<usize> {
     let payload = Encoder::default().encode(plain, form, effort)?;
     let mut out = vec![7u8; 3];
     Decoder::default().decode(&payload, plain.len(), &mut out).expect("decodes");
     assert_eq!(&out[..3], [7; 3]);
     assert!(out[3..] == *plain, "another chunk came back: {form:?} {effort:?}");
+    proves(&payload, plain);
     Some(payload.len())
 }
 
@@ -81,6 +97,7 @@ fn frames_may_begin_behind_a_lead() {
         let mut out = Vec::new();
         Decoder::default().decode(&payload, plain.len(), &mut out).expect("decodes");
         assert!(out == plain);
+        proves(&payload, &plain);
         assert_eq!(Encoder::default().encode_behind(&plain, 4, form(2, 2), effort), None, "a lead is below a frame");
     }
 }
@@ -144,6 +161,7 @@ proptest! {
         let mut out = Vec::new();
         Decoder::default().decode(&payload, plain.len(), &mut out).expect("decodes");
         prop_assert!(out == plain);
+        proves(&payload, &plain);
     }
 
     /// Damage is refused or decodes to other bytes (the chunk's name tells), never more of them, and never a panic.

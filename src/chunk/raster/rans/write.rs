@@ -156,9 +156,10 @@ pub fn write_tokens(lanes: &Lanes, places: &[u16], symbols: &[Symbol; PLACES], t
 }
 
 pub fn write_tokens_plainly(lanes: &Lanes, places: &[u16], symbols: &[Symbol; PLACES], to: &mut [Words; GROUPS]) {
-    for (to, places) in to.iter_mut().zip(places.chunks_exact(lanes.tokens().max(1))) {
-        to.make_room(places.len());
-        for places in places.as_chunks::<LANES>().0.iter().rev() {
+    let n = lanes.tokens();
+    for (g, to) in to.iter_mut().enumerate().take(lanes.count) {
+        to.make_room(n);
+        for places in places[g * n..][..n].as_chunks::<LANES>().0.iter().rev() {
             for (&place, state) in places.iter().zip(&mut to.states).rev() {
                 let low = *state as u16; // the low half
                 if symbols[usize::from(place) % PLACES].take(state) {

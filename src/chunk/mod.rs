@@ -18,14 +18,11 @@ pub mod landmark;
 mod log2;
 pub mod pcm;
 pub mod predict;
+mod proofs;
 pub mod raster;
 mod scan;
 pub mod sketch;
 pub mod squeeze;
-
-/// Proofs of sound and pictures make samples from the neighbours that should stand there, not from those made before. One proof
-/// in so many decodes as a restore does, so that a fault of a decoder's loops shows at a backup; the first of a thread is one.
-const WHOLE_PROOFS: u32 = 32;
 
 pub use cut::Cutter;
 pub use form::{Form, Packing, Pcm, Raster};

@@ -37,8 +37,8 @@ mod planes;
 #[cfg(test)]
 mod tests;
 
-use super::WHOLE_PROOFS;
 use super::form::Pcm;
+use super::proofs::Proofs;
 use crate::format::record::Codec;
 use bits::{BitReader, BitWriter};
 use cascade::Cascade;
@@ -286,8 +286,9 @@ fn sections(frames: usize, log2: u32) -> impl Iterator<Item = std::ops::Range<us
 #[derive(Default)]
 pub struct Decoder {
     planes: Vec<Vec<i32>>,
+    /// Those that should come out, where a payload is proven.
     known: Vec<Vec<i32>>,
-    proofs: u32,
+    proofs: Proofs,
     section: Section,
     words: Vec<u32>,
     bits: Vec<u8>,
@@ -306,14 +307,13 @@ impl Decoder {
 
     /// Whether a payload decodes to these bytes. What [`Decoder::decode`] does, but that each sample is predicted from those that
     /// should stand before it, where a decoder has to wait for one after the other. If all bytes come out right, so did the samples
-    /// before each. That tells of the payload, not of the decoder's loops: these run too, of one payload in [`WHOLE_PROOFS`].
+    /// before each. That tells of the payload, not of the decoder's loops: these run too, of some payloads, see [`Proofs`].
     pub fn proves(&mut self, payload: &[u8], plain: &[u8], scratch: &mut Vec<u8>) -> bool {
         scratch.clear();
         if self.read(payload, plain.len(), Some(plain), scratch).is_err() || scratch != plain {
             return false;
         }
-        self.proofs = self.proofs.wrapping_add(1);
-        if self.proofs % WHOLE_PROOFS == 1 {
+        if self.proofs.is_whole() {
             scratch.clear();
             return self.decode(payload, plain.len(), scratch).is_ok() && scratch == plain;
         }

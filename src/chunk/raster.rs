@@ -4,7 +4,7 @@
 //! a row: predictors need the distance to the row above, not where a row begins. Chunks know nothing of each other.
 //!
 //! ```text
-//!  0   1   coder        0 tokens, 1 bytes, 2 dense
+//!  0   1   coder        0 tokens, 1 bytes
 //!  1   1   packing      0 V210, 1 Rgb10, 2 Yuv422, 3 Samples
 //!  2   1   bytes        of a sample; 0 for packings 0 and 1
 //!  3   1   channels     of a pixel; 0 for packings other than 3
@@ -42,8 +42,8 @@ mod row;
 mod tokens;
 mod values;
 
-use crate::chunk::WHOLE_PROOFS;
 use crate::chunk::form::{Packing, Raster};
+use crate::chunk::proofs::Proofs;
 use crate::format::limits;
 use crate::format::record::Codec;
 use lanes::Lanes;
@@ -53,16 +53,24 @@ use std::ops::Range;
 use values::Values;
 use zstd::zstd_safe::{CCtx, CParameter, DCtx, ResetDirective};
 
+/// Whether the processor has what the functions below, compiled for wider registers, need.
+#[cfg(target_arch = "x86_64")]
+fn is_wide() -> bool {
+    is_x86_feature_detected!("avx2")
+        && is_x86_feature_detected!("bmi1")
+        && is_x86_feature_detected!("bmi2")
+        && is_x86_feature_detected!("lzcnt")
+        && is_x86_feature_detected!("popcnt")
+}
+
 /// A function compiled twice: as it is, and for the wider registers of newer x86-64 processors.
 macro_rules! wide {
     ($(#[$doc:meta])* $vis:vis fn $name:ident($($arg:ident: $ty:ty),* $(,)?) $(-> $out:ty)? = $body:ident) => {
         $(#[$doc])*
         $vis fn $name($($arg: $ty),*) $(-> $out)? {
             #[cfg(target_arch = "x86_64")]
-            if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("bmi1")
-                && is_x86_feature_detected!("bmi2") && is_x86_feature_detected!("lzcnt")
-            {
-                #[target_feature(enable = "avx2,bmi1,bmi2,lzcnt")]
+            if $crate::chunk::raster::is_wide() {
+                #[target_feature(enable = "avx2,bmi1,bmi2,lzcnt,popcnt")]
                 fn wider($($arg: $ty),*) $(-> $out)? {
                     $body($($arg),*)
                 }
@@ -90,7 +98,7 @@ const PROBE_SHARE: usize = 32;
 const PROBE_LEVEL: i32 = 1;
 /// One part in so many by which probes are off: of the plain bytes the level meant may save as much; of residuals short parts
 /// fit their own statistics more closely than the whole does, and where zstd is better, it is so by far.
-const PROBE_SHIFT: usize = 16;
+const PROBE_ERROR: usize = 16;
 /// zstd's levels, of the fast and the dense tier.
 const LEVELS: [i32; 2] = [3, 12];
 
@@ -200,7 +208,7 @@ impl Encoder {
         // Repetition may be further apart than a probe is long; but what has so much of it is soon gone through.
         let sure = dense || out.len() * SURE_SHARE < plain.len();
         let mut of_plain = |coder: &mut Encoder, part| coder.pack(&plain[part], PROBE_LEVEL).len(); // it lies within
-        let repeats = sure || self.promises(plain.len(), out.len() + out.len() / PROBE_SHIFT, &mut of_plain);
+        let repeats = sure || self.promises(plain.len(), out.len() + out.len() / PROBE_ERROR, &mut of_plain);
         let mut bytes = std::mem::take(&mut self.bytes);
         let mut of_residuals = |coder: &mut Encoder, part: Range<usize>| {
             halves(&mut bytes, &coder.residuals[part]);
@@ -208,7 +216,7 @@ impl Encoder {
         };
         let mut best = out.len();
         let mut packed = None;
-        if repeats || self.promises(n, out.len() - out.len() / PROBE_SHIFT, &mut of_residuals) {
+        if repeats || self.promises(n, out.len() - out.len() / PROBE_ERROR, &mut of_residuals) {
             halves(&mut bytes, &self.residuals);
             let own = self.pack(&bytes, level);
             if front + own.len() < best {
@@ -289,7 +297,7 @@ pub struct Decoder {
     samples: Vec<u16>,
     residuals: Vec<u16>,
     bytes: Vec<u8>,
-    proofs: u32,
+    proofs: Proofs,
 }
 
 impl Default for Decoder {
@@ -300,7 +308,7 @@ impl Default for Decoder {
             samples: Vec::new(),
             residuals: Vec::new(),
             bytes: Vec::new(),
-            proofs: 0,
+            proofs: Proofs::default(),
         }
     }
 }
@@ -321,7 +329,7 @@ impl Decoder {
     /// Whether a payload decodes to these bytes. What [`Decoder::decode`] does, but that each sample is made from the neighbours
     /// that should stand there, where a decoder has to wait for one after the other. If all bytes come out right, so did the
     /// neighbours of each sample: the first that a decoder made otherwise would have had the same ones and the same residual.
-    /// That tells of the payload, not of the decoder's loops: these run too, of one payload in [`WHOLE_PROOFS`].
+    /// That tells of the payload, not of the decoder's loops: these run too, of some payloads, see [`Proofs`].
     pub fn proves(&mut self, payload: &[u8], plain: &[u8], scratch: &mut Vec<u8>) -> bool {
         let Ok(opened) = self.open(payload, plain.len()) else { return false };
         if opened.layout.split(plain, &mut self.samples).is_none() {
@@ -337,8 +345,7 @@ impl Decoder {
         std::mem::swap(&mut self.samples, &mut self.residuals);
         scratch.clear();
         self.join(&opened, scratch);
-        self.proofs = self.proofs.wrapping_add(1);
-        if scratch == plain && self.proofs % WHOLE_PROOFS == 1 {
+        if scratch == plain && self.proofs.is_whole() {
             scratch.clear();
             return self.decode(payload, plain.len(), scratch).is_ok() && scratch == plain;
         }

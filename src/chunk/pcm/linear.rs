@@ -40,9 +40,9 @@ pub(super) struct Section {
     window: Vec<f64>,
     windowed: Vec<f64>,
     levinson: Levinson,
-    /// What is coded of channels that are known, and what their predictors leave of it.
+    /// What is coded of channels that are known, and what a predictor leaves of it.
     known: [Vec<i32>; 2],
-    left: Vec<i32>,
+    residuals: Vec<i32>,
 }
 
 /// What the encoder decided for a section of one channel or two.
@@ -304,12 +304,12 @@ fn take_predictor(bits: &mut BitReader) -> Result<(Predictor, bool), &'static st
 
 /// Adds to residuals, from `HISTORY` on, what is predicted from the samples that should stand there. [`lpc::restore`] comes to
 /// the same where these are the samples before, but has to wait for one after the other.
-fn remake(predictor: &Predictor, narrow: bool, known: &[i32], left: &mut Vec<i32>, x: &mut [i32]) {
+fn remake(predictor: &Predictor, narrow: bool, known: &[i32], residuals: &mut Vec<i32>, x: &mut [i32]) {
     let (known_new, new) = (known.get(HISTORY..).unwrap_or(&[]), x.get_mut(HISTORY..).unwrap_or(&mut []));
-    left.resize(new.len(), 0);
-    lpc::residual(predictor, narrow, known, left);
-    for ((x, known), left) in new.iter_mut().zip(known_new).zip(left) {
-        *x = x.wrapping_add(*known).wrapping_sub(*left); // a sample without what is left of it is its prediction
+    residuals.resize(new.len(), 0);
+    lpc::residual(predictor, narrow, known, residuals);
+    for ((x, known), residual) in new.iter_mut().zip(known_new).zip(residuals) {
+        *x = x.wrapping_add(*known).wrapping_sub(*residual); // a sample without its residual is its prediction
     }
 }
 
@@ -369,11 +369,11 @@ pub(super) fn decode(
             known_b.resize(left.len(), 0);
             if right.is_some() {
                 stereo.split(wasted, known, other, known_a, known_b);
-                remake(&predictor_b, narrow, known_b, &mut section.left, b);
+                remake(&predictor_b, narrow, known_b, &mut section.residuals, b);
             } else {
                 known_a.iter_mut().zip(known).for_each(|(a, known)| *a = known >> wasted);
             }
-            remake(&predictor_a, narrow, known_a, &mut section.left, a);
+            remake(&predictor_a, narrow, known_a, &mut section.residuals, a);
         }
         None => {
             lpc::restore(&predictor_a, narrow, a);

@@ -1,7 +1,7 @@
 //! Lanes: which residuals are coded side by side.
 //!
-//! Rows of a plane are cut into lanes of one width, of which eight make a group: one register of the processor codes a token
-//! of each at once, and works at another group while it waits for the first. Owns the lanes' geometry and the levels of
+//! Rows of a plane are cut into lanes of one width, of which eight make a vector: one register of the processor codes a token
+//! of each at once, and works at another vector while it waits for the first. Owns the lanes' geometry and the levels of
 //! their tokens.
 //!
 //! ```text
@@ -11,27 +11,27 @@
 //!                                                begin a little further left
 //! ```
 //!
-//! In a group tokens lie place by place, eight at each, one of each lane. So what lies left or above in a lane lies eight
-//! times as far before in its group, and eight lanes are looked at as easily as one.
+//! In a vector tokens lie place by place, eight at each, one of each lane. So what lies left or above in a lane lies eight
+//! times as far before in its vector, and eight lanes are looked at as easily as one.
 //!
 //! # Invariants
 //!
-//! The level of a place hangs on tokens before it in its lane, and where its plane leans on the first one, on the first group
+//! The level of a place hangs on tokens before it in its lane, and where its plane leans on the first one, on the first vector
 //! at the same place. So a decoder knows it in time.
 
 use super::planes::{Layout, PLANES};
 use super::tokens::{LEVELS, TOKEN_BITS, level};
 use std::ops::Range;
 
-/// Lanes of a group.
+/// Lanes of a vector.
 pub const LANES: usize = 8;
 /// Groups at most.
-pub const GROUPS: usize = 4;
-/// Zero tokens in front of each group; at least twice the distance to a left neighbour.
+pub const VECTORS: usize = 4;
+/// Zero tokens in front of each vector; at least twice the distance to a left neighbour.
 pub const PAD: usize = 8 * LANES;
-/// Places: every token at every level of every class.
-pub const PLACES: usize = (PLANES * LEVELS) << TOKEN_BITS;
-/// Tokens of a group that are done at once.
+/// Cells of the tables: every token at every level of every class.
+pub const CELLS: usize = (PLANES * LEVELS) << TOKEN_BITS;
+/// Tokens of a vector that are done at once.
 pub const STRETCH: usize = 256;
 
 /// The least width of a lane that is a part of rows.
@@ -39,22 +39,22 @@ const WIDTH_MIN: usize = 16;
 
 /// Eight lanes beside each other in a plane.
 #[derive(Clone, Copy, Debug)]
-pub struct Group {
+pub struct Vector {
     /// Where its first lane begins in the vector of all residuals, in the first row, and in the last one, which is shorter.
     start: [usize; 2],
     /// From a row to the next.
     band: usize,
-    /// From a token to the one to its left, in tokens of the group.
+    /// From a token to the one to its left, in tokens of the vector.
     pub left: usize,
     /// The same of the one above.
     pub row: usize,
-    /// Whether the tokens of the first group at the same place count.
+    /// Whether the tokens of the first vector at the same place count.
     pub cross: bool,
-    /// The number of its plane: groups of one share their statistics.
+    /// The number of its plane: vectors of one share their statistics.
     pub class: usize,
 }
 
-impl Group {
+impl Vector {
     /// Where the row above begins to be known.
     fn front(&self) -> usize {
         self.row.saturating_add(self.left)
@@ -77,7 +77,7 @@ impl Group {
         if i < front { front - i } else { self.row - self.left }
     }
 
-    /// The weighted tokens above, for a stretch. `t` is the group with its pad.
+    /// The weighted tokens above, for a stretch. `t` is the vector with its pad.
     #[inline(always)]
     pub fn above(&self, t: &[u8], i: usize, out: &mut [u16]) {
         if i < self.front() {
@@ -105,17 +105,17 @@ pub struct Lanes {
     /// Tokens of a lane.
     pub len: usize,
     pub count: usize,
-    groups: [Group; GROUPS],
+    vectors: [Vector; VECTORS],
     pub classes: usize,
     /// Places in a row, and in the last one, which is shorter.
     width: [usize; 2],
     /// Whole rows.
     rows: usize,
-    /// Of each plane the place behind its lanes, and its end.
+    /// Of each plane where what is behind its lanes begins, and its end.
     over: [[usize; 2]; PLANES],
 }
 
-/// Residuals of the lanes of a group that stand behind each other.
+/// Residuals of the lanes of a vector that stand behind each other.
 pub struct Run {
     /// Where the first lane's stand.
     pub at: usize,
@@ -129,7 +129,7 @@ impl Lanes {
     pub fn new(layout: &Layout) -> Lanes {
         let planes = layout.planes();
         let Some(shortest) = planes.iter().min_by_key(|p| p.len) else { return Lanes::NONE };
-        // One plane alone gets two groups, so that there is something to do while one waits.
+        // One plane alone gets two vectors, so that there is something to do while one waits.
         let alone = planes.len() == 1;
         let across = if alone { 2 * LANES } else { LANES };
         let in_rows = shortest.row / across >= WIDTH_MIN;
@@ -143,13 +143,13 @@ impl Lanes {
             let band = times * LANES * width;
             for k in 0..times {
                 let start = [0, rows * band].map(|at| plane.start + at);
-                lanes.groups[lanes.count] = Group {
+                lanes.vectors[lanes.count] = Vector {
                     start: [start[0] + k * LANES * width, start[1] + k * LANES * last],
                     band,
                     left: LANES * plane.left,
                     // Lanes begin further left with each row: what is above is that much further on.
                     row: LANES.saturating_mul(if in_rows { plane.row - band + width } else { plane.row }),
-                    cross: plane.leans.is_some(), // on the first plane, which has one group
+                    cross: plane.leans.is_some(), // on the first plane, which has one vector
                     class,
                 };
                 lanes.count += 1; // planes are at most four of one length, or one, one and two
@@ -160,24 +160,38 @@ impl Lanes {
     }
 
     const NONE: Lanes = {
-        const GROUP: Group = Group { start: [0; 2], band: 0, left: LANES, row: 2 * LANES, cross: false, class: 0 };
-        Lanes { len: 0, count: 0, groups: [GROUP; GROUPS], classes: 0, width: [0; 2], rows: 0, over: [[0; 2]; PLANES] }
+        const VECTOR: Vector = Vector { start: [0; 2], band: 0, left: LANES, row: 2 * LANES, cross: false, class: 0 };
+        Lanes {
+            len: 0,
+            count: 0,
+            vectors: [VECTOR; VECTORS],
+            classes: 0,
+            width: [0; 2],
+            rows: 0,
+            over: [[0; 2]; PLANES],
+        }
     };
 
-    /// Where the residuals of a group from a place on stand, which is below [`Lanes::len`].
+    /// Where the residuals of a vector stand, of `count` places from `place` on: as many as there are.
     #[inline(always)]
-    pub fn run(&self, group: &Group, place: usize) -> Run {
-        let [width, last] = self.width;
-        if place < self.rows * width {
-            let (row, column) = (place / width, place % width);
-            Run { at: group.start[0] + row * group.band + column, step: width, len: width - column }
-        } else {
-            Run { at: group.start[1] + (place - self.rows * width), step: last, len: self.len.saturating_sub(place) }
-        }
+    pub fn runs(&self, vector: &Vector, place: usize, count: usize) -> impl Iterator<Item = Run> + use<'_> {
+        let (vector, [width, last]) = (*vector, self.width);
+        let (mut place, end) = (place, self.len.min(place + count));
+        std::iter::from_fn(move || {
+            let (at, step, len) = if place < self.rows * width {
+                let (row, column) = (place / width, place % width);
+                (vector.start[0] + row * vector.band + column, width, width - column)
+            } else {
+                (vector.start[1] + (place - self.rows * width), last, end.saturating_sub(place))
+            };
+            let len = len.min(end.saturating_sub(place));
+            place += len;
+            (len > 0).then_some(Run { at, step, len })
+        })
     }
 
-    pub fn groups(&self) -> &[Group] {
-        &self.groups[..self.count]
+    pub fn vectors(&self) -> &[Vector] {
+        &self.vectors[..self.count]
     }
 
     /// The residuals that are in no lane: those behind the lanes of each plane.
@@ -185,41 +199,41 @@ impl Lanes {
         self.over.into_iter().take(self.classes).map(|[from, to]| from..to)
     }
 
-    /// Tokens of a group.
+    /// Tokens of a vector.
     pub fn tokens(&self) -> usize {
         self.len * LANES
     }
 
-    /// Tokens from one group to the next in a vector of padded groups.
+    /// Tokens from one vector to the next in a vector of padded vectors.
     pub fn stride(&self) -> usize {
         self.tokens() + PAD
     }
 
-    /// The longest stretch from `i` on, in all groups.
+    /// The longest stretch from `i` on, in all vectors.
     pub fn reach(&self, i: usize) -> usize {
-        let reach = self.groups().iter().map(|l| l.reach(i)).min().unwrap_or(LANES);
+        let reach = self.vectors().iter().map(|l| l.reach(i)).min().unwrap_or(LANES);
         reach.min(STRETCH).min(self.tokens() - i).max(1)
     }
 
-    /// The places of all tokens, group behind group without pads. A place is what a token is coded by: its group's class, its
-    /// level and the token itself, in one number below [`PLACES`].
+    /// The cells of all tokens, vector behind vector without pads. A cell is what a token is coded by: its vector's class, its
+    /// level and the token itself, in one number below [`CELLS`].
     #[inline(always)]
-    pub fn places(&self, tokens: &[u8], out: &mut [u16]) {
+    pub fn cells(&self, tokens: &[u8], out: &mut [u16]) {
         let (stride, len) = (self.stride(), self.tokens());
         let mut sums = [0u16; STRETCH];
-        for (j, group) in self.groups().iter().enumerate() {
+        for (j, vector) in self.vectors().iter().enumerate() {
             let t = &tokens[j * stride..][..stride];
             let out = &mut out[j * len..][..len];
-            let cross = group.cross.then(|| &tokens[..stride]);
-            let class = ((group.class * LEVELS) << TOKEN_BITS) as u16; // of four at most
+            let cross = vector.cross.then(|| &tokens[..stride]);
+            let class = ((vector.class * LEVELS) << TOKEN_BITS) as u16; // of four at most
             let mut i = 0;
             while i < len {
-                let n = group.reach(i).min(STRETCH).min(len - i);
+                let n = vector.reach(i).min(STRETCH).min(len - i);
                 let sums = &mut sums[..n];
-                group.above(t, i, sums);
-                let [a, b, c] = group.weights(i);
+                vector.above(t, i, sums);
+                let [a, b, c] = vector.weights(i);
                 let at = PAD + i;
-                let [l, ll] = [group.left, 2 * group.left].map(|back| &t[at - back..][..n]);
+                let [l, ll] = [vector.left, 2 * vector.left].map(|back| &t[at - back..][..n]);
                 // Eight tokens' weight, each below 2^6: below 2^9.
                 for k in 0..n {
                     let side = a.wrapping_mul(l[k].into()).wrapping_add(b.wrapping_mul(ll[k].into()));

@@ -7,7 +7,7 @@
 //!  tables      bytes of them (u16), then bits, lowest first: per context, in order of class and level, its last
 //!              token (6 bits), then for each token up to it its frequency plus one as a gamma code: as many zero
 //!              bits as it has bits below its first, then its bits from the first on, highest first
-//!  per group:
+//!  per vector:
 //!    states    4 bytes for each of eight lanes: where the decoder begins
 //!    words     their number (u32), then 2 bytes each, in the order of decoding
 //!    bits      bytes of them (u32), then bits, lowest first, in the order of decoding; 8 zero bytes at the end
@@ -15,7 +15,7 @@
 //!
 //! Frequencies of a context sum up to 2^[`FREQUENCY_BITS`]. Decoding goes place by place, lane by lane: the low bits
 //! of the lane's state name the token, the state becomes `frequency * (state >> FREQUENCY_BITS) + (low bits - sum of
-//! the frequencies before it)`, and if it is below 2^[`STATE_BITS`] the group's next word comes in below it. The bits of tokens
+//! the frequencies before it)`, and if it is below 2^[`STATE_BITS`] the vector's next word comes in below it. The bits of tokens
 //! follow each other in the same order.
 //!
 //! Several states side by side: Giesen, *Interleaved entropy coders* (2014); eight in a register, words spread by a table of
@@ -33,7 +33,7 @@ mod turn;
 mod wide;
 mod write;
 
-use super::lanes::{GROUPS, Lanes, PAD, PLACES};
+use super::lanes::{CELLS, Lanes, PAD, VECTORS};
 use super::planes::PLANES;
 use super::tokens::{LEVELS, TOKENS};
 use read::{Reading, Slot, read_bits, read_tokens};
@@ -138,7 +138,7 @@ fn frequencies(counts: &Counts) -> [u16; 64] {
         let Some(big) = f.iter_mut().max_by_key(|f| **f) else { break };
         let step = over.clamp(-i32::from(*big), i32::from(*big) / 4 + i32::from(*big > 1 && *big < 4));
         if step == 0 {
-            break; // cannot be: at most 64 tokens share 2^11
+            break; // cannot be: at most 64 tokens share 2^10
         }
         *big = (i32::from(*big) - step) as u16; // within 0..=2 * SLOTS
         over -= step;
@@ -226,7 +226,7 @@ pub struct Coder {
     counts: Vec<u32>,
     other_counts: Vec<u32>,
     symbols: Vec<Symbol>,
-    words: [Words; GROUPS],
+    words: [Words; VECTORS],
     tokens: Vec<u8>,
     slots: Vec<Slot>,
 }
@@ -236,8 +236,8 @@ impl Coder {
     pub fn encode(&mut self, lanes: &Lanes, u: &[u16], out: &mut Vec<u8>) {
         self.survey.make_room(lanes);
         self.counts.clear();
-        self.counts.resize(PLACES, 0);
-        self.symbols.resize(PLACES, Symbol::default());
+        self.counts.resize(CELLS, 0);
+        self.symbols.resize(CELLS, Symbol::default());
         let (Some(counts), Some(symbols)) = (self.counts.first_chunk_mut(), self.symbols.first_chunk_mut()) else {
             return; // cannot be: they have just been made as long
         };
@@ -262,7 +262,7 @@ impl Coder {
                     *symbol = Symbol::new(f, start);
                     start += u32::from(f);
                 }
-                // Every level of the context has its own copy, so that a place alone tells the symbol.
+                // Every level of the context has its own copy, so that a cell alone tells the symbol.
                 for of in rows.by_ref() {
                     *of = row;
                     level += 1;
@@ -273,10 +273,10 @@ impl Coder {
             }
         }
         let tables = tables.finish();
-        out.extend_from_slice(&(tables.len() as u16).to_le_bytes()); // 32 contexts of 60 tokens of 25 bits
+        out.extend_from_slice(&(tables.len() as u16).to_le_bytes()); // 32 contexts of 60 tokens of 21 bits
         out.extend_from_slice(&tables);
 
-        write_tokens(lanes, &self.survey.places, symbols, &mut self.words);
+        write_tokens(lanes, &self.survey.cells, symbols, &mut self.words);
         let n = lanes.tokens();
         for (g, words) in self.words.iter().enumerate().take(lanes.count) {
             out.extend(words.states.iter().flat_map(|state| state.to_le_bytes()));
@@ -298,7 +298,7 @@ impl Coder {
         }
     }
 
-    /// Reads a section into the places of `u` that are in lanes. Returns what is behind it.
+    /// Reads a section into the residuals of `u` that are in lanes. Returns what is behind it.
     pub fn decode<'a>(&mut self, lanes: &Lanes, payload: &'a [u8], u: &mut [u16]) -> Result<&'a [u8], &'static str> {
         let (reading, rest) = self.open(lanes, payload)?;
         pad(lanes, &mut self.tokens);
@@ -307,16 +307,17 @@ impl Coder {
             return Err("its words do not end where its samples do");
         }
         let n = lanes.tokens();
-        for ((tokens, part), group) in self.tokens.chunks_exact(lanes.stride()).zip(&reading.parts).zip(lanes.groups())
+        for ((tokens, part), vector) in
+            self.tokens.chunks_exact(lanes.stride()).zip(&reading.parts).zip(lanes.vectors())
         {
-            if !read_bits(&tokens[PAD..][..n], part.bits, lanes, group, u) {
+            if !read_bits(&tokens[PAD..][..n], part.bits, lanes, vector, u) {
                 return Err(SHORT);
             }
         }
         Ok(rest)
     }
 
-    /// Reads a section's tables, and what each group reads from.
+    /// Reads a section's tables, and what each vector reads from.
     fn open<'a>(&mut self, lanes: &Lanes, mut payload: &'a [u8]) -> Result<(Reading<'a>, &'a [u8]), &'static str> {
         let mut take = |n: usize| payload.split_off(..n).ok_or(SHORT);
         let mut borders = [0u32; PLANES];
@@ -370,8 +371,8 @@ fn read_table(slots: &mut [Slot], bits: &mut BitReader<'_>) -> Result<(), &'stat
         if usize::from(token) >= TOKENS {
             return Err(WRONG);
         }
-        for (place, slot) in of.iter_mut().enumerate() {
-            *slot = Slot::new(token, place, f);
+        for (offset, slot) in of.iter_mut().enumerate() {
+            *slot = Slot::new(token, offset, f);
         }
         start += f;
     }
@@ -416,19 +417,19 @@ mod tests {
             let lanes = lanes_of(packing, row_bytes, n);
             let in_lanes = lanes.tokens() * lanes.count;
             let behind: usize = lanes.over().map(|range| range.len()).sum();
-            prop_assert!(behind < GROUPS * LANES);
+            prop_assert!(behind < VECTORS * LANES);
             let u: Vec<u16> = seed.iter().cycle().take(in_lanes + behind).copied().collect();
             let (mut coder, mut section) = (Coder::default(), Vec::new());
             coder.encode(&lanes, &u, &mut section);
 
-            let mut twins = [0; PLACES];
+            let mut twins = [0; CELLS];
             let mut twin = Survey::default();
             twin.make_room(&lanes);
             survey_body(&lanes, &u, &mut twin, &mut twins, &mut Vec::new());
-            prop_assert!(twin.tokens == coder.survey.tokens && twin.places == coder.survey.places);
+            prop_assert!(twin.tokens == coder.survey.tokens && twin.cells == coder.survey.cells);
             prop_assert!(twin.values == coder.survey.values && twins == coder.counts[..]);
-            let mut words: [Words; GROUPS] = Default::default();
-            write_tokens_plainly(&lanes, &twin.places, coder.symbols.first_chunk().unwrap(), &mut words);
+            let mut words: [Words; VECTORS] = Default::default();
+            write_tokens_plainly(&lanes, &twin.cells, coder.symbols.first_chunk().unwrap(), &mut words);
             for (g, (words, others)) in words.iter().zip(&coder.words).enumerate().take(lanes.count) {
                 prop_assert_eq!((words.all(), words.states), (others.all(), others.states));
                 let (tokens, values) = (&twin.tokens[g * lanes.stride() + PAD..], &twin.values[g * lanes.tokens()..]);
@@ -442,9 +443,8 @@ mod tests {
             // Each residual is in one lane, or behind them.
             let mut back = u.clone();
             let mut times = vec![0; u.len()];
-            for (group, place) in lanes.groups().iter().flat_map(|group| (0..lanes.len).map(move |place| (group, place))) {
-                let run = lanes.run(group, place);
-                for at in (0..LANES).map(|j| run.at + j * run.step) {
+            for run in lanes.vectors().iter().flat_map(|vector| lanes.runs(vector, 0, lanes.len)) {
+                for at in (0..LANES).flat_map(|j| run.at + j * run.step..run.at + j * run.step + run.len) {
                     back[at] = 1;
                     times[at] += 1;
                 }
@@ -468,11 +468,11 @@ mod tests {
                 prop_assert!(whole || harm.is_some());
                 prop_assert_eq!(&tokens, &twins);
                 let mut twin = back.clone();
-                for (g, group) in lanes.groups().iter().enumerate() {
+                for (g, vector) in lanes.vectors().iter().enumerate() {
                     let t = &tokens[g * lanes.stride() + PAD..][..lanes.tokens()];
                     let bits = reading.parts[g].bits;
-                    let whole = read_bits(t, bits, &lanes, group, &mut back);
-                    prop_assert_eq!(whole, read_bits_plainly(t, bits, &lanes, group, &mut twin));
+                    let whole = read_bits(t, bits, &lanes, vector, &mut back);
+                    prop_assert_eq!(whole, read_bits_plainly(t, bits, &lanes, vector, &mut twin));
                 }
                 prop_assert_eq!(&back, &twin);
             }

@@ -4,7 +4,7 @@
 //!
 //! # Invariants
 //!
-//! A level hangs on tokens alone that lie before it in its lane, and at the same place of the first lane.
+//! A level hangs on tokens alone that lie before it in its lane, and at the same place of the first vector.
 
 /// Tokens: 0 to 7 are the residuals themselves, then four to each doubling up to 2^16.
 pub const TOKENS: usize = 60;

@@ -4,26 +4,28 @@
 //!
 //! They are total, and the same however they are compiled.
 
-use super::super::lanes::{GROUPS, Group, LANES, Lanes, PAD, STRETCH};
+#[cfg(target_arch = "x86_64")]
+use super::super::is_wide;
+use super::super::lanes::{LANES, Lanes, PAD, STRETCH, VECTORS, Vector};
 use super::super::planes::PLANES;
 use super::super::tokens::{LEVELS, bits_below, level};
 use super::turn::to_lanes;
 use super::{FREQUENCY_BITS, SLOTS, STATE_MIN, TABLES, below};
 
-/// What a decoder does with a slot: the token, what the state gets beside it (the slot's place among those of the token), and
+/// What a decoder does with a slot: the token, what the state gets beside it (the slot's offset among those of the token), and
 /// the token's frequency.
 #[derive(Clone, Copy, Default)]
 #[repr(transparent)]
 pub struct Slot(u32);
 
 const TOKEN_MASK: u32 = 0xff;
-const PLACE_SHIFT: u32 = 8;
-const PLACE_MASK: u32 = 0xfff;
+const OFFSET_SHIFT: u32 = 8;
+const OFFSET_MASK: u32 = 0xfff;
 const FREQUENCY_SHIFT: u32 = 20;
 
 impl Slot {
-    pub fn new(token: u8, place: usize, frequency: usize) -> Slot {
-        Slot(u32::from(token) | (place as u32) << PLACE_SHIFT | (frequency as u32) << FREQUENCY_SHIFT) // 2^11 at most
+    pub fn new(token: u8, offset: usize, frequency: usize) -> Slot {
+        Slot(u32::from(token) | (offset as u32) << OFFSET_SHIFT | (frequency as u32) << FREQUENCY_SHIFT) // 2^10 at most
     }
 }
 
@@ -34,10 +36,10 @@ pub type Slots = [Slot; TABLES * SLOTS];
 pub struct Reading<'a> {
     /// Of each class the context of each level, below [`TABLES`].
     pub contexts: [[u8; LEVELS]; PLANES],
-    pub parts: [Part<'a>; GROUPS],
+    pub parts: [Part<'a>; VECTORS],
 }
 
-/// What a group reads from.
+/// What a vector reads from.
 #[derive(Clone, Copy, Default)]
 pub struct Part<'a> {
     pub states: [u32; LANES],
@@ -45,7 +47,7 @@ pub struct Part<'a> {
     pub bits: &'a [u8],
 }
 
-/// How many words of each group are used up, and the states of its lanes.
+/// How many words of each vector are used up, and the states of its lanes.
 struct At<const N: usize> {
     words: [usize; N],
     states: [[u32; LANES]; N],
@@ -62,28 +64,28 @@ impl<const N: usize> At<N> {
 /// All tokens, one lane after the other.
 fn read_plainly<const N: usize>(lanes: &Lanes, slots: &Slots, from: &Reading<'_>, t: &mut [u8]) -> bool {
     let stride = lanes.stride();
-    let mut at = At::<N> { words: [0; N], states: std::array::from_fn(|g| from.parts[g].states) }; // N <= GROUPS
+    let mut at = At::<N> { words: [0; N], states: std::array::from_fn(|g| from.parts[g].states) }; // N <= VECTORS
     let mut sums = [[0u16; STRETCH]; N];
     let mut i = 0;
     while i < lanes.tokens() {
         let n = lanes.reach(i).min(STRETCH);
-        for (g, group) in lanes.groups().iter().enumerate().take(N) {
-            group.above(&t[g * stride..][..stride], i, &mut sums[g][..n]);
+        for (g, vector) in lanes.vectors().iter().enumerate().take(N) {
+            vector.above(&t[g * stride..][..stride], i, &mut sums[g][..n]);
         }
         for k in (0..n).step_by(LANES) {
-            for (g, group) in lanes.groups().iter().enumerate().take(N) {
-                let [a, b, c] = group.weights(i);
+            for (g, vector) in lanes.vectors().iter().enumerate().take(N) {
+                let [a, b, c] = vector.weights(i);
                 let here = g * stride + PAD + i + k;
-                let (part, contexts) = (&from.parts[g], &from.contexts[group.class]);
+                let (part, contexts) = (&from.parts[g], &from.contexts[vector.class]);
                 for j in 0..LANES {
                     let token = |at: usize| u16::from(t[at + j]);
-                    let beside = a * token(here - group.left) + b * token(here - 2 * group.left);
+                    let beside = a * token(here - vector.left) + b * token(here - 2 * vector.left);
                     let sum = sums[g][k + j] + beside + c * token(PAD + i + k); // eight tokens' weight, each below 2^6
                     let context = usize::from(contexts[usize::from(level(sum))]);
                     let x = at.states[g][j];
                     let slot = slots[context % TABLES * SLOTS + x as usize % SLOTS].0;
                     let state = (slot >> FREQUENCY_SHIFT).wrapping_mul(x >> FREQUENCY_BITS);
-                    let state = state.wrapping_add(slot >> PLACE_SHIFT & PLACE_MASK);
+                    let state = state.wrapping_add(slot >> OFFSET_SHIFT & OFFSET_MASK);
                     let comes = state < STATE_MIN;
                     let word = part.words.get(at.words[g]).map_or(0, |w| u32::from(u16::from_le_bytes(*w)));
                     at.states[g][j] = if comes { state << 16 | word } else { state };
@@ -97,10 +99,10 @@ fn read_plainly<const N: usize>(lanes: &Lanes, slots: &Slots, from: &Reading<'_>
     at.is_end(from)
 }
 
-/// All tokens; `false` if words are left or lacking. Each group has a lane's pad in front.
+/// All tokens; `false` if words are left or lacking. Each vector has a lane's pad in front.
 pub fn read_tokens(lanes: &Lanes, slots: &Slots, from: &Reading<'_>, t: &mut [u8]) -> bool {
     #[cfg(target_arch = "x86_64")]
-    if super::wide::is_there() {
+    if is_wide() {
         // SAFETY: the processor has what it needs.
         return unsafe { avx2::read(lanes, slots, from, t) };
     }
@@ -122,10 +124,10 @@ mod avx2 {
     use super::*;
     use std::arch::x86_64::*;
 
-    /// What [`super::read_tokens_plainly`] does, a group at once.
+    /// What [`super::read_tokens_plainly`] does, a vector at once.
     #[target_feature(enable = "avx2,bmi1,bmi2,lzcnt,popcnt")]
     pub fn read(lanes: &Lanes, slots: &Slots, from: &Reading<'_>, t: &mut [u8]) -> bool {
-        let near = lanes.groups().iter().all(|g| g.left == LANES);
+        let near = lanes.vectors().iter().all(|g| g.left == LANES);
         match (lanes.count, near) {
             (2, true) => tokens::<2, true>(lanes, slots, from, t),
             (2, false) => tokens::<2, false>(lanes, slots, from, t),
@@ -135,7 +137,7 @@ mod avx2 {
         }
     }
 
-    /// `NEAR`: the left neighbours are the tokens before, in all groups.
+    /// `NEAR`: the left neighbours are the tokens before, in all vectors.
     #[inline]
     #[target_feature(enable = "avx2,bmi1,bmi2,lzcnt,popcnt")]
     fn tokens<const N: usize, const NEAR: bool>(
@@ -145,7 +147,7 @@ mod avx2 {
         t: &mut [u8],
     ) -> bool {
         let stride = lanes.stride();
-        let groups: [Group; N] = std::array::from_fn(|g| lanes.groups()[g]); // as many as there are
+        let vectors: [Vector; N] = std::array::from_fn(|g| lanes.vectors()[g]); // as many as there are
         let parts: [Part<'_>; N] = std::array::from_fn(|g| from.parts[g]);
         let mut words = [0usize; N];
         let none = _mm_setzero_si128();
@@ -155,8 +157,8 @@ mod avx2 {
         });
         let mut last = [[none; 2]; N];
         // The contexts of a class's lower and upper levels.
-        let contexts: [[__m128i; 2]; N] = groups.map(|group| {
-            let contexts = from.contexts[group.class].map(|context| context % TABLES as u8);
+        let contexts: [[__m128i; 2]; N] = vectors.map(|vector| {
+            let contexts = from.contexts[vector.class].map(|context| context % TABLES as u8);
             let [low, high] = contexts.as_chunks::<16>().0 else { return [none; 2] };
             [load_16(low), load_16(high)]
         });
@@ -166,9 +168,9 @@ mod avx2 {
         while i < lanes.tokens() {
             let n = lanes.reach(i).min(STRETCH);
             let mut weights = [[none; 3]; N];
-            for (g, group) in groups.iter().enumerate() {
-                group.above(&t[g * stride..][..stride], i, &mut sums[g][..n]);
-                weights[g] = group.weights(i).map(|w| _mm_set1_epi16(w as i16)); // below 8
+            for (g, vector) in vectors.iter().enumerate() {
+                vector.above(&t[g * stride..][..stride], i, &mut sums[g][..n]);
+                weights[g] = vector.weights(i).map(|w| _mm_set1_epi16(w as i16)); // below 8
             }
             for k in (0..n).step_by(LANES) {
                 let mut first = none;
@@ -177,7 +179,7 @@ mod avx2 {
                     if !NEAR {
                         let token =
                             |back: usize| t[here - back..].first_chunk().map_or(none, |t| _mm_cvtepu8_epi16(load_8(t)));
-                        last[g] = [token(groups[g].left), token(2 * groups[g].left)];
+                        last[g] = [token(vectors[g].left), token(2 * vectors[g].left)];
                     }
                     let [a, b, c] = weights[g];
                     let sum = sums[g][k..].first_chunk().map_or(none, |s: &[u16; LANES]| load_16(s));
@@ -197,10 +199,10 @@ mod avx2 {
                     // SAFETY: contexts are below TABLES, slots below SLOTS, and there are TABLES * SLOTS of them.
                     let slot = unsafe { _mm256_i32gather_epi32::<4>(slots, at) };
                     let frequency = _mm256_srli_epi32(slot, FREQUENCY_SHIFT as i32);
-                    let place = _mm256_srli_epi32(slot, PLACE_SHIFT as i32);
-                    let place = _mm256_and_si256(place, _mm256_set1_epi32(PLACE_MASK as i32));
+                    let offset = _mm256_srli_epi32(slot, OFFSET_SHIFT as i32);
+                    let offset = _mm256_and_si256(offset, _mm256_set1_epi32(OFFSET_MASK as i32));
                     let state = _mm256_mullo_epi32(frequency, _mm256_srli_epi32(x[g], FREQUENCY_BITS as i32));
-                    let state = _mm256_add_epi32(state, place);
+                    let state = _mm256_add_epi32(state, offset);
                     // Words come in where a state is below 2^15: the next ones, in the order of lanes.
                     let comes = _mm256_cmpeq_epi32(
                         _mm256_srli_epi32(state, super::super::STATE_BITS as i32),
@@ -249,22 +251,22 @@ mod avx2 {
     }
 }
 
-/// Reads the bits below a group's tokens `t`, and puts the residuals where its lanes are in `u`. `false` where bits lack.
-pub fn read_bits(t: &[u8], bits: &[u8], lanes: &Lanes, group: &Group, u: &mut [u16]) -> bool {
+/// Reads the bits below a vector's tokens `t`, and puts the residuals where its lanes are in `u`. `false` where bits lack.
+pub fn read_bits(t: &[u8], bits: &[u8], lanes: &Lanes, vector: &Vector, u: &mut [u16]) -> bool {
     #[cfg(target_arch = "x86_64")]
-    if super::wide::is_there() {
+    if is_wide() {
         #[target_feature(enable = "avx2,bmi1,bmi2,lzcnt,popcnt")]
-        fn wider(t: &[u8], bits: &[u8], lanes: &Lanes, group: &Group, u: &mut [u16]) -> bool {
-            read_bits_body(t, bits, lanes, group, u, |bits, mask| std::arch::x86_64::_pdep_u64(bits, mask))
+        fn wider(t: &[u8], bits: &[u8], lanes: &Lanes, vector: &Vector, u: &mut [u16]) -> bool {
+            read_bits_body(t, bits, lanes, vector, u, |bits, mask| std::arch::x86_64::_pdep_u64(bits, mask))
         }
         // SAFETY: the processor has what it needs.
-        return unsafe { wider(t, bits, lanes, group, u) };
+        return unsafe { wider(t, bits, lanes, vector, u) };
     }
-    read_bits_plainly(t, bits, lanes, group, u)
+    read_bits_plainly(t, bits, lanes, vector, u)
 }
 
-pub fn read_bits_plainly(t: &[u8], bits: &[u8], lanes: &Lanes, group: &Group, u: &mut [u16]) -> bool {
-    read_bits_body(t, bits, lanes, group, u, below::deposit)
+pub fn read_bits_plainly(t: &[u8], bits: &[u8], lanes: &Lanes, vector: &Vector, u: &mut [u16]) -> bool {
+    read_bits_body(t, bits, lanes, vector, u, below::deposit)
 }
 
 #[inline(always)]
@@ -272,7 +274,7 @@ fn read_bits_body(
     t: &[u8],
     bits: &[u8],
     lanes: &Lanes,
-    group: &Group,
+    vector: &Vector,
     u: &mut [u16],
     deposit: impl Fn(u64, u64) -> u64,
 ) -> bool {
@@ -298,7 +300,7 @@ fn read_bits_body(
             let top = if token < 4 { token } else { 4 | token & 3 };
             *value = value.wrapping_add(top.wrapping_mul(mask.wrapping_add(1)));
         }
-        to_lanes(&values[..n], lanes, group, place, u);
+        to_lanes(&values[..n], lanes, vector, place, u);
     }
     true
 }

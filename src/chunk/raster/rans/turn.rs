@@ -1,8 +1,8 @@
-//! Lanes turned into places and back: eight numbers of eight lanes at a time.
+//! Lanes turned into vectors and back: eight numbers of eight lanes at a time.
 
-use super::super::lanes::{Group, LANES, Lanes, Run};
+use super::super::lanes::{LANES, Lanes, Run, Vector};
 
-/// Lanes become places, or places lanes.
+/// Eight lanes of eight numbers become eight places of eight lanes, or the other way round.
 #[inline(always)]
 #[cfg(target_arch = "x86_64")]
 fn transpose(rows: [[u16; LANES]; LANES]) -> [[u16; LANES]; LANES] {
@@ -44,21 +44,19 @@ fn plainly(rows: [[u16; LANES]; LANES]) -> [[u16; LANES]; LANES] {
     std::array::from_fn(|i| std::array::from_fn(|j| rows[j][i]))
 }
 
-/// Where the residuals of a group's lanes stand.
+/// Where the residuals of a vector's lanes stand.
 #[inline(always)]
 fn columns(run: &Run) -> [usize; LANES] {
     std::array::from_fn(|j| run.at + j * run.step)
 }
 
-/// The places of a group from `place` on, from its lanes in `u`. `out` is whole places, as many as there are at most.
+/// The numbers of a vector from `place` on, from its lanes in `u`. `out` is whole places, no more than there are.
 #[inline(always)]
-pub fn to_places(u: &[u16], lanes: &Lanes, group: &Group, mut place: usize, out: &mut [u16]) {
+pub fn to_vector(u: &[u16], lanes: &Lanes, vector: &Vector, place: usize, out: &mut [u16]) {
     let mut out = out.as_chunks_mut::<LANES>().0;
-    while !out.is_empty() {
-        let mut run = lanes.run(group, place);
-        let n = run.len.min(out.len()).max(1);
-        let (now, rest) = out.split_at_mut(n);
-        (out, place) = (rest, place + n);
+    for mut run in lanes.runs(vector, place, out.len()) {
+        let (now, rest) = std::mem::take(&mut out).split_at_mut(run.len);
+        out = rest;
         let (blocks, rest) = now.as_chunks_mut::<LANES>();
         for block in blocks {
             // There are as many in each lane.
@@ -72,15 +70,13 @@ pub fn to_places(u: &[u16], lanes: &Lanes, group: &Group, mut place: usize, out:
     }
 }
 
-/// Undoes [`to_places`].
+/// Undoes [`to_vector`].
 #[inline(always)]
-pub fn to_lanes(places: &[u16], lanes: &Lanes, group: &Group, mut place: usize, u: &mut [u16]) {
-    let mut places = places.as_chunks::<LANES>().0;
-    while !places.is_empty() {
-        let mut run = lanes.run(group, place);
-        let n = run.len.min(places.len()).max(1);
-        let (now, rest) = places.split_at(n);
-        (places, place) = (rest, place + n);
+pub fn to_lanes(numbers: &[u16], lanes: &Lanes, vector: &Vector, place: usize, u: &mut [u16]) {
+    let mut numbers = numbers.as_chunks::<LANES>().0;
+    for mut run in lanes.runs(vector, place, numbers.len()) {
+        let (now, rest) = numbers.split_at(run.len);
+        numbers = rest;
         let (blocks, rest) = now.as_chunks::<LANES>();
         for block in blocks {
             for (at, row) in columns(&run).into_iter().zip(transpose(*block)) {

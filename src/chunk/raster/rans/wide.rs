@@ -3,15 +3,6 @@
 use super::super::lanes::LANES;
 use std::arch::x86_64::*;
 
-/// Whether the processor has what functions with `avx2,bmi1,bmi2,lzcnt,popcnt` need.
-pub fn is_there() -> bool {
-    is_x86_feature_detected!("avx2")
-        && is_x86_feature_detected!("bmi1")
-        && is_x86_feature_detected!("bmi2")
-        && is_x86_feature_detected!("lzcnt")
-        && is_x86_feature_detected!("popcnt")
-}
-
 /// For eight lanes of which some are marked: of each the number of marked ones before it, a byte each.
 pub const RANKS: [i64; 256] = {
     let mut all = [0; 256];
@@ -47,10 +38,16 @@ pub const MARKED: [i64; 256] = {
 };
 
 /// Sixteen bytes of numbers.
-pub trait Sixteen {}
-impl Sixteen for [u8; 16] {}
-impl Sixteen for [u16; 8] {}
-impl Sixteen for [[u8; 2]; 8] {}
+///
+/// # Safety
+/// They are sixteen, and none is left open.
+pub unsafe trait Sixteen {}
+// SAFETY: whole numbers, one behind the other.
+unsafe impl Sixteen for [u8; 16] {}
+// SAFETY: as above.
+unsafe impl Sixteen for [u16; 8] {}
+// SAFETY: as above.
+unsafe impl Sixteen for [[u8; 2]; 8] {}
 
 #[inline(always)]
 pub fn load_16<T: Sixteen>(from: &T) -> __m128i {

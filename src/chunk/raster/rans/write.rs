@@ -1,13 +1,15 @@
-//! The encoder's loops: residuals to places, places to words, residuals to the bits below their tokens.
+//! The encoder's loops: residuals to cells of tables, cells to words, residuals to the bits below their tokens.
 //!
 //! # Invariants
 //!
 //! What they write is what `read` reads, and the same however they are compiled.
 
-use super::super::lanes::{GROUPS, LANES, Lanes, PAD, PLACES, STRETCH};
+#[cfg(target_arch = "x86_64")]
+use super::super::is_wide;
+use super::super::lanes::{CELLS, LANES, Lanes, PAD, STRETCH, VECTORS};
 use super::super::tokens::{LEVELS, TOKEN_BITS, bits_below, token};
 use super::super::wide;
-use super::turn::to_places;
+use super::turn::to_vector;
 use super::{FREQUENCY_BITS, SLOTS, STATE_BITS, below};
 
 /// How a token is coded in a context.
@@ -38,7 +40,7 @@ impl Symbol {
         Symbol { inverse: inverse as u32, rest: f as u32 | bias << BIAS_SHIFT | shift << SHIFT_SHIFT }
     }
 
-    /// Takes the token into a state: `x / f * 2^11 + start + x % f`. The low half of the state leaves before, if it must;
+    /// Takes the token into a state: `x / f * 2^FREQUENCY_BITS + start + x % f`. The low half of the state leaves before, if it must;
     /// returns whether.
     #[inline(always)]
     pub fn take(self, state: &mut u32) -> bool {
@@ -53,59 +55,59 @@ impl Symbol {
     }
 }
 
-/// What is known of all residuals before they are written: in each group place by place.
+/// What is known of all residuals before they are written: in each vector place by place.
 #[derive(Default)]
 pub struct Survey {
-    /// The residuals, group behind group.
+    /// The residuals, vector behind vector.
     pub values: Vec<u16>,
-    /// Their tokens, a pad in front of each group.
+    /// Their tokens, a pad in front of each vector.
     pub tokens: Vec<u8>,
-    /// Their places, group behind group.
-    pub places: Vec<u16>,
+    /// Their cells (see [`Lanes::cells`]), vector behind vector.
+    pub cells: Vec<u16>,
 }
 
 impl Survey {
     pub fn make_room(&mut self, lanes: &Lanes) {
         let n = lanes.tokens() * lanes.count;
         self.values.resize(n, 0);
-        self.places.resize(n, 0);
+        self.cells.resize(n, 0);
         pad(lanes, &mut self.tokens);
     }
 }
 
-/// Room for tokens, with zeros in front of each group. What stands in the groups is of no account: each token is written
+/// Room for tokens, with zeros in front of each vector. What stands in the vectors is of no account: each token is written
 /// before it is read.
 pub fn pad(lanes: &Lanes, tokens: &mut Vec<u8>) {
     tokens.resize(lanes.stride() * lanes.count, 0);
-    for group in tokens.chunks_exact_mut(lanes.stride()) {
-        group[..PAD].fill(0);
+    for vector in tokens.chunks_exact_mut(lanes.stride()) {
+        vector[..PAD].fill(0);
     }
 }
 
 #[inline(always)]
-pub fn survey_body(lanes: &Lanes, u: &[u16], to: &mut Survey, counts: &mut [u32; PLACES], others: &mut Vec<u32>) {
+pub fn survey_body(lanes: &Lanes, u: &[u16], to: &mut Survey, counts: &mut [u32; CELLS], others: &mut Vec<u32>) {
     let (stride, n) = (lanes.stride(), lanes.tokens());
-    for (g, group) in lanes.groups().iter().enumerate() {
+    for (g, vector) in lanes.vectors().iter().enumerate() {
         let (values, tokens) = (&mut to.values[g * n..][..n], &mut to.tokens[g * stride + PAD..][..n]);
         for i in (0..n).step_by(STRETCH) {
             let end = n.min(i + STRETCH);
-            to_places(u, lanes, group, i / LANES, &mut values[i..end]);
+            to_vector(u, lanes, vector, i / LANES, &mut values[i..end]);
             for (t, &u) in tokens[i..end].iter_mut().zip(&values[i..end]) {
                 *t = token(u);
             }
         }
     }
-    lanes.places(&to.tokens, &mut to.places);
-    // Neighbours are often counted in one place: in turns in four tables, so that they need not wait for each other.
+    lanes.cells(&to.tokens, &mut to.cells);
+    // Neighbours are often counted in one cell: in turns in four tables, so that they need not wait for each other.
     let used = (lanes.classes * LEVELS) << TOKEN_BITS;
     others.clear();
-    others.resize(3 * PLACES, 0);
-    let [second, third, fourth] = others.as_chunks_mut::<PLACES>().0 else { return };
-    let count = |counts: &mut [u32; PLACES], place: u16| {
-        let n = &mut counts[usize::from(place) % PLACES];
+    others.resize(3 * CELLS, 0);
+    let [second, third, fourth] = others.as_chunks_mut::<CELLS>().0 else { return };
+    let count = |counts: &mut [u32; CELLS], cell: u16| {
+        let n = &mut counts[usize::from(cell) % CELLS];
         *n = n.wrapping_add(1); // fewer than 2^32 samples
     };
-    for [a, b, c, d] in to.places.as_chunks::<4>().0 {
+    for [a, b, c, d] in to.cells.as_chunks::<4>().0 {
         count(counts, *a);
         count(second, *b);
         count(third, *c);
@@ -118,11 +120,11 @@ pub fn survey_body(lanes: &Lanes, u: &[u16], to: &mut Survey, counts: &mut [u32;
     }
 }
 wide! {
-    /// The tokens of residuals, their places, and how often each comes. `counts` are noughts.
-    pub fn survey(lanes: &Lanes, u: &[u16], to: &mut Survey, counts: &mut [u32; PLACES], others: &mut Vec<u32>) = survey_body
+    /// The tokens of residuals, their cells, and how often each comes. `counts` are noughts.
+    pub fn survey(lanes: &Lanes, u: &[u16], to: &mut Survey, counts: &mut [u32; CELLS], others: &mut Vec<u32>) = survey_body
 }
 
-/// The words of a group: they are written from the last to the first.
+/// The words of a vector: they are written from the last to the first.
 #[derive(Default)]
 pub struct Words {
     pub states: [u32; LANES],
@@ -145,24 +147,24 @@ impl Words {
 }
 
 /// Writes tokens from the last to the first, so that a decoder meets them from the first on.
-pub fn write_tokens(lanes: &Lanes, places: &[u16], symbols: &[Symbol; PLACES], to: &mut [Words; GROUPS]) {
+pub fn write_tokens(lanes: &Lanes, cells: &[u16], symbols: &[Symbol; CELLS], to: &mut [Words; VECTORS]) {
     #[cfg(target_arch = "x86_64")]
-    if super::wide::is_there() {
+    if is_wide() {
         to.iter_mut().take(lanes.count).for_each(|to| to.make_room(lanes.tokens()));
         // SAFETY: the processor has what it needs.
-        return unsafe { avx2::write(lanes, places, symbols, to) };
+        return unsafe { avx2::write(lanes, cells, symbols, to) };
     }
-    write_tokens_plainly(lanes, places, symbols, to);
+    write_tokens_plainly(lanes, cells, symbols, to);
 }
 
-pub fn write_tokens_plainly(lanes: &Lanes, places: &[u16], symbols: &[Symbol; PLACES], to: &mut [Words; GROUPS]) {
+pub fn write_tokens_plainly(lanes: &Lanes, cells: &[u16], symbols: &[Symbol; CELLS], to: &mut [Words; VECTORS]) {
     let n = lanes.tokens();
     for (g, to) in to.iter_mut().enumerate().take(lanes.count) {
         to.make_room(n);
-        for places in places[g * n..][..n].as_chunks::<LANES>().0.iter().rev() {
-            for (&place, state) in places.iter().zip(&mut to.states).rev() {
+        for cells in cells[g * n..][..n].as_chunks::<LANES>().0.iter().rev() {
+            for (&cell, state) in cells.iter().zip(&mut to.states).rev() {
                 let low = *state as u16; // the low half
-                if symbols[usize::from(place) % PLACES].take(state) {
+                if symbols[usize::from(cell) % CELLS].take(state) {
                     to.from -= 1; // there is room for one a token
                     to.room[to.from] = low;
                 }
@@ -177,29 +179,29 @@ mod avx2 {
     use super::*;
     use std::arch::x86_64::*;
 
-    /// What [`super::write_tokens_plainly`] does, a group at once.
+    /// What [`super::write_tokens_plainly`] does, a vector at once.
     #[target_feature(enable = "avx2,bmi1,bmi2,lzcnt,popcnt")]
-    pub fn write(lanes: &Lanes, places: &[u16], symbols: &[Symbol; PLACES], to: &mut [Words; GROUPS]) {
+    pub fn write(lanes: &Lanes, cells: &[u16], symbols: &[Symbol; CELLS], to: &mut [Words; VECTORS]) {
         match lanes.count {
-            2 => groups::<2>(lanes.tokens(), places, symbols, to),
-            3 => groups::<3>(lanes.tokens(), places, symbols, to),
-            4 => groups::<4>(lanes.tokens(), places, symbols, to),
-            _ => {}
+            2 => vectors::<2>(lanes.tokens(), cells, symbols, to),
+            3 => vectors::<3>(lanes.tokens(), cells, symbols, to),
+            4 => vectors::<4>(lanes.tokens(), cells, symbols, to),
+            _ => {} // there are at least two, see `Lanes::new`
         }
     }
 
     #[inline]
     #[target_feature(enable = "avx2,bmi1,bmi2,lzcnt,popcnt")]
-    fn groups<const N: usize>(n: usize, places: &[u16], symbols: &[Symbol; PLACES], to: &mut [Words; GROUPS]) {
+    fn vectors<const N: usize>(n: usize, cells: &[u16], symbols: &[Symbol; CELLS], to: &mut [Words; VECTORS]) {
         let mut x = [_mm256_set1_epi32(1 << STATE_BITS); N];
-        let places: [&[[u16; LANES]]; N] = std::array::from_fn(|g| places[g * n..][..n].as_chunks().0);
+        let cells: [&[[u16; LANES]]; N] = std::array::from_fn(|g| cells[g * n..][..n].as_chunks().0);
         let mut from: [usize; N] = std::array::from_fn(|g| to[g].from);
         let table = symbols.as_ptr().cast::<i32>();
         for i in (0..n / LANES).rev() {
             for g in 0..N {
-                let at = _mm256_cvtepu16_epi32(load_16(&places[g][i]));
-                let at = _mm256_and_si256(at, _mm256_set1_epi32(PLACES as i32 - 1));
-                // SAFETY: places are below PLACES, a power of two; each symbol is two numbers of four bytes.
+                let at = _mm256_cvtepu16_epi32(load_16(&cells[g][i]));
+                let at = _mm256_and_si256(at, _mm256_set1_epi32(CELLS as i32 - 1));
+                // SAFETY: cells are below CELLS, a power of two; each symbol is two numbers of four bytes.
                 let (inverse, rest) =
                     unsafe { (_mm256_i32gather_epi32::<8>(table, at), _mm256_i32gather_epi32::<8>(table.add(1), at)) };
                 let f = _mm256_and_si256(rest, _mm256_set1_epi32(LOW as i32));
@@ -233,10 +235,10 @@ mod avx2 {
     }
 }
 
-/// Appends the bits below a group's tokens.
+/// Appends the bits below a vector's tokens.
 pub fn write_bits(t: &[u8], u: &[u16], out: &mut Vec<u8>) {
     #[cfg(target_arch = "x86_64")]
-    if super::wide::is_there() {
+    if is_wide() {
         #[target_feature(enable = "avx2,bmi1,bmi2,lzcnt,popcnt")]
         fn wider(t: &[u8], u: &[u16], out: &mut Vec<u8>) {
             write_bits_body(t, u, out, |four, mask| std::arch::x86_64::_pext_u64(four, mask));

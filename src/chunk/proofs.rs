@@ -1,0 +1,32 @@
+//! Which proofs decode as a restore does.
+//!
+//! Proofs of sound and pictures make samples from the neighbours that should stand there, not from those made before. That tells
+//! of the payload, not of the decoder's loops. So that a fault of these shows at a backup too, some proofs run them.
+
+/// One proof in so many.
+const WHOLE: u32 = 32;
+
+/// The proofs of one thread.
+#[derive(Default)]
+pub(super) struct Proofs(u32);
+
+impl Proofs {
+    /// Counts a proof; whether it is one of those that decode as a restore does. The first is.
+    pub(super) fn is_whole(&mut self) -> bool {
+        let is_whole = self.0.is_multiple_of(WHOLE);
+        self.0 = self.0.wrapping_add(1);
+        is_whole
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_proof_in_32_is_whole_and_so_is_the_first() {
+        let mut proofs = Proofs::default();
+        let whole: Vec<usize> = (0..100).filter(|_| proofs.is_whole()).collect();
+        assert_eq!(whole, [0, 32, 64, 96]);
+    }
+}

@@ -307,7 +307,7 @@ impl Decoder {
 
     /// Whether a payload decodes to these bytes. What [`Decoder::decode`] does, but that each sample is predicted from those that
     /// should stand before it, where a decoder has to wait for one after the other. If all bytes come out right, so did the samples
-    /// before each. That tells of the payload, not of the decoder's loops: these run too, of some payloads, see [`Proofs`].
+    /// before each. That tells of the payload, not of the decoder's loops: these run too, of some payloads, see `Proofs`.
     pub fn proves(&mut self, payload: &[u8], plain: &[u8], scratch: &mut Vec<u8>) -> bool {
         scratch.clear();
         if self.read(payload, plain.len(), Some(plain), scratch).is_err() || scratch != plain {

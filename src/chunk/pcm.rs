@@ -84,8 +84,6 @@ pub struct Encoder {
     planes: Vec<Vec<i32>>,
     section: Section,
     residuals: Vec<Vec<i32>>,
-    /// Those of the best plans so far.
-    best_residuals: Vec<Vec<i32>>,
     symbols: Symbols,
     bits: BitWriter,
     means: Vec<Mean>,
@@ -132,23 +130,13 @@ impl Encoder {
         // Order, log2 of a section's frames. High orders need exact coefficients where samples are few bits wide.
         let (order, precision, sections): (usize, u32, &[u32]) = match (effort, sample_bytes) {
             (Effort::Fast, _) => (11, 13, &[12]),
-            (_, 1 | 2) => (HISTORY, 14, &[12, 14]),
+            (_, 1 | 2) => (HISTORY, 14, &[12, 13, 14]),
             _ => (HISTORY, 12, &[11, 12, 14]),
         };
         let search = Search { order, precision };
         let narrow = sample_bytes <= 2;
-        let mut best: Option<(f64, u32, Vec<Plan>)> = None;
-        for &log2 in sections {
-            let plans = self.plan(search, narrow, log2);
-            self.predict(&plans, narrow, log2);
-            let cost = if sections.len() > 1 { self.cost(&plans) } else { 0.0 };
-            if best.as_ref().is_none_or(|best| cost < best.0) {
-                best = Some((cost, log2, plans));
-                std::mem::swap(&mut self.residuals, &mut self.best_residuals);
-            }
-        }
-        let (_, log2, plans) = best?;
-        std::mem::swap(&mut self.residuals, &mut self.best_residuals);
+        let (log2, plans) = self.best_plans(search, narrow, sections);
+        self.predict(&plans, narrow, log2);
         let linear = self.linear(sample_bytes, log2, &plans, None, effort != Effort::Fast, [lead, tail]);
         if effort != Effort::Dense {
             return Some((linear, None));
@@ -178,12 +166,6 @@ impl Encoder {
         Some((linear, Some(adaptive)))
     }
 
-    /// Bits that plans and the residuals they left come to, about.
-    fn cost(&self, plans: &[Plan]) -> f64 {
-        let runs: f64 = self.residuals.iter().map(|residuals| linear::cost(residuals)).sum();
-        runs + plans.iter().map(|plan| f64::from(plan.bits)).sum::<f64>()
-    }
-
     /// Frames of the chunk.
     fn frames(&self) -> usize {
         self.planes.first().map_or(0, |plane| plane.len() - HISTORY)
@@ -199,6 +181,50 @@ impl Encoder {
             }
         }
         plans
+    }
+
+    /// Of ascending lengths of sections (log2) the one that takes the fewest bits, and the plans of its sections.
+    ///
+    /// Samples are looked at in the shortest sections only; what these tell adds up to what longer ones would, about
+    /// (P. Welch, *The use of fast Fourier transform for the estimation of power spectra*, 1967). That is 0.06 % larger than to look
+    /// at each length, in two fifths of the time.
+    fn best_plans(&mut self, search: Search, narrow: bool, lengths: &[u32]) -> (u32, Vec<Plan>) {
+        let Some((&shortest, longer)) = lengths.split_first() else { return (DENSE_SECTION_LOG2, Vec::new()) };
+        let pairs = self.planes.len().div_ceil(2);
+        let mut surveys = Vec::new();
+        for part in sections(self.frames(), shortest) {
+            for pair in self.planes.chunks(2) {
+                let right = pair.get(1).map(|plane| &plane[part.clone()]);
+                surveys.push(self.section.survey(search, narrow, &pair[0][part.clone()], right));
+            }
+        }
+        let each: Vec<_> = surveys.iter().map(|one| self.section.join(search, std::iter::once(one))).collect();
+        let (plans, costs): (Vec<_>, Vec<_>) = each.into_iter().flatten().unzip(); // one alone is like itself
+        let mut best = (costs.iter().sum::<f64>(), shortest, plans.into_iter().map(Some).collect::<Vec<_>>());
+        for &log2 in longer {
+            let (mut cost, mut plans) = (0.0, Vec::new());
+            let many = pairs << (log2 - shortest).min(20);
+            for (surveys, costs) in surveys.chunks(many).zip(costs.chunks(many)) {
+                for pair in 0..pairs {
+                    let joined = self.section.join(search, surveys.iter().skip(pair).step_by(pairs));
+                    // Those that do not add up are taken to cost what they do apart.
+                    let apart = || costs.iter().skip(pair).step_by(pairs).sum();
+                    cost += joined.as_ref().map_or_else(apart, |(_, cost)| *cost);
+                    plans.push(joined.map(|(plan, _)| plan));
+                }
+            }
+            if cost < best.0 {
+                best = (cost, log2, plans);
+            }
+        }
+        let (_, log2, mut plans) = best;
+        let places =
+            sections(self.frames(), log2).flat_map(|part| self.planes.chunks(2).map(move |pair| (part.clone(), pair)));
+        for ((part, pair), plan) in places.zip(&mut plans).filter(|(_, plan)| plan.is_none()) {
+            let right = pair.get(1).map(|plane| &plane[part.clone()]);
+            *plan = Some(self.section.plan(search, narrow, &pair[0][part.clone()], right));
+        }
+        (log2, plans.into_iter().flatten().collect())
     }
 
     /// Sets the residuals to what plans leave.

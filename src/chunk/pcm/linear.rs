@@ -32,6 +32,13 @@ pub(super) struct Search {
     pub precision: u32,
 }
 
+impl Search {
+    /// Lags that are looked at, in the steps of [`lpc::autocorrelation`].
+    fn lags(&self) -> usize {
+        (self.order + 1).next_multiple_of(lpc::LAGS).min(LAGS_MAX)
+    }
+}
+
 /// Working memory of sections.
 #[derive(Default)]
 pub(super) struct Section {
@@ -51,9 +58,19 @@ pub(super) struct Plan {
     wasted: u32,
     stereo: Stereo,
     predictors: [Predictor; 2],
-    /// Bits of the coefficients, about.
-    pub bits: u32,
 }
+
+/// What a section's samples tell of their predictors.
+pub(super) struct Survey {
+    wasted: u32,
+    stereo: Stereo,
+    frames: usize,
+    /// Of each channel as it is coded, under a window; zeros where there is none.
+    autocorrelations: [[f64; LAGS_MAX]; 2],
+}
+
+/// Lags of [`HISTORY`] orders, in the steps of [`lpc::autocorrelation`].
+const LAGS_MAX: usize = 36;
 
 impl Section {
     /// Writes what is coded of the channels into `a` and `b`.
@@ -70,8 +87,8 @@ impl Section {
         }
     }
 
-    /// Decides how the last `left.len() - HISTORY` samples of one channel or of two are coded.
-    pub(super) fn plan(&mut self, search: Search, narrow: bool, left: &[i32], right: Option<&[i32]>) -> Plan {
+    /// Looks at the last `left.len() - HISTORY` samples of one channel or of two.
+    pub(super) fn survey(&mut self, search: Search, narrow: bool, left: &[i32], right: Option<&[i32]>) -> Survey {
         let frames = left.len().saturating_sub(HISTORY);
         let used = |x: &[i32]| x.get(HISTORY..).unwrap_or(&[]).iter().fold(0, |all, v| all | v);
         let all = used(left) | used(right.unwrap_or(&[]));
@@ -81,13 +98,59 @@ impl Section {
         if self.window.len() != frames {
             set_window(&mut self.window, frames);
         }
-        let mut plan = Plan { wasted, stereo, predictors: [Predictor::default(); 2], bits: 0 };
-        for (out, samples) in plan.predictors.iter_mut().zip([&self.a, &self.b]).take(1 + usize::from(right.is_some()))
-        {
-            *out = predictor(&self.window, &mut self.windowed, &mut self.levinson, search, samples);
-            plan.bits += (out.order as u32 * search.precision * 7) / 10; // few
+        let mut survey = Survey { wasted, stereo, frames, autocorrelations: [[0.0; LAGS_MAX]; 2] };
+        let channels = [&self.a, &self.b].into_iter().take(1 + usize::from(right.is_some()));
+        for (out, samples) in survey.autocorrelations.iter_mut().zip(channels) {
+            autocorrelate(&self.window, &mut self.windowed, search.lags(), samples, out);
         }
-        plan
+        survey
+    }
+
+    /// Decides how sections that follow each other are coded as one, and about how many bits that takes, but for a constant a
+    /// sample. `None` if they are not surveyed alike, so that what their samples tell does not add up.
+    pub(super) fn join<'a>(
+        &mut self,
+        search: Search,
+        parts: impl Iterator<Item = &'a Survey> + Clone,
+    ) -> Option<(Plan, f64)> {
+        let first = parts.clone().next()?;
+        let alike = parts.clone().all(|part| (part.wasted, part.stereo) == (first.wasted, first.stereo));
+        alike.then(|| self.fit(search, first, parts))
+    }
+
+    /// Plans parts that are coded as the first of them.
+    fn fit<'a>(
+        &mut self,
+        search: Search,
+        first: &Survey,
+        parts: impl Iterator<Item = &'a Survey> + Clone,
+    ) -> (Plan, f64) {
+        let frames = parts.clone().map(|part| part.frames).sum();
+        let mut plan = Plan { wasted: first.wasted, stereo: first.stereo, predictors: [Predictor::default(); 2] };
+        let mut bits = 0.0;
+        for (channel, out) in plan.predictors.iter_mut().enumerate() {
+            let each = parts.clone().filter_map(|part| Some((part.autocorrelations.get(channel)?, part.frames)));
+            let mut sum = [0f64; LAGS_MAX];
+            for (autocorrelation, _) in each.clone() {
+                sum.iter_mut().zip(autocorrelation).for_each(|(sum, x)| *sum += x);
+            }
+            self.levinson.solve(&sum[..search.lags()], search.order);
+            let order = best_order(&self.levinson, search, frames);
+            *out = self.levinson.quantise(order, search.precision);
+            let weights = self.levinson.error_weights(order);
+            for (autocorrelation, frames) in each {
+                let error = weights.iter().zip(autocorrelation).map(|(weight, x)| weight * x).sum();
+                bits += residual_bits(error, frames);
+            }
+            bits += coefficient_bits(order, search);
+        }
+        (plan, bits)
+    }
+
+    /// Decides how the last `left.len() - HISTORY` samples of one channel or of two are coded.
+    pub(super) fn plan(&mut self, search: Search, narrow: bool, left: &[i32], right: Option<&[i32]>) -> Plan {
+        let survey = self.survey(search, narrow, left, right);
+        self.fit(search, &survey, std::iter::once(&survey)).0
     }
 
     /// Writes a plan's residuals into `a` and, for a pair, `b`.
@@ -210,13 +273,8 @@ fn set_window(window: &mut Vec<f64>, frames: usize) {
     }));
 }
 
-fn predictor(
-    window: &[f64],
-    windowed: &mut Vec<f64>,
-    levinson: &mut Levinson,
-    search: Search,
-    samples: &[i32],
-) -> Predictor {
+/// Autocorrelation of the windowed samples behind the history.
+fn autocorrelate(window: &[f64], windowed: &mut Vec<f64>, lags: usize, samples: &[i32], out: &mut [f64; LAGS_MAX]) {
     let frames = window.len();
     windowed.resize(frames.next_multiple_of(4) + lpc::AUTOCORRELATION_PAD, 0.0);
     let (inside, pad) = windowed.split_at_mut(frames); // it is longer
@@ -224,20 +282,30 @@ fn predictor(
         *out = w * f64::from(x);
     }
     pad.fill(0.0);
-    let mut autocorrelation = [0f64; 36]; // lags of HISTORY orders, in whole groups
-    let lags = (search.order + 1).next_multiple_of(12).min(36);
-    lpc::autocorrelation(windowed, &mut autocorrelation[..lags]);
-    levinson.solve(&autocorrelation[..lags], search.order);
+    lpc::autocorrelation(windowed, &mut out[..lags]);
+}
+
+/// The order that takes the fewest bits.
+fn best_order(levinson: &Levinson, search: Search, frames: usize) -> usize {
     let mut best = (0, f64::MAX);
     for order in 0..=levinson.order {
-        // Below one unit of error nothing is gained.
-        let error = levinson.errors[order].max(frames as f64 * 0.1);
-        let cost = frames as f64 * 0.5 * log2(error) + order as f64 * f64::from(search.precision) * 0.7;
+        let cost = residual_bits(levinson.errors[order], frames) + coefficient_bits(order, search);
         if cost < best.1 {
             best = (order, cost);
         }
     }
-    levinson.quantise(best.0, search.precision)
+    best.0
+}
+
+/// Bits of residuals whose squares sum up to `error`, but for a constant, about.
+fn residual_bits(error: f64, frames: usize) -> f64 {
+    // Below one unit of error nothing is gained.
+    frames as f64 * 0.5 * log2(error.max(frames as f64 * 0.1) / frames.max(1) as f64)
+}
+
+/// Bits of a predictor's coefficients, about.
+fn coefficient_bits(order: usize, search: Search) -> f64 {
+    order as f64 * f64::from(search.precision) * 0.7
 }
 
 fn put_predictor(predictor: &Predictor, silent: bool, bits: &mut BitWriter) {
@@ -250,7 +318,7 @@ fn put_predictor(predictor: &Predictor, silent: bool, bits: &mut BitWriter) {
 }
 
 /// The Rice parameter of the next coefficient, from the running mean of the folded ones before.
-fn coefficient_bits(mean: u32) -> u32 {
+fn rice_bits(mean: u32) -> u32 {
     (mean + 1).ilog2().min(PRECISION_MAX)
 }
 
@@ -265,7 +333,7 @@ fn put_coefficients(coefficients: &[i32], bits: &mut BitWriter) {
     let mut mean = FIRST_MEAN;
     for &c in coefficients {
         let u = ((c << 1) ^ (c >> 31)) as u32; // |c| < 2^14
-        let k = coefficient_bits(mean);
+        let k = rice_bits(mean);
         let quotient = u >> k;
         if quotient < PLAIN_QUOTIENT {
             bits.put((1u64 << quotient) - 1, quotient + 1);
@@ -290,7 +358,7 @@ fn take_predictor(bits: &mut BitReader) -> Result<(Predictor, bool), &'static st
     predictor.shift = bits.take(4) as u32;
     let mut mean = FIRST_MEAN;
     for c in &mut predictor.coefficients[..predictor.order] {
-        let k = coefficient_bits(mean);
+        let k = rice_bits(mean);
         let mut quotient = 0;
         while quotient < PLAIN_QUOTIENT && bits.take(1) == 1 {
             quotient += 1;

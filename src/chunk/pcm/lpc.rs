@@ -16,7 +16,7 @@ mod wide;
 /// Samples of history before a section, and the highest order.
 pub(super) const HISTORY: usize = 32;
 /// Lags computed in one pass.
-const LAGS: usize = 12;
+pub(super) const LAGS: usize = 12;
 /// Bits of the largest coefficient, with its sign.
 pub(super) const PRECISION_MAX: u32 = 15;
 
@@ -113,6 +113,21 @@ impl Levinson {
             self.errors[i + 1] = error;
             self.coefficients[i + 1] = a;
         }
+    }
+
+    /// What each lag of an autocorrelation weighs in the energy that the predictor of an order leaves of samples, whether it
+    /// was made from them or not: that of the filter `x[i] - prediction` is `sum(weight[lag] * autocorrelation[lag])`.
+    pub(super) fn error_weights(&self, order: usize) -> [f64; HISTORY + 1] {
+        let order = order.min(self.order);
+        let mut filter = [0f64; HISTORY + 1];
+        filter[0] = 1.0;
+        for (out, a) in filter[1..].iter_mut().zip(&self.coefficients[order][..order]) {
+            *out = -a;
+        }
+        std::array::from_fn(|lag| {
+            let sum: f64 = filter.iter().zip(&filter[lag..]).map(|(a, b)| a * b).sum();
+            if lag == 0 { sum } else { 2.0 * sum } // on both sides
+        })
     }
 
     /// The predictor of one order with coefficients of `precision` bits; the rounding error of each is carried to
@@ -288,5 +303,31 @@ fn restore_wide<const N: usize>(p: &Predictor, x: &mut [i32]) {
         }
         window[N] = window[N].wrapping_add((sum >> shift) as i32);
         i += 1;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn weights_of_lags_give_the_error_that_the_recursion_gives() {
+        // Two resonators, driven by whole numbers.
+        let (mut state, mut x) = (1u32, vec![0f64; 2]);
+        for i in 2..4000 {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            x.push(1.5 * x[i - 1] - 0.9 * x[i - 2] + f64::from(state >> 24) - 127.5);
+        }
+        x.extend([0.0; AUTOCORRELATION_PAD + 4]);
+        let mut autocorrelation = [0f64; 36];
+        super::autocorrelation(&x[..x.len() / 4 * 4], &mut autocorrelation);
+        let mut levinson = Levinson::default();
+        levinson.solve(&autocorrelation, HISTORY);
+        assert_eq!(levinson.order, HISTORY);
+        for order in 0..=HISTORY {
+            let weights = levinson.error_weights(order);
+            let error: f64 = weights.iter().zip(&autocorrelation).map(|(weight, x)| weight * x).sum();
+            assert!((error / levinson.errors[order] - 1.0).abs() < 1e-6, "{order}: {error} {}", levinson.errors[order]);
+        }
     }
 }

@@ -19,10 +19,12 @@ mod log2;
 pub mod pcm;
 pub mod predict;
 mod proofs;
+mod rans;
 pub mod raster;
 mod scan;
 pub mod sketch;
 pub mod squeeze;
+mod wide;
 
 pub use cut::Cutter;
 pub use form::{Form, Packing, Pcm, Raster};

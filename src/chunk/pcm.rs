@@ -8,14 +8,14 @@
 //!       0     1  method    1: linear (linear.rs), 2: adaptive (cascade.rs)
 //!       1     1  form      bits 0-1 bytes of a sample - 1, bits 2-6 channels - 1, bit 7 zero
 //!       2     1  sections  bits 0-4 log2 of a section's frames (8..=20), bits 5-6 shape of the distributions, bit 7 zero
-//!       3     1  rate      of the running means, 1..=15
+//!       3     1  pace      of the running means: bits 0-3 their rate, 1..=15, bits 4-7 bits behind their point, 0..=12
 //!       4     1  lead      bytes before the first frame, fewer than a frame has
-//!       5     c  start     per channel: log2 of the first mean, 0..=31
 //!            0|c scale     adaptive only, per channel: signed, -22..=9
 //!           0|1 pace      adaptive only: of the filter's adaptation, 0..=15
-//!             4  words     number of 32-bit words of symbols, little-endian
-//!            4w  symbols   (entropy.rs)
-//!            ..  bits      (bits.rs): per section and pair of channels what linear.rs tells
+//!             4  bytes     of the plans, little-endian
+//!            ..  plans     (bits.rs): per section and channel a bit, whether all its residuals are 0, so that none is stored;
+//!                          then per section and pair of channels what linear.rs tells
+//!            ..  vectors   of residuals (entropy.rs), channel by channel
 //!          l, t  plainly   the bytes of the lead, and those behind the last whole frame
 //! ```
 //!
@@ -42,7 +42,7 @@ use super::proofs::Proofs;
 use crate::format::record::Codec;
 use bits::{BitReader, BitWriter};
 use cascade::Cascade;
-use entropy::{Mean, SymbolReader, Symbols};
+use entropy::Pace;
 pub use guess::{Guess, guess};
 use linear::{Plan, Search, Section};
 use lpc::HISTORY;
@@ -84,9 +84,8 @@ pub struct Encoder {
     planes: Vec<Vec<i32>>,
     section: Section,
     residuals: Vec<Vec<i32>>,
-    symbols: Symbols,
+    coder: entropy::Coder,
     bits: BitWriter,
-    means: Vec<Mean>,
 }
 
 impl Encoder {
@@ -129,7 +128,7 @@ impl Encoder {
         planes::split_frames(whole, sample_bytes, channels, &mut self.planes);
         // Order, log2 of a section's frames. High orders need exact coefficients where samples are few bits wide.
         let (order, precision, sections): (usize, u32, &[u32]) = match (effort, sample_bytes) {
-            (Effort::Fast, _) => (11, 13, &[12]),
+            (Effort::Fast, _) => (23, 14, &[12, 13]),
             (_, 1 | 2) => (HISTORY, 14, &[12, 13, 14]),
             _ => (HISTORY, 12, &[11, 12, 14]),
         };
@@ -258,47 +257,58 @@ impl Encoder {
         rest: [&[u8]; 2],
     ) -> Vec<u8> {
         let channels = self.planes.len();
-        let rate = entropy::best_rate(&self.residuals, thorough);
-        let method = if filter.is_some() { METHOD_ADAPTIVE } else { METHOD_LINEAR };
-        let mut head = vec![method, (sample_bytes - 1) as u8 | ((channels - 1) as u8) << 2, 0, rate as u8];
-        head.push(rest[0].len() as u8); // below 128
-        self.means.clear();
-        for residuals in &self.residuals {
-            let start = entropy::start_log2(residuals);
-            head.push(start as u8);
-            self.means.push(Mean::new(start, rate));
-        }
-        if let Some((scales, pace)) = filter {
-            head.extend(scales.iter().map(|&s| s as i8 as u8)); // within SCALE_RANGE
-            head.push(pace as u8);
-        }
-        self.symbols.clear();
         self.bits.clear();
+        self.leave_out_silence(section_log2);
         let mut plan = plans.iter();
-        for part in sections(self.frames(), section_log2) {
-            let new = part.start..part.end - HISTORY;
-            for (pair, means) in self.residuals.chunks(2).zip(self.means.chunks_mut(2)) {
+        for _ in sections(self.frames(), section_log2) {
+            for pair in self.planes.chunks(2) {
                 let Some(plan) = plan.next() else { break };
-                let b = pair.get(1).map_or(&[][..], |b| &b[new.clone()]);
-                linear::encode(plan, [&pair[0][new.clone()], b], means, &mut self.symbols, &mut self.bits);
+                plan.put(pair.len() == 2, &mut self.bits);
             }
         }
-        let shape = self.symbols.best_shape();
-        head[2] = section_log2 as u8 | (shape as u8) << 5;
-        let words = self.symbols.finish(shape);
+        let rate = entropy::best_rate(&self.residuals, thorough);
+        let (fraction, shape) = self.coder.survey(&mut self.residuals, rate);
+        let method = if filter.is_some() { METHOD_ADAPTIVE } else { METHOD_LINEAR };
         let [lead, tail] = rest;
-        let mut out = head;
-        out.reserve_exact(4 + words.len() * 4 + self.bits.bytes().len() + lead.len() + tail.len());
-        out.extend_from_slice(&(words.len() as u32).to_le_bytes()); // fewer than bytes in a chunk
-        let at = out.len();
-        out.resize(at + words.len() * 4, 0);
-        for (out, word) in out[at..].as_chunks_mut::<4>().0.iter_mut().zip(words) {
-            *out = word.to_le_bytes();
+        let mut out = vec![
+            method,
+            (sample_bytes - 1) as u8 | ((channels - 1) as u8) << 2,
+            section_log2 as u8 | (shape as u8) << 5,
+            (rate | fraction << 4) as u8, // of four bits
+            lead.len() as u8,             // below 128
+        ];
+        if let Some((scales, pace)) = filter {
+            out.extend(scales.iter().map(|&s| s as i8 as u8)); // within SCALE_RANGE
+            out.push(pace as u8);
         }
+        out.extend_from_slice(&(self.bits.bytes().len() as u32).to_le_bytes()); // fewer than bytes in a chunk
         out.extend_from_slice(self.bits.bytes());
+        self.coder.append(shape, &mut out);
         out.extend_from_slice(lead);
         out.extend_from_slice(tail);
         out
+    }
+
+    /// Takes the sections that are all 0 out of the residuals, and writes which.
+    fn leave_out_silence(&mut self, section_log2: u32) {
+        let frames = self.frames();
+        let mut lengths = vec![0; self.residuals.len()];
+        for part in sections(frames, section_log2) {
+            let part = part.start..part.end - HISTORY;
+            for (residuals, length) in self.residuals.iter_mut().zip(&mut lengths) {
+                let silent = residuals[part.clone()].iter().all(|&r| r == 0);
+                self.bits.put(silent.into(), 1);
+                if !silent {
+                    if *length < part.start {
+                        residuals.copy_within(part.clone(), *length);
+                    }
+                    *length += part.len();
+                }
+            }
+        }
+        for (residuals, length) in self.residuals.iter_mut().zip(lengths) {
+            residuals.truncate(length);
+        }
     }
 }
 
@@ -316,9 +326,7 @@ pub struct Decoder {
     known: Vec<Vec<i32>>,
     proofs: Proofs,
     section: Section,
-    words: Vec<u32>,
-    bits: Vec<u8>,
-    means: Vec<Mean>,
+    residuals: Vec<Vec<i32>>,
 }
 
 impl Decoder {
@@ -353,8 +361,10 @@ impl Decoder {
         known: Option<&[u8]>,
         out: &mut Vec<u8>,
     ) -> Result<(), &'static str> {
-        let &[method, form, packed, rate, lead, ref rest @ ..] = payload else {
-            return Err("payload shorter than its header");
+        const SHORT: &str = "payload shorter than its header";
+        const RANGE: &str = "parameters out of range";
+        let &[method, form, packed, pace, lead, ref rest @ ..] = payload else {
+            return Err(SHORT);
         };
         if plain_bytes > PLAIN_BYTES_MAX {
             return Err("chunk of samples too long");
@@ -368,49 +378,49 @@ impl Decoder {
         let sample_bytes = usize::from(form & 3) + 1;
         let channels = usize::from(form >> 2) + 1;
         let frame_bytes = sample_bytes * channels;
-        let section_log2 = u32::from(packed & 31);
-        if !SECTION_LOG2.contains(&section_log2) || packed & 0x80 != 0 || !(1..=15).contains(&rate) {
-            return Err("parameters out of range");
+        let (section_log2, shape) = (u32::from(packed & 31), usize::from(packed >> 5));
+        if !SECTION_LOG2.contains(&section_log2) || packed & 0x80 != 0 {
+            return Err(RANGE);
         }
-        let Some((starts, rest)) = rest.split_at_checked(channels) else {
-            return Err("payload shorter than its header");
-        };
-        if starts.iter().any(|&s| s > 31) {
-            return Err("parameters out of range");
-        }
-        self.means.clear();
-        self.means.extend(starts.iter().map(|&s| Mean::new(u32::from(s), u32::from(rate))));
+        let means = Pace::new(u32::from(pace & 15), u32::from(pace >> 4)).ok_or(RANGE)?;
         let scales = if method == METHOD_ADAPTIVE { channels + 1 } else { 0 };
-        let Some((scales, rest)) = rest.split_at_checked(scales) else {
-            return Err("payload shorter than its header");
-        };
+        let (scales, rest) = rest.split_at_checked(scales).ok_or(SHORT)?;
         let (&pace, scales) = scales.split_last().unwrap_or((&0, &[]));
         let scales: Vec<i32> = scales.iter().map(|&s| i32::from(s as i8)).collect();
         if pace > 15 || scales.iter().any(|s| !cascade::SCALE_RANGE.contains(s)) {
-            return Err("parameters out of range");
+            return Err(RANGE);
         }
-        let Some((count, rest)) = rest.split_first_chunk::<4>() else { return Err("payload shorter than its header") };
-        let count = u32::from_le_bytes(*count) as usize;
-        let Some((words, rest)) = count.checked_mul(4).and_then(|n| rest.split_at_checked(n)) else {
-            return Err("fewer symbols than stated");
-        };
+        let (bytes, rest) = rest.split_first_chunk::<4>().ok_or(SHORT)?;
+        let (plans, rest) =
+            rest.split_at_checked(u32::from_le_bytes(*bytes) as usize).ok_or("fewer plans than stated")?;
         let lead = usize::from(lead);
         if lead >= frame_bytes || lead > plain_bytes {
-            return Err("parameters out of range");
+            return Err(RANGE);
         }
         let frames = (plain_bytes - lead) / frame_bytes;
-        let Some(bits) = rest.len().checked_sub(plain_bytes - frames * frame_bytes) else {
+        let Some(vectors) = rest.len().checked_sub(plain_bytes - frames * frame_bytes) else {
             return Err("payload shorter than its plain bytes");
         };
-        let (bits, plainly) = rest.split_at(bits);
+        let (vectors, plainly) = rest.split_at(vectors);
         let (lead, tail) = plainly.split_at(lead); // they are lead and tail
-        self.words.clear();
-        self.words.extend(words.as_chunks::<4>().0.iter().map(|w| u32::from_le_bytes(*w)));
-        self.bits.clear();
-        self.bits.extend_from_slice(bits);
-        self.bits.extend_from_slice(&[0; bits::PAD]);
-        let mut symbols = SymbolReader::new(usize::from(packed >> 5), &self.words).ok_or("states out of range")?;
-        let mut bits = BitReader::new(&self.bits);
+
+        let mut bits = BitReader::new(plans);
+        let mut silent = Vec::new();
+        self.residuals.resize_with(channels, Vec::new);
+        let mut lengths = vec![0; channels];
+        for part in sections(frames, section_log2) {
+            for length in &mut lengths {
+                let is_silent = bits.take(1) == 1;
+                silent.push(is_silent);
+                *length += if is_silent { 0 } else { part.len() - HISTORY };
+            }
+        }
+        for (residuals, length) in self.residuals.iter_mut().zip(lengths) {
+            residuals.resize(length, 0);
+        }
+        if !entropy::decode(shape, means, &mut self.residuals, vectors)?.is_empty() {
+            return Err("more vectors than channels");
+        }
 
         self.planes.resize_with(channels, Vec::new);
         for plane in &mut self.planes {
@@ -424,20 +434,30 @@ impl Decoder {
         let mut cascades: Vec<Cascade> =
             scales.chunks(2).map(|scales| Cascade::new(frames, scales, u32::from(pace))).collect();
         let narrow = sample_bytes <= 2;
+        let mut residuals: Vec<&[i32]> = self.residuals.iter().map(|residuals| &residuals[..]).collect();
+        let mut silent = silent.chunks_exact(channels);
         for part in sections(frames, section_log2) {
-            for (i, (pair, means)) in self.planes.chunks_mut(2).zip(self.means.chunks_mut(2)).enumerate() {
+            let silent = silent.next().unwrap_or_default();
+            let pairs = self.planes.chunks_mut(2).zip(residuals.chunks_mut(2)).zip(silent.chunks(2)).enumerate();
+            for (i, ((pair, residuals), silent)) in pairs {
+                let mut residuals = residuals.iter_mut().zip(silent);
+                let mut next = || {
+                    let (residuals, _) = residuals.next().filter(|(_, silent)| !**silent)?;
+                    residuals.split_off(..part.len() - HISTORY)
+                };
+                let residuals = [next(), next()];
                 let (left, right) = pair.split_at_mut(1);
                 let right = right.first_mut().map(|plane| &mut plane[part.clone()]);
                 let left = &mut left[0][part.clone()]; // chunks are not empty
                 let cascade = cascades.get_mut(i);
                 let known =
                     known.map(|_| [2 * i, 2 * i + 1].map(|k| self.known.get(k).map_or(&[][..], |p| &p[part.clone()])));
-                let (symbols, bits) = (&mut symbols, &mut bits);
-                linear::decode(&mut self.section, narrow, known, left, right, means, cascade, symbols, bits)?;
+                let plan = Plan::take(right.is_some(), &mut bits)?;
+                linear::restore(&mut self.section, &plan, narrow, residuals, known, left, right, cascade);
             }
         }
-        if !symbols.is_at_end() || !bits.is_at_end() {
-            return Err("samples do not end where their payload does");
+        if !bits.is_at_end() {
+            return Err("plans do not end where their bytes do");
         }
         let start = out.len();
         out.extend_from_slice(lead);

@@ -37,8 +37,8 @@ mod choose;
 mod lanes;
 mod planes;
 mod predict;
-mod rans;
 mod row;
+mod section;
 mod tokens;
 mod values;
 
@@ -52,36 +52,6 @@ use predict::{Mode, TAPS};
 use std::ops::Range;
 use values::Values;
 use zstd::zstd_safe::{CCtx, CParameter, DCtx, ResetDirective};
-
-/// Whether the processor has what the functions below, compiled for wider registers, need.
-#[cfg(target_arch = "x86_64")]
-fn is_wide() -> bool {
-    is_x86_feature_detected!("avx2")
-        && is_x86_feature_detected!("bmi1")
-        && is_x86_feature_detected!("bmi2")
-        && is_x86_feature_detected!("lzcnt")
-        && is_x86_feature_detected!("popcnt")
-}
-
-/// A function compiled twice: as it is, and for the wider registers of newer x86-64 processors.
-macro_rules! wide {
-    ($(#[$doc:meta])* $vis:vis fn $name:ident($($arg:ident: $ty:ty),* $(,)?) $(-> $out:ty)? = $body:ident) => {
-        $(#[$doc])*
-        $vis fn $name($($arg: $ty),*) $(-> $out)? {
-            #[cfg(target_arch = "x86_64")]
-            if $crate::chunk::raster::is_wide() {
-                #[target_feature(enable = "avx2,bmi1,bmi2,lzcnt,popcnt")]
-                fn wider($($arg: $ty),*) $(-> $out)? {
-                    $body($($arg),*)
-                }
-                // SAFETY: the processor has these features.
-                return unsafe { wider($($arg),*) };
-            }
-            $body($($arg),*)
-        }
-    };
-}
-use wide;
 
 const TOKENS: u8 = 0;
 const BYTES: u8 = 1;
@@ -107,7 +77,7 @@ const SHORT: &str = "it is cut short";
 /// Codes chunks. One a thread: it keeps its working memory.
 pub struct Encoder {
     zstd: CCtx<'static>,
-    coder: rans::Coder,
+    coder: section::Coder,
     samples: Vec<u16>,
     residuals: Vec<u16>,
     bytes: Vec<u8>,
@@ -118,7 +88,7 @@ impl Default for Encoder {
     fn default() -> Self {
         Encoder {
             zstd: CCtx::create(),
-            coder: rans::Coder::default(),
+            coder: section::Coder::default(),
             samples: Vec::new(),
             residuals: Vec::new(),
             bytes: Vec::new(),
@@ -293,7 +263,7 @@ struct Opened<'a> {
 /// Decodes chunks. One a thread.
 pub struct Decoder {
     zstd: DCtx<'static>,
-    coder: rans::Coder,
+    coder: section::Coder,
     samples: Vec<u16>,
     residuals: Vec<u16>,
     bytes: Vec<u8>,
@@ -304,7 +274,7 @@ impl Default for Decoder {
     fn default() -> Self {
         Decoder {
             zstd: DCtx::create(),
-            coder: rans::Coder::default(),
+            coder: section::Coder::default(),
             samples: Vec::new(),
             residuals: Vec::new(),
             bytes: Vec::new(),

@@ -70,43 +70,50 @@ impl BitWriter {
     }
 }
 
-/// Reads bits from bytes that are followed by [`PAD`] zeros.
+/// Reads bits.
 #[derive(Clone)]
 pub(super) struct BitReader<'a> {
-    padded: &'a [u8],
+    bytes: &'a [u8],
     /// In bits.
     position: usize,
 }
 
-/// Zeros that must follow the bytes.
-pub(super) const PAD: usize = 8;
-
 impl<'a> BitReader<'a> {
-    pub(super) fn new(padded: &'a [u8]) -> BitReader<'a> {
-        BitReader { padded, position: 0 }
+    pub(super) fn new(bytes: &'a [u8]) -> BitReader<'a> {
+        BitReader { bytes, position: 0 }
+    }
+
+    /// The next bits, 57 at least.
+    #[inline(always)]
+    pub(super) fn look(&self) -> u64 {
+        let rest = self.bytes.get(self.position >> 3..).unwrap_or(&[]);
+        let word = match rest.first_chunk::<8>() {
+            Some(eight) => u64::from_le_bytes(*eight),
+            None => rest.iter().rev().fold(0, |word, &byte| word << 8 | u64::from(byte)),
+        };
+        word >> (self.position & 7)
+    }
+
+    #[inline(always)]
+    pub(super) fn skip(&mut self, bits: u32) {
+        // Counts on past the end, so that too many reads are noticed; a chunk's reads cannot overflow it.
+        self.position = self.position.wrapping_add(bits as usize);
     }
 
     /// The next `bits`, at most 56.
     #[inline(always)]
     pub(super) fn take(&mut self, bits: u32) -> u64 {
-        let byte = self.position >> 3;
-        let word = match self.padded.get(byte..byte + 8) {
-            Some(eight) => u64::from_le_bytes(eight.try_into().unwrap_or_default()), // eight bytes long
-            None => 0,
-        };
-        // Counts on past the end, so that too many reads are noticed; a chunk's reads cannot overflow it.
-        let value = (word >> (self.position & 7)) & ((1u64 << (bits & 63)) - 1);
-        self.position = self.position.wrapping_add(bits as usize);
+        let value = self.look() & ((1u64 << (bits & 63)) - 1);
+        self.skip(bits);
         value
     }
 
     /// Whether all bits were read, but for those that fill the last byte, and these are zero.
     pub(super) fn is_at_end(&self) -> bool {
-        let bytes = self.padded.len().saturating_sub(PAD);
-        if self.position.div_ceil(8) != bytes {
+        if self.position.div_ceil(8) != self.bytes.len() {
             return false;
         }
-        match (self.position & 7, self.padded.get(self.position >> 3)) {
+        match (self.position & 7, self.bytes.last()) {
             (0, _) => true,
             (used, Some(last)) => last >> used == 0,
             (_, None) => false,
@@ -129,9 +136,7 @@ mod tests {
             for (value, bits) in &fields {
                 writer.put(value & ((1u64 << bits) - 1), *bits);
             }
-            let mut bytes = writer.bytes().to_vec();
-            bytes.extend_from_slice(&[0; PAD]);
-            let mut reader = BitReader::new(&bytes);
+            let mut reader = BitReader::new(writer.bytes());
             for (value, bits) in &fields {
                 prop_assert_eq!(reader.take(*bits), value & ((1u64 << bits) - 1));
             }

@@ -222,7 +222,7 @@ impl Cascade {
 
     fn run_best<const ENCODE: bool>(&mut self, a: &mut [i32], b: &mut [i32]) {
         #[cfg(target_arch = "x86_64")]
-        if is_x86_feature_detected!("avx2") && super::entropy::has_bit_instructions() {
+        if crate::chunk::wide::is_wide() {
             // SAFETY: the processor has them.
             return unsafe { self.run_wide::<ENCODE>(a, b) };
         }

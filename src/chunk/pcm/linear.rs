@@ -1,16 +1,14 @@
 //! The linear method: sections of a few thousand frames, each with predictors chosen by the encoder.
 //!
-//! What is written of a section of one or two channels, in bits, the lowest first:
+//! What is written of a section of one channel or two, in bits, the lowest first:
 //!
 //! ```text
 //!  wasted     1 bit: low bits wasted? then 5 bits: how many, the same for both channels
 //!  stereo     2 bits, for a pair only: 0 left right, 1 left side, 2 right side, 3 mid side
 //!  each channel:
-//!    silent   1 bit: every residual is 0, none is written
 //!    order    6 bits, 0..=32
 //!    shift    4 bits, if order > 0
 //!    order coefficients, see `put_coefficients`
-//!  then the residuals of both channels in turn (entropy.rs)
 //! ```
 //!
 //! # Invariants
@@ -19,7 +17,6 @@
 
 use super::bits::{BitReader, BitWriter};
 use super::cascade::Cascade;
-use super::entropy::{Mean, SymbolReader, Symbols};
 use super::lpc::{self, HISTORY, Levinson, PRECISION_MAX, Predictor};
 use super::planes::Stereo;
 use crate::chunk::log2::log2;
@@ -178,31 +175,30 @@ pub(super) fn cost(residuals: &[i32]) -> f64 {
     residuals.chunks(RUN).map(|run| run.len() as f64 * log2(sum(run) as f64 + RUN as f64 * 0.25)).sum()
 }
 
-/// Writes a section: its plan and the residuals that follow from it.
-pub(super) fn encode(
-    plan: &Plan,
-    residuals: [&[i32]; 2],
-    means: &mut [Mean],
-    symbols: &mut Symbols,
-    bits: &mut BitWriter,
-) {
-    bits.put(u64::from(plan.wasted > 0), 1);
-    if plan.wasted > 0 {
-        bits.put(u64::from(plan.wasted), 5);
+impl Plan {
+    /// Writes what is decided for a pair of channels, or for one.
+    pub(super) fn put(&self, is_pair: bool, bits: &mut BitWriter) {
+        bits.put(u64::from(self.wasted > 0), 1);
+        if self.wasted > 0 {
+            bits.put(u64::from(self.wasted), 5);
+        }
+        if is_pair {
+            bits.put(self.stereo as u64, 2);
+        }
+        for predictor in self.predictors.iter().take(1 + usize::from(is_pair)) {
+            put_predictor(predictor, bits);
+        }
     }
-    if means.len() == 2 {
-        bits.put(plan.stereo as u64, 2);
-    }
-    let silent = residuals.map(|r| r.iter().all(|&r| r == 0));
-    for ((predictor, silent), _) in plan.predictors.iter().zip(silent).zip(means.iter()) {
-        put_predictor(predictor, silent, bits);
-    }
-    let [a, b] = residuals;
-    match (means, silent) {
-        ([mean_a, mean_b], [false, false]) => symbols.two(mean_a, mean_b, a, b, bits),
-        ([mean, ..], [false, _]) => symbols.one(mean, a, bits),
-        ([_, mean], [_, false]) => symbols.one(mean, b, bits),
-        _ => {}
+
+    /// Reads what [`Plan::put`] wrote.
+    pub(super) fn take(is_pair: bool, bits: &mut BitReader) -> Result<Plan, &'static str> {
+        let wasted = if bits.take(1) == 1 { bits.take(5) as u32 } else { 0 };
+        let stereo = if is_pair { Stereo::ALL[bits.take(2) as usize & 3] } else { Stereo::LeftRight };
+        let mut plan = Plan { wasted, stereo, predictors: [Predictor::default(); 2] };
+        for predictor in plan.predictors.iter_mut().take(1 + usize::from(is_pair)) {
+            *predictor = take_predictor(bits)?;
+        }
+        Ok(plan)
     }
 }
 
@@ -308,8 +304,7 @@ fn coefficient_bits(order: usize, search: Search) -> f64 {
     order as f64 * f64::from(search.precision) * 0.7
 }
 
-fn put_predictor(predictor: &Predictor, silent: bool, bits: &mut BitWriter) {
-    bits.put(u64::from(silent), 1);
+fn put_predictor(predictor: &Predictor, bits: &mut BitWriter) {
     bits.put(predictor.order as u64, 6);
     if predictor.order > 0 {
         bits.put(u64::from(predictor.shift), 4);
@@ -346,14 +341,13 @@ fn put_coefficients(coefficients: &[i32], bits: &mut BitWriter) {
     }
 }
 
-fn take_predictor(bits: &mut BitReader) -> Result<(Predictor, bool), &'static str> {
-    let silent = bits.take(1) == 1;
+fn take_predictor(bits: &mut BitReader) -> Result<Predictor, &'static str> {
     let mut predictor = Predictor { order: bits.take(6) as usize, ..Predictor::default() };
     if predictor.order > HISTORY {
         return Err("order of a predictor above 32");
     }
     if predictor.order == 0 {
-        return Ok((predictor, silent));
+        return Ok(predictor);
     }
     predictor.shift = bits.take(4) as u32;
     let mut mean = FIRST_MEAN;
@@ -367,7 +361,7 @@ fn take_predictor(bits: &mut BitReader) -> Result<(Predictor, bool), &'static st
         *c = (u >> 1) as i32 ^ -((u & 1) as i32);
         mean = (mean + u) / 2; // u < 2^19
     }
-    Ok((predictor, silent))
+    Ok(predictor)
 }
 
 /// Adds to residuals, from `HISTORY` on, what is predicted from the samples that should stand there. [`lpc::restore`] comes to
@@ -381,28 +375,26 @@ fn remake(predictor: &Predictor, narrow: bool, known: &[i32], residuals: &mut Ve
     }
 }
 
-/// Decodes what [`encode`] wrote into the planes' samples from `HISTORY` on; those before are known. With `known`, the planes as
-/// they should come out, each sample is made from those that should stand before it.
+/// Makes the planes' samples from `HISTORY` on of a plan and its residuals, `None` where all are 0; the samples before are known. With
+/// `known`, the planes as they should come out, each sample is made from those that should stand before it.
 #[expect(clippy::too_many_arguments, reason = "one section's state, borrowed apart")]
-pub(super) fn decode(
+pub(super) fn restore(
     section: &mut Section,
+    plan: &Plan,
     narrow: bool,
+    residuals: [Option<&[i32]>; 2],
     known: Option<[&[i32]; 2]>,
     left: &mut [i32],
     right: Option<&mut [i32]>,
-    means: &mut [Mean],
     cascade: Option<&mut Cascade>,
-    symbols: &mut SymbolReader,
-    bits: &mut BitReader,
-) -> Result<(), &'static str> {
-    let wasted = if bits.take(1) == 1 { bits.take(5) as u32 } else { 0 };
+) {
+    let (wasted, stereo) = (plan.wasted, plan.stereo);
+    let [predictor_a, predictor_b] = &plan.predictors;
     let (a, b) = (&mut section.a, &mut section.b);
     a.resize(left.len(), 0);
     b.resize(left.len(), 0);
-    let mut stereo = Stereo::LeftRight;
     match &right {
         Some(right) => {
-            stereo = Stereo::ALL[bits.take(2) as usize & 3];
             let known = HISTORY.min(left.len());
             stereo.split(wasted, &left[..known], &right[..known], &mut a[..known], &mut b[..known]);
         }
@@ -412,20 +404,12 @@ pub(super) fn decode(
             }
         }
     }
-    let (predictor_a, silent_a) = take_predictor(bits)?;
-    let (predictor_b, silent_b) = if right.is_some() { take_predictor(bits)? } else { (Predictor::default(), true) };
     let (new_a, new_b) = (&mut a[HISTORY..], &mut b[HISTORY..]);
-    if silent_a {
-        new_a.fill(0);
-    }
-    if silent_b {
-        new_b.fill(0);
-    }
-    match (means, silent_a, silent_b) {
-        ([mean_a, mean_b, ..], false, false) => symbols.two(mean_a, mean_b, new_a, new_b, bits),
-        ([mean, ..], false, true) => symbols.one(mean, new_a, bits),
-        ([_, mean, ..], true, false) => symbols.one(mean, new_b, bits),
-        _ => {}
+    for (new, residuals) in [&mut *new_a, &mut *new_b].into_iter().zip(residuals) {
+        match residuals.filter(|residuals| residuals.len() == new.len()) {
+            Some(residuals) => new.copy_from_slice(residuals),
+            None => new.fill(0),
+        }
     }
     if let Some(cascade) = cascade {
         cascade.inverse(new_a, if right.is_some() { new_b } else { &mut [] });
@@ -437,16 +421,16 @@ pub(super) fn decode(
             known_b.resize(left.len(), 0);
             if right.is_some() {
                 stereo.split(wasted, known, other, known_a, known_b);
-                remake(&predictor_b, narrow, known_b, &mut section.residuals, b);
+                remake(predictor_b, narrow, known_b, &mut section.residuals, b);
             } else {
                 known_a.iter_mut().zip(known).for_each(|(a, known)| *a = known >> wasted);
             }
-            remake(&predictor_a, narrow, known_a, &mut section.residuals, a);
+            remake(predictor_a, narrow, known_a, &mut section.residuals, a);
         }
         None => {
-            lpc::restore(&predictor_a, narrow, a);
+            lpc::restore(predictor_a, narrow, a);
             if right.is_some() {
-                lpc::restore(&predictor_b, narrow, b);
+                lpc::restore(predictor_b, narrow, b);
             }
         }
     }
@@ -460,5 +444,4 @@ pub(super) fn decode(
             }
         }
     }
-    Ok(())
 }

@@ -124,10 +124,14 @@ impl Levinson {
         for (out, a) in filter[1..].iter_mut().zip(&self.coefficients[order][..order]) {
             *out = -a;
         }
-        std::array::from_fn(|lag| {
-            let sum: f64 = filter.iter().zip(&filter[lag..]).map(|(a, b)| a * b).sum();
-            if lag == 0 { sum } else { 2.0 * sum } // on both sides
-        })
+        let mut out = [0f64; HISTORY + 1];
+        for (i, x) in filter.iter().enumerate().take(order + 1) {
+            for (out, y) in out.iter_mut().zip(&filter[i..]) {
+                *out += x * y;
+            }
+        }
+        out[1..].iter_mut().for_each(|out| *out *= 2.0); // on both sides
+        out
     }
 
     /// The predictor of one order with coefficients of `precision` bits; the rounding error of each is carried to

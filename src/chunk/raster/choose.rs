@@ -9,7 +9,7 @@
 
 use super::planes::Plane;
 use super::predict::{Mode, ONE, STRETCH, TAPS, front, stretch};
-use super::wide;
+use crate::chunk::wide::wide;
 
 wide! {
     /// The best mode of a plane of `x`, judged by a part of it, and the 256ths of a bit that a sample costs with it,

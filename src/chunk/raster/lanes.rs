@@ -21,10 +21,9 @@
 
 use super::planes::{Layout, PLANES};
 use super::tokens::{LEVELS, TOKEN_BITS, level};
+use crate::chunk::rans::LANES;
 use std::ops::Range;
 
-/// Lanes of a vector.
-pub const LANES: usize = 8;
 /// Groups at most.
 pub const VECTORS: usize = 4;
 /// Zero tokens in front of each vector; at least twice the distance to a left neighbour.

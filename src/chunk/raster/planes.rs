@@ -8,8 +8,8 @@
 //!    none.
 //! 2. All planes lie behind each other in one vector. A plane that leans on another one stands behind it and is as long.
 
-use super::wide;
 use crate::chunk::form::{Packing, Raster};
+use crate::chunk::wide::wide;
 
 /// Planes of a picture at most.
 pub const PLANES: usize = 4;

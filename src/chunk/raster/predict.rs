@@ -11,7 +11,7 @@
 mod rebuild;
 
 use super::planes::Plane;
-use super::wide;
+use crate::chunk::wide::wide;
 pub use rebuild::rebuild;
 
 /// Bits behind the point of a weight.

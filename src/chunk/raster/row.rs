@@ -5,7 +5,7 @@
 //!
 //! The answer depends on the samples alone and costs the same for a chunk of any length.
 
-use super::wide;
+use crate::chunk::wide::wide;
 
 /// Rows are multiples of so many bytes, as every program pads them.
 pub const STEP_BYTES: usize = 128;

@@ -7,8 +7,8 @@
 //! [`rebuild`] undoes `residuals`.
 
 use super::super::planes::{PLANES, Plane};
-use super::super::wide;
 use super::{Mode, STRETCH, TAPS, WEIGHT_BITS, front, median, of_front, stretch_end, sums_above, unfold};
+use crate::chunk::wide::wide;
 
 /// A plane that is being rebuilt, and how far it is.
 struct Progress<'a> {

@@ -4,30 +4,14 @@
 //!
 //! They are total, and the same however they are compiled.
 
-#[cfg(target_arch = "x86_64")]
-use super::super::is_wide;
-use super::super::lanes::{LANES, Lanes, PAD, STRETCH, VECTORS, Vector};
+use super::super::lanes::{Lanes, PAD, STRETCH, VECTORS, Vector};
 use super::super::planes::PLANES;
 use super::super::tokens::{LEVELS, bits_below, level};
 use super::turn::to_lanes;
-use super::{FREQUENCY_BITS, SLOTS, STATE_MIN, TABLES, below};
-
-/// What a decoder does with a slot: the token, what the state gets beside it (the slot's offset among those of the token), and
-/// the token's frequency.
-#[derive(Clone, Copy, Default)]
-#[repr(transparent)]
-pub struct Slot(u32);
-
-const TOKEN_MASK: u32 = 0xff;
-const OFFSET_SHIFT: u32 = 8;
-const OFFSET_MASK: u32 = 0xfff;
-const FREQUENCY_SHIFT: u32 = 20;
-
-impl Slot {
-    pub fn new(token: u8, offset: usize, frequency: usize) -> Slot {
-        Slot(u32::from(token) | (offset as u32) << OFFSET_SHIFT | (frequency as u32) << FREQUENCY_SHIFT) // 2^10 at most
-    }
-}
+use super::{FREQUENCY_BITS, SLOTS, TABLES, below};
+use crate::chunk::rans::{LANES, Reader, Slot};
+#[cfg(target_arch = "x86_64")]
+use crate::chunk::wide::is_wide;
 
 /// The slots of all contexts.
 pub type Slots = [Slot; TABLES * SLOTS];
@@ -42,29 +26,14 @@ pub struct Reading<'a> {
 /// What a vector reads from.
 #[derive(Clone, Copy, Default)]
 pub struct Part<'a> {
-    pub states: [u32; LANES],
-    pub words: &'a [[u8; 2]],
+    pub from: Reader<'a>,
     pub bits: &'a [u8],
-}
-
-/// How many words of each vector are used up, and the states of its lanes.
-struct At<const N: usize> {
-    words: [usize; N],
-    states: [[u32; LANES]; N],
-}
-
-impl<const N: usize> At<N> {
-    /// Whether all is read, and nothing beyond.
-    fn is_end(&self, from: &Reading<'_>) -> bool {
-        let used = self.words.iter().zip(&from.parts).all(|(n, part)| *n == part.words.len());
-        used && self.states == [[STATE_MIN; LANES]; N]
-    }
 }
 
 /// All tokens, one lane after the other.
 fn read_plainly<const N: usize>(lanes: &Lanes, slots: &Slots, from: &Reading<'_>, t: &mut [u8]) -> bool {
     let stride = lanes.stride();
-    let mut at = At::<N> { words: [0; N], states: std::array::from_fn(|g| from.parts[g].states) }; // N <= VECTORS
+    let mut readers: [Reader<'_>; N] = std::array::from_fn(|g| from.parts[g].from); // N <= VECTORS
     let mut sums = [[0u16; STRETCH]; N];
     let mut i = 0;
     while i < lanes.tokens() {
@@ -76,27 +45,20 @@ fn read_plainly<const N: usize>(lanes: &Lanes, slots: &Slots, from: &Reading<'_>
             for (g, vector) in lanes.vectors().iter().enumerate().take(N) {
                 let [a, b, c] = vector.weights(i);
                 let here = g * stride + PAD + i + k;
-                let (part, contexts) = (&from.parts[g], &from.contexts[vector.class]);
+                let (reader, contexts) = (&mut readers[g], &from.contexts[vector.class]);
                 for j in 0..LANES {
                     let token = |at: usize| u16::from(t[at + j]);
                     let beside = a * token(here - vector.left) + b * token(here - 2 * vector.left);
                     let sum = sums[g][k + j] + beside + c * token(PAD + i + k); // eight tokens' weight, each below 2^6
                     let context = usize::from(contexts[usize::from(level(sum))]);
-                    let x = at.states[g][j];
-                    let slot = slots[context % TABLES * SLOTS + x as usize % SLOTS].0;
-                    let state = (slot >> FREQUENCY_SHIFT).wrapping_mul(x >> FREQUENCY_BITS);
-                    let state = state.wrapping_add(slot >> OFFSET_SHIFT & OFFSET_MASK);
-                    let comes = state < STATE_MIN;
-                    let word = part.words.get(at.words[g]).map_or(0, |w| u32::from(u16::from_le_bytes(*w)));
-                    at.states[g][j] = if comes { state << 16 | word } else { state };
-                    at.words[g] += usize::from(comes);
-                    t[here + j] = (slot & TOKEN_MASK) as u8;
+                    let slot = slots[context % TABLES * SLOTS + reader.slot::<FREQUENCY_BITS>(j)];
+                    t[here + j] = reader.take::<FREQUENCY_BITS>(j, slot) as u8; // a token
                 }
             }
         }
         i += n;
     }
-    at.is_end(from)
+    readers.iter().all(Reader::is_at_end)
 }
 
 /// All tokens; `false` if words are left or lacking. Each vector has a lane's pad in front.
@@ -120,8 +82,9 @@ pub fn read_tokens_plainly(lanes: &Lanes, slots: &Slots, from: &Reading<'_>, t: 
 
 #[cfg(target_arch = "x86_64")]
 mod avx2 {
-    use super::super::wide::{RANKS, load_8, load_16, low_8};
     use super::*;
+    use crate::chunk::rans::{VALUE_MASK, take_vector};
+    use crate::chunk::wide::{halves, load_8, load_16, load_lanes, low_8, store_lanes};
     use std::arch::x86_64::*;
 
     /// What [`super::read_tokens_plainly`] does, a vector at once.
@@ -148,13 +111,9 @@ mod avx2 {
     ) -> bool {
         let stride = lanes.stride();
         let vectors: [Vector; N] = std::array::from_fn(|g| lanes.vectors()[g]); // as many as there are
-        let parts: [Part<'_>; N] = std::array::from_fn(|g| from.parts[g]);
-        let mut words = [0usize; N];
+        let mut readers: [Reader<'_>; N] = std::array::from_fn(|g| from.parts[g].from);
         let none = _mm_setzero_si128();
-        let mut x = parts.map(|part| {
-            let [a, b, c, d, e, f, g, h] = part.states.map(|x| x as i32); // the same bits
-            _mm256_setr_epi32(a, b, c, d, e, f, g, h)
-        });
+        let mut x: [__m256i; N] = std::array::from_fn(|g| load_lanes(&readers[g].states));
         let mut last = [[none; 2]; N];
         // The contexts of a class's lower and upper levels.
         let contexts: [[__m128i; 2]; N] = vectors.map(|vector| {
@@ -198,25 +157,8 @@ mod avx2 {
                     let at = _mm256_or_si256(at, slot);
                     // SAFETY: contexts are below TABLES, slots below SLOTS, and there are TABLES * SLOTS of them.
                     let slot = unsafe { _mm256_i32gather_epi32::<4>(slots, at) };
-                    let frequency = _mm256_srli_epi32(slot, FREQUENCY_SHIFT as i32);
-                    let offset = _mm256_srli_epi32(slot, OFFSET_SHIFT as i32);
-                    let offset = _mm256_and_si256(offset, _mm256_set1_epi32(OFFSET_MASK as i32));
-                    let state = _mm256_mullo_epi32(frequency, _mm256_srli_epi32(x[g], FREQUENCY_BITS as i32));
-                    let state = _mm256_add_epi32(state, offset);
-                    // Words come in where a state is below 2^15: the next ones, in the order of lanes.
-                    let comes = _mm256_cmpeq_epi32(
-                        _mm256_srli_epi32(state, super::super::STATE_BITS as i32),
-                        _mm256_setzero_si256(),
-                    );
-                    let which = _mm256_movemask_ps(_mm256_castsi256_ps(comes)) as usize; // eight bits
-                    let next = next_words(parts[g].words, words[g]);
-                    let rank = _mm256_cvtepu8_epi32(_mm_cvtsi64_si128(RANKS[which % 256]));
-                    let next = _mm256_permutevar8x32_epi32(_mm256_cvtepu16_epi32(next), rank);
-                    let fed = _mm256_or_si256(_mm256_slli_epi32(state, 16), next);
-                    x[g] = _mm256_blendv_epi8(state, fed, comes);
-                    words[g] += which.count_ones() as usize;
-                    let token = _mm256_and_si256(slot, _mm256_set1_epi32(TOKEN_MASK as i32));
-                    let token = _mm_packus_epi32(_mm256_castsi256_si128(token), _mm256_extracti128_si256(token, 1));
+                    x[g] = take_vector::<FREQUENCY_BITS>(x[g], slot, readers[g].words, &mut readers[g].at);
+                    let token = halves(_mm256_and_si256(slot, _mm256_set1_epi32(VALUE_MASK as i32)));
                     last[g] = [token, last[g][0]];
                     if g == 0 {
                         first = token;
@@ -228,26 +170,10 @@ mod avx2 {
             }
             i += n;
         }
-        let states = x.map(|x| {
-            let mut states = [0u32; LANES];
-            // SAFETY: there is room for eight numbers.
-            unsafe { _mm256_storeu_si256(states.as_mut_ptr().cast(), x) };
-            states
-        });
-        At { words, states }.is_end(from)
-    }
-
-    /// The next eight words; zeros behind the end.
-    #[inline]
-    #[target_feature(enable = "avx2")]
-    fn next_words(words: &[[u8; 2]], at: usize) -> __m128i {
-        match words.get(at..).and_then(|w| w.first_chunk::<LANES>()) {
-            Some(words) => load_16(words),
-            None => {
-                let words: [[u8; 2]; LANES] = std::array::from_fn(|j| words.get(at + j).copied().unwrap_or_default());
-                load_16(&words)
-            }
+        for (reader, x) in readers.iter_mut().zip(x) {
+            store_lanes(x, &mut reader.states);
         }
+        readers.iter().all(Reader::is_at_end)
     }
 }
 

@@ -13,13 +13,8 @@
 //!    bits      bytes of them (u32), then bits, lowest first, in the order of decoding; 8 zero bytes at the end
 //! ```
 //!
-//! Frequencies of a context sum up to 2^[`FREQUENCY_BITS`]. Decoding goes place by place, lane by lane: the low bits
-//! of the lane's state name the token, the state becomes `frequency * (state >> FREQUENCY_BITS) + (low bits - sum of
-//! the frequencies before it)`, and if it is below 2^[`STATE_BITS`] the vector's next word comes in below it. The bits of tokens
-//! follow each other in the same order.
-//!
-//! Several states side by side: Giesen, *Interleaved entropy coders* (2014); eight in a register, words spread by a table of
-//! permutations: his `ryg_rans`, and Bonfield's `htscodecs`.
+//! Frequencies of a context sum up to 2^[`FREQUENCY_BITS`]; states and words are those of [`crate::chunk::rans`]. The bits of tokens
+//! follow each other in the order of decoding.
 //!
 //! # Invariants
 //!
@@ -29,15 +24,14 @@
 mod below;
 mod read;
 mod turn;
-#[cfg(target_arch = "x86_64")]
-mod wide;
 mod write;
 
 use super::lanes::{CELLS, Lanes, PAD, VECTORS};
 use super::planes::PLANES;
 use super::tokens::{LEVELS, TOKENS};
-use read::{Reading, Slot, read_bits, read_tokens};
-use write::{Survey, Symbol, Words, pad, survey, write_bits, write_tokens};
+use crate::chunk::rans::{Reader, Slot, Symbol, Words};
+use read::{Reading, read_bits, read_tokens};
+use write::{Survey, pad, survey, write_bits, write_tokens};
 
 /// Frequencies of a context sum up to 2 to this.
 pub const FREQUENCY_BITS: u32 = 10;
@@ -46,9 +40,6 @@ const SLOTS: usize = 1 << FREQUENCY_BITS;
 const CONTEXTS: usize = 8;
 /// Contexts of all classes at most.
 const TABLES: usize = CONTEXTS * PLANES;
-/// The bits of the least state; the greatest has sixteen more.
-const STATE_BITS: u32 = 15;
-const STATE_MIN: u32 = 1 << STATE_BITS;
 /// Zero bytes behind the bits, so that eight bytes can be read at any bit.
 const SLACK: usize = 8;
 
@@ -225,7 +216,7 @@ pub struct Coder {
     survey: Survey,
     counts: Vec<u32>,
     other_counts: Vec<u32>,
-    symbols: Vec<Symbol>,
+    symbols: Vec<Symbol<FREQUENCY_BITS>>,
     words: [Words; VECTORS],
     tokens: Vec<u8>,
     slots: Vec<Slot>,
@@ -279,14 +270,7 @@ impl Coder {
         write_tokens(lanes, &self.survey.cells, symbols, &mut self.words);
         let n = lanes.tokens();
         for (g, words) in self.words.iter().enumerate().take(lanes.count) {
-            out.extend(words.states.iter().flat_map(|state| state.to_le_bytes()));
-            let words = words.all();
-            put_u32(out, words.len());
-            let at = out.len();
-            out.resize(at + 2 * words.len(), 0);
-            for (out, word) in out[at..].as_chunks_mut::<2>().0.iter_mut().zip(words) {
-                *out = word.to_le_bytes();
-            }
+            words.append(out);
             let at = out.len();
             put_u32(out, 0);
             let (tokens, values) =
@@ -343,13 +327,10 @@ impl Coder {
             }
         }
         for part in &mut reading.parts[..lanes.count] {
-            for state in &mut part.states {
-                *state = le32(take(4)?);
-            }
-            let n = le32(take(4)?) as usize;
-            part.words = take(n.checked_mul(2).ok_or(SHORT)?)?.as_chunks().0;
-            let n = le32(take(4)?) as usize;
-            part.bits = take(n)?;
+            part.from = Reader::open(&mut payload).ok_or(SHORT)?;
+            let n = payload.split_off(..4).ok_or(SHORT)?;
+            part.bits = payload.split_off(..le32(n) as usize).ok_or(SHORT)?;
+            let n = part.bits.len();
             if n < SLACK {
                 return Err(SHORT);
             }
@@ -372,7 +353,7 @@ fn read_table(slots: &mut [Slot], bits: &mut BitReader<'_>) -> Result<(), &'stat
             return Err(WRONG);
         }
         for (offset, slot) in of.iter_mut().enumerate() {
-            *slot = Slot::new(token, offset, f);
+            *slot = Slot::new(token.into(), offset as u32, f as u32); // of 2^10
         }
         start += f;
     }
@@ -385,13 +366,13 @@ fn le32(bytes: &[u8]) -> u32 {
 
 #[cfg(test)]
 mod tests {
-    use super::super::lanes::LANES;
     use super::super::planes::Layout;
     use super::super::tokens::{MEANING, token};
     use super::read::{read_bits_plainly, read_tokens_plainly};
-    use super::write::{survey_body, write_bits_plainly, write_tokens_plainly};
+    use super::write::{survey_body, write_bits_plainly};
     use super::*;
     use crate::chunk::form::{Packing, Raster};
+    use crate::chunk::rans::{self, LANES};
     use proptest::prelude::*;
 
     fn lanes_of(packing: u8, row_bytes: u32, n: usize) -> Lanes {
@@ -429,7 +410,9 @@ mod tests {
             prop_assert!(twin.tokens == coder.survey.tokens && twin.cells == coder.survey.cells);
             prop_assert!(twin.values == coder.survey.values && twins == coder.counts[..]);
             let mut words: [Words; VECTORS] = Default::default();
-            write_tokens_plainly(&lanes, &twin.cells, coder.symbols.first_chunk().unwrap(), &mut words);
+            let cells: [&[u16]; VECTORS] =
+                std::array::from_fn(|g| twin.cells.get(g * lanes.tokens()..(g + 1) * lanes.tokens()).unwrap_or_default());
+            rans::write_plainly(&cells[..lanes.count], coder.symbols.first_chunk::<CELLS>().unwrap(), &mut words);
             for (g, (words, others)) in words.iter().zip(&coder.words).enumerate().take(lanes.count) {
                 prop_assert_eq!((words.all(), words.states), (others.all(), others.states));
                 let (tokens, values) = (&twin.tokens[g * lanes.stride() + PAD..], &twin.values[g * lanes.tokens()..]);
@@ -484,24 +467,6 @@ mod tests {
             let f = frequencies(&counts);
             prop_assert_eq!(f.iter().map(|&f| usize::from(f)).sum::<usize>(), SLOTS);
             prop_assert!(counts.iter().zip(&f).all(|(&c, &f)| c == 0 || f > 0));
-        }
-    }
-
-    #[test]
-    fn a_state_takes_every_token_as_a_division_would() {
-        for frequency in 1..=SLOTS as u16 {
-            let f = u32::from(frequency);
-            let start = (SLOTS as u32 - f) / 2;
-            let symbol = Symbol::new(frequency, start);
-            let most = (f << (STATE_BITS + 16 - FREQUENCY_BITS)) - 1;
-            for x in [STATE_MIN, STATE_MIN + 1, most / 2, most / f * f, (most / f * f).max(1) - 1, most - 1, most] {
-                for x in [x.max(STATE_MIN), x] {
-                    let mut state = x;
-                    let leaves = symbol.take(&mut state);
-                    assert!(!leaves || x > most);
-                    assert_eq!(state, ((x / f) << FREQUENCY_BITS) + start + x % f, "{x} / {f}");
-                }
-            }
         }
     }
 

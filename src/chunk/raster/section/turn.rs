@@ -1,6 +1,7 @@
 //! Lanes turned into vectors and back: eight numbers of eight lanes at a time.
 
-use super::super::lanes::{LANES, Lanes, Run, Vector};
+use super::super::lanes::{Lanes, Run, Vector};
+use crate::chunk::rans::LANES;
 
 /// Eight lanes of eight numbers become eight places of eight lanes, or the other way round.
 #[inline(always)]

@@ -5,6 +5,7 @@
 //! 1. What is compiled for them is a twin of something that any processor runs, and does the same.
 //! 2. Loads and stores take arrays: they reach no further than these.
 
+#[cfg(target_arch = "x86_64")]
 use super::rans::LANES;
 #[cfg(target_arch = "x86_64")]
 use std::arch::x86_64::*;

@@ -234,7 +234,7 @@ impl Cascade {
         self.run_best::<true>(a, b);
     }
 
-    #[cfg(test)]
+    #[cfg(all(test, target_arch = "x86_64"))]
     pub(super) fn forward_portable(&mut self, a: &mut [i32], b: &mut [i32]) {
         self.run::<Portable, true>(a, b);
     }

@@ -170,15 +170,16 @@ fn round(x: f64) -> f64 {
 
 /// `out[i] = x[HISTORY + i] - prediction`; `x` holds [`HISTORY`] samples more than `out`.
 pub(super) fn residual(predictor: &Predictor, narrow: bool, x: &[i32], out: &mut [i32]) {
-    let mut done = 0;
     #[cfg(target_arch = "x86_64")]
     if is_x86_feature_detected!("avx2") && predictor.order > 0 {
         // SAFETY: the processor has AVX2.
-        done = unsafe {
+        let done = unsafe {
             if narrow { wide::residual_narrow(predictor, x, out) } else { wide::residual_wide(predictor, x, out) }
         };
+        let x = x.get(done..).unwrap_or(&[]);
+        return residual_portable(predictor, narrow, x, &mut out[done..]); // done <= out.len()
     }
-    residual_portable(predictor, narrow, x.get(done..).unwrap_or(&[]), &mut out[done..]); // done <= out.len()
+    residual_portable(predictor, narrow, x, out);
 }
 
 pub(super) fn residual_portable(predictor: &Predictor, narrow: bool, x: &[i32], out: &mut [i32]) {

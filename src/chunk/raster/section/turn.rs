@@ -61,11 +61,17 @@ pub fn to_vector(u: &[u16], lanes: &Lanes, vector: &Vector, place: usize, out: &
         let (blocks, rest) = now.as_chunks_mut::<LANES>();
         for block in blocks {
             // There are as many in each lane.
-            *block = transpose(columns(&run).map(|at| u[at..].first_chunk().copied().unwrap_or_default()));
+            let mut rows = [[0; LANES]; LANES];
+            for (row, at) in rows.iter_mut().zip(columns(&run)) {
+                row.copy_from_slice(&u[at..][..LANES]);
+            }
+            *block = transpose(rows);
             run.at += LANES;
         }
         for place in rest {
-            *place = columns(&run).map(|at| u[at]);
+            for (value, at) in place.iter_mut().zip(columns(&run)) {
+                *value = u[at];
+            }
             run.at += 1;
         }
     }

@@ -44,7 +44,7 @@ const CONTEXT_OCTAVES: u32 = 7;
 const CONTEXTS: usize = 32;
 const SYMBOLS: usize = 41;
 const ESCAPE: usize = 40;
-/// Of each octave the least `u >> k` that escapes: from eight to sixteen times the mean.
+/// Of each octave the least `u >> k` that escapes: at least eight times the mean.
 const LIMITS: [u32; 8] = [8, 8, 8, 16, 16, 32, 64, 128];
 /// Frequencies of a context sum up to 2 to this.
 const FREQUENCY_BITS: u32 = 11;

@@ -339,9 +339,10 @@ impl Decoder {
         self.read(payload, plain_bytes, None, out)
     }
 
-    /// Whether a payload decodes to these bytes. What [`Decoder::decode`] does, but that each sample is predicted from those that
-    /// should stand before it, where a decoder has to wait for one after the other. If all bytes come out right, so did the samples
-    /// before each. That tells of the payload, not of the decoder's loops: these run too, of some payloads, see `Proofs`.
+    /// Whether a payload decodes to these bytes. What [`Decoder::decode`] does, but that it is asked whether the residuals are those that
+    /// the samples leave, where a decoder has to wait for one sample after the other: if they are, it makes each sample from the same ones
+    /// before. (Bytes alone would not tell: a sample that does not fit its bytes could be another one.) That tells of the payload, not
+    /// of the decoder's loops: these run too, of some payloads, see `Proofs`.
     pub fn proves(&mut self, payload: &[u8], plain: &[u8], scratch: &mut Vec<u8>) -> bool {
         scratch.clear();
         if self.read(payload, plain.len(), Some(plain), scratch).is_err() || scratch != plain {
@@ -453,7 +454,9 @@ impl Decoder {
                 let known =
                     known.map(|_| [2 * i, 2 * i + 1].map(|k| self.known.get(k).map_or(&[][..], |p| &p[part.clone()])));
                 let plan = Plan::take(right.is_some(), &mut bits)?;
-                linear::restore(&mut self.section, &plan, narrow, residuals, known, left, right, cascade);
+                if !linear::restore(&mut self.section, &plan, narrow, residuals, known, left, right, cascade) {
+                    return Err("it stands for other samples");
+                }
             }
         }
         if !bits.is_at_end() {

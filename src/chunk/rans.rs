@@ -100,7 +100,7 @@ impl<'a> Reader<'a> {
 #[derive(Clone, Copy, Default)]
 #[repr(C)]
 pub struct Symbol<const BITS: u32> {
-    /// 2^(31 + shift) divided by the frequency, rounded up; 2^32 - 1 if that is 1.
+    /// 2^(32 + shift) divided by the frequency, rounded up; 2^32 - 1 if the frequency is 1.
     inverse: u32,
     /// The frequency, what is added to a state, and how far the high half of a product is shifted.
     rest: u32,

@@ -299,9 +299,10 @@ impl Decoder {
     }
 
     /// Whether a payload decodes to these bytes. What [`Decoder::decode`] does, but that each sample is made from the neighbours
-    /// that should stand there, where a decoder has to wait for one after the other. If all bytes come out right, so did the
-    /// neighbours of each sample: the first that a decoder made otherwise would have had the same ones and the same residual.
-    /// That tells of the payload, not of the decoder's loops: these run too, of some payloads, see `Proofs`.
+    /// that should stand there, where a decoder has to wait for one after the other. If all samples come out right, so did the
+    /// neighbours of each: the first that a decoder made otherwise would have had the same ones and the same residual. (Bytes alone
+    /// would not tell: a rank that is none stands for 0.) That tells of the payload, not of the decoder's loops: these run too, of some
+    /// payloads, see `Proofs`.
     pub fn proves(&mut self, payload: &[u8], plain: &[u8], scratch: &mut Vec<u8>) -> bool {
         let Ok(opened) = self.open(payload, plain.len()) else { return false };
         if opened.layout.split(plain, &mut self.samples).is_none() {
@@ -312,9 +313,11 @@ impl Decoder {
             if let Some(values) = values {
                 values.rank(&mut self.samples[range.clone()]);
             }
-            predict::remake(&self.samples, plane, mode, *bits, &mut self.residuals[range]);
+            predict::remake(&self.samples, plane, mode, *bits, &mut self.residuals[range.clone()]);
+            if self.samples[range.clone()] != self.residuals[range] {
+                return false;
+            }
         }
-        std::mem::swap(&mut self.samples, &mut self.residuals);
         scratch.clear();
         self.join(&opened, scratch);
         if scratch == plain && self.proofs.is_whole() {

@@ -39,7 +39,7 @@ const TAPS: [usize; STAGES - 1] = [1024, 256, 16];
 const RATES: [i64; STAGES] = [13 << 27, 16 << 27, 16 << 27, 2 << 27];
 /// Added to the energy.
 const ENERGY_MIN: i64 = 1 << 16;
-/// Weights are in 2^-20.
+/// The largest input of a stage.
 const LARGEST: i32 = (1 << 15) - 1;
 const GAIN_MAX: i64 = (1 << 15) - 1;
 /// log2 of the mean absolute value that inputs are scaled to.
@@ -125,7 +125,7 @@ struct Wide;
 impl Kernel for Wide {
     #[inline(always)]
     fn adapt(weights: &mut [i32], old: &[i16], new: &[i16], gain: i16) -> i32 {
-        // SAFETY: only `run_best` names this kernel, where the processor has AVX2.
+        // SAFETY: only `run_wide` names this kernel, and `run_best` calls it where the processor has AVX2.
         unsafe { wide::adapt(weights, old, new, gain) }
     }
 }

@@ -74,7 +74,7 @@ pub(super) const RATES: std::ops::RangeInclusive<u32> = 1..=15;
 pub(super) const FRACTION_MAX: u32 = 12;
 /// By how much a symbol's middle is shifted at most, lest a mean outgrow 2^30.
 const SHIFT_MAX: u32 = 22;
-/// log2 of a lane's first mean.
+/// The greatest log2 of a lane's first mean.
 const START_MAX: u32 = 31;
 
 impl Pace {
@@ -105,7 +105,7 @@ impl Pace {
         (1 << (self.rate - 1)) - (1 << self.fraction >> 1)
     }
 
-    /// The context and the number of low bits behind a mean. A mean is below 2^30, or little above.
+    /// The context and the number of low bits behind a mean. A mean is below 2^30.
     #[inline(always)]
     fn context(self, mean: u32) -> (u32, u32) {
         let x = mean + self.bias();

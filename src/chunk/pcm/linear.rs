@@ -364,19 +364,17 @@ fn take_predictor(bits: &mut BitReader) -> Result<Predictor, &'static str> {
     Ok(predictor)
 }
 
-/// Adds to residuals, from `HISTORY` on, what is predicted from the samples that should stand there. [`lpc::restore`] comes to
-/// the same where these are the samples before, but has to wait for one after the other.
-fn remake(predictor: &Predictor, narrow: bool, known: &[i32], residuals: &mut Vec<i32>, x: &mut [i32]) {
-    let (known_new, new) = (known.get(HISTORY..).unwrap_or(&[]), x.get_mut(HISTORY..).unwrap_or(&mut []));
-    residuals.resize(new.len(), 0);
-    lpc::residual(predictor, narrow, known, residuals);
-    for ((x, known), residual) in new.iter_mut().zip(known_new).zip(residuals) {
-        *x = x.wrapping_add(*known).wrapping_sub(*residual); // a sample without its residual is its prediction
-    }
+/// Whether a predictor leaves these residuals, from `HISTORY` on, of samples that should stand there. Then [`lpc::restore`] makes
+/// these samples, each from those before, for which it has to wait.
+fn leaves(predictor: &Predictor, narrow: bool, known: &[i32], scratch: &mut Vec<i32>, residuals: &[i32]) -> bool {
+    scratch.resize(residuals.len().saturating_sub(HISTORY), 0);
+    lpc::residual(predictor, narrow, known, scratch);
+    residuals.get(HISTORY..) == Some(&scratch[..])
 }
 
 /// Makes the planes' samples from `HISTORY` on of a plan and its residuals, `None` where all are 0; the samples before are known. With
-/// `known`, the planes as they should come out, each sample is made from those that should stand before it.
+/// `known`, the planes as they should come out, none is made but those are taken that the residuals stand for; `false` if others would
+/// be made.
 #[expect(clippy::too_many_arguments, reason = "one section's state, borrowed apart")]
 pub(super) fn restore(
     section: &mut Section,
@@ -387,7 +385,7 @@ pub(super) fn restore(
     left: &mut [i32],
     right: Option<&mut [i32]>,
     cascade: Option<&mut Cascade>,
-) {
+) -> bool {
     let (wasted, stereo) = (plan.wasted, plan.stereo);
     let [predictor_a, predictor_b] = &plan.predictors;
     let (a, b) = (&mut section.a, &mut section.b);
@@ -419,13 +417,20 @@ pub(super) fn restore(
             let [known_a, known_b] = &mut section.known;
             known_a.resize(left.len(), 0);
             known_b.resize(left.len(), 0);
+            let scratch = &mut section.residuals;
             if right.is_some() {
                 stereo.split(wasted, known, other, known_a, known_b);
-                remake(predictor_b, narrow, known_b, &mut section.residuals, b);
+                if !leaves(predictor_b, narrow, known_b, scratch, b) {
+                    return false;
+                }
+                std::mem::swap(b, known_b);
             } else {
                 known_a.iter_mut().zip(known).for_each(|(a, known)| *a = known >> wasted);
             }
-            remake(predictor_a, narrow, known_a, &mut section.residuals, a);
+            if !leaves(predictor_a, narrow, known_a, scratch, a) {
+                return false;
+            }
+            std::mem::swap(a, known_a);
         }
         None => {
             lpc::restore(predictor_a, narrow, a);
@@ -444,4 +449,5 @@ pub(super) fn restore(
             }
         }
     }
+    true
 }

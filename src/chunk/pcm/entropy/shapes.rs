@@ -15,9 +15,10 @@ pub(super) const SHAPES: usize = 4;
 const RESOLUTION: u64 = 16;
 const KNOTS: usize = 128;
 
-/// Means of the contexts in 1 / 256: `256 / ln(1 + 1 / m)` of the mean `m` in the middle of each context.
+/// Means of the contexts in 1 / 256: `256 / ln(1 + 1 / m)` of the mean `m` in the middle of each context from the ninth on. In those
+/// before, where nearly all is 0, means tell less than that says: these are by trial on music shifted down by 7, 9 and 11 bits.
 const MEANS: [u64; CONTEXTS] = [
-    73, 104, 104, 104, 104, 104, 128, 104, 149, 169, 188, 206, 233, 268, 302, 336, 386, 452, 517, 583, 680, 809, 938,
+    90, 104, 112, 116, 120, 126, 132, 140, 149, 169, 188, 206, 233, 268, 302, 336, 386, 452, 517, 583, 680, 809, 938,
     1067, 1260, 1516, 1773, 2029, 2414, 2926, 3438, 3951,
 ];
 
@@ -115,6 +116,14 @@ pub(super) fn frequencies(shape: &Shape, context: usize) -> [u32; SYMBOLS] {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// All frequencies are part of the format.
+    #[test]
+    fn golden_frequencies() {
+        let all = SHAPE.iter().flat_map(|shape| (0..CONTEXTS).flat_map(move |context| frequencies(shape, context)));
+        let fnv = |hash: u64, frequency: u32| (hash ^ u64::from(frequency)).wrapping_mul(0x100_0000_01b3);
+        assert_eq!(all.fold(0xcbf2_9ce4_8422_2325, fnv), 14713399267117502283);
+    }
 
     #[test]
     fn frequencies_sum_up_and_every_symbol_that_can_come_has_one() {

@@ -1,4 +1,4 @@
-//! The encoder's kernels in AVX2 registers. Each equals its portable twin bit for bit: sums of doubles are multiplied,
+//! The kernels of encoder and proof in AVX2 registers. Each equals its portable twin bit for bit: sums of doubles are multiplied,
 //! then added, in the same four lanes.
 
 use super::{HISTORY, LAGS, Predictor};

@@ -1,7 +1,7 @@
 //! Which proofs decode as a restore does.
 //!
-//! Proofs of sound and pictures make samples from the neighbours that should stand there, not from those made before. That tells
-//! of the payload, not of the decoder's loops. So that a fault of these shows at a backup too, some proofs run them.
+//! Proofs of sound and pictures take the neighbours that should stand there, not those made before: residuals of sound have to be
+//! those that its samples leave, samples of pictures have to come out. That tells of the payload, not of the decoder's loops. So that a fault of these shows at a backup too, some proofs run them.
 
 /// One proof in so many.
 const WHOLE: u32 = 32;
@@ -16,6 +16,17 @@ impl Proofs {
         let is_whole = self.0.is_multiple_of(WHOLE);
         self.0 = self.0.wrapping_add(1);
         is_whole
+    }
+}
+
+/// Calls `look` with a payload in which one bit is another, of each bit.
+#[cfg(test)]
+pub fn each_bit_harmed(payload: &[u8], mut look: impl FnMut(&[u8], usize)) {
+    let mut harmed = payload.to_vec();
+    for bit in 0..payload.len() * 8 {
+        harmed[bit / 8] ^= 1 << (bit % 8);
+        look(&harmed, bit);
+        harmed[bit / 8] ^= 1 << (bit % 8);
     }
 }
 

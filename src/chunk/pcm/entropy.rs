@@ -62,7 +62,7 @@ const STRETCH: usize = 32;
 /// Something of each lane at each place of a stretch.
 type Places<T> = [[T; LANES]; STRETCH];
 
-/// How means move, and in what unit they are: whole numbers of 2^-fraction.
+/// How means move, and in what unit they are: whole numbers of 2^-fraction. (The format names them `rate` and `point`.)
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Pace {
     rate: u32,
@@ -198,8 +198,7 @@ fn start_log2(residuals: &[i32]) -> u32 {
 
 /// The rate of the means under which samples of the residuals take the fewest bits.
 pub(super) fn best_rate(residuals: &[Vec<i32>], thorough: bool) -> u32 {
-    // One run in so many residuals is asked. Fewer and shorter ones cost 0.03 % of space and take two in five of the time, of a
-    // tenth of all.
+    // One run in so many residuals is asked. Fewer and shorter ones cost 0.03 % of space.
     let (every, run) = if thorough { (8192, 640) } else { (16384, 512) };
     const RATES: [u32; 4] = [5, 3, 4, 6];
     let runs: Vec<&[i32]> = residuals.iter().flat_map(|r| r.chunks(every)).filter_map(|r| r.get(..run)).collect();

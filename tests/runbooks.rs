@@ -75,21 +75,28 @@ impl Machine {
         Machine { dir, under: Vec::new(), keeper: None, kept: Vec::new() }
     }
 
-    /// With a store of these disks, and two snapshots in it, of which something lies on each of the disks that the runbook is about:
-    /// all disks have the same room here, so chance chooses, and what befalls one that holds nothing would be no trial.
+    /// With a store of these disks, and two snapshots in it, of which something lies on each of the disks that the runbook is about.
     fn with(disks: &[&str], parity: usize, about: &[&str]) -> Machine {
-        for _ in 0..30 {
-            let mut m = Machine::new();
+        Machine::holding(about, |m| {
             m.init(disks, parity);
             m.fill(1, 6, 900_000);
             m.back_up("first");
             m.fill(2, 3, 900_000);
             m.back_up("second");
-            if about.iter().all(|disk| m.holds_something(disk)) {
+        })
+    }
+
+    /// Makes one until something lies on each of these disks: all disks have the same room here, so chance chooses, and what befalls
+    /// one that holds nothing would be no trial.
+    fn holding(disks: &[&str], make: impl Fn(&mut Machine)) -> Machine {
+        for _ in 0..30 {
+            let mut m = Machine::new();
+            make(&mut m);
+            if disks.iter().all(|disk| m.holds_something(disk)) {
                 return m;
             }
         }
-        panic!("{about:?} hold nothing");
+        panic!("{disks:?} hold nothing");
     }
 
     fn at(&self, path: &str) -> PathBuf {
@@ -242,11 +249,12 @@ fn a_disk_died_and_there_is_no_new_one() {
 
 #[test]
 fn a_disk_died_and_there_was_no_parity() {
-    let mut m = Machine::new();
-    m.init(&DISKS[..3], 0);
-    m.fill(1, 12, 1_500_000);
-    m.back_up("first");
-    assert!(m.holds_something("c"), "nothing lies on the disk that dies");
+    // One snapshot: the sources must have all of it.
+    let m = Machine::holding(&["c"], |m| {
+        m.init(&DISKS[..3], 0);
+        m.fill(1, 12, 1_500_000);
+        m.back_up("first");
+    });
     m.dies("c");
     let said = m.follow("A disk died and there was no parity", 0);
     assert!(said[0].contains("/library/Album "), "the files are named: {}", said[0]);

@@ -18,7 +18,7 @@
 #[cfg(target_arch = "x86_64")]
 mod avx2;
 #[cfg(target_arch = "x86_64")]
-pub use avx2::take as take_vector;
+pub use avx2::{look_up, take as take_vector};
 
 /// Lanes of a vector.
 pub const LANES: usize = 8;
@@ -97,14 +97,12 @@ impl<'a> Reader<'a> {
 }
 
 /// How a symbol is coded in a context whose frequencies sum up to 2^`BITS`.
+///
+/// The low half is 2^(32 + shift) divided by the frequency, rounded up, or 2^32 - 1 if the frequency is 1; the high half has the
+/// frequency, what is added to a state, and how far the high half of a product is shifted.
 #[derive(Clone, Copy, Default)]
-#[repr(C)]
-pub struct Symbol<const BITS: u32> {
-    /// 2^(32 + shift) divided by the frequency, rounded up; 2^32 - 1 if the frequency is 1.
-    inverse: u32,
-    /// The frequency, what is added to a state, and how far the high half of a product is shifted.
-    rest: u32,
-}
+#[repr(transparent)]
+pub struct Symbol<const BITS: u32>(u64);
 
 const BIAS_SHIFT: u32 = 12;
 const SHIFT_SHIFT: u32 = 24;
@@ -122,7 +120,8 @@ impl<const BITS: u32> Symbol<BITS> {
             1 => (u64::from(u32::MAX), start + (1 << BITS) - 1, 0),
             _ => ((1u64 << (shift + 31)).div_ceil(f), start, shift - 1), // below 2^32, since 2^shift < 2 f
         };
-        Symbol { inverse: inverse as u32, rest: f as u32 | bias << BIAS_SHIFT | shift << SHIFT_SHIFT }
+        let rest = f | u64::from(bias << BIAS_SHIFT | shift << SHIFT_SHIFT);
+        Symbol(inverse | rest << 32)
     }
 
     /// Takes the symbol into a state: `x / f * 2^BITS + start + x % f`. The low half of the state leaves before, if it must; returns
@@ -130,11 +129,12 @@ impl<const BITS: u32> Symbol<BITS> {
     #[inline(always)]
     fn take(self, state: &mut u32) -> bool {
         let x = *state;
-        let f = self.rest & LOW;
+        let (inverse, rest) = (self.0 & u64::from(u32::MAX), (self.0 >> 32) as u32);
+        let f = rest & LOW;
         let leaves = x >> (STATE_BITS + 16 - BITS) >= f;
         let x = if leaves { x >> 16 } else { x };
-        let quotient = ((u64::from(x) * u64::from(self.inverse)) >> 32) as u32 >> (self.rest >> SHIFT_SHIFT); // no more than x
-        let bias = x.wrapping_add(self.rest >> BIAS_SHIFT & LOW);
+        let quotient = ((u64::from(x) * inverse) >> 32) as u32 >> (rest >> SHIFT_SHIFT); // no more than x
+        let bias = x.wrapping_add(rest >> BIAS_SHIFT & LOW);
         *state = bias.wrapping_add(quotient.wrapping_mul((1u32 << BITS).wrapping_sub(f))); // below 2^31
         leaves
     }

@@ -114,7 +114,7 @@ pub(super) fn symbols_plainly<const N: usize>(
 #[cfg(target_arch = "x86_64")]
 pub(super) mod avx2 {
     use super::*;
-    use crate::chunk::rans::{VALUE_MASK, take_vector};
+    use crate::chunk::rans::{VALUE_MASK, look_up, take_vector};
     use crate::chunk::wide::{load_lanes, store_lanes};
     use std::arch::x86_64::*;
 
@@ -184,16 +184,13 @@ pub(super) mod avx2 {
         let mut x: [__m256i; N] = std::array::from_fn(|g| load_lanes(&parts[g].words.states));
         let mut at: [usize; N] = std::array::from_fn(|g| parts[g].words.at);
         let words: [&[[u8; 2]]; N] = std::array::from_fn(|g| parts[g].words.words);
-        let slots = slots.as_ptr().cast::<i32>();
         #[expect(clippy::needless_range_loop, reason = "vectors take turns at each place")]
         for i in 0..n.min(STRETCH) {
             for g in 0..N {
                 let (context, k) = rule.context(means[g]);
-                let context = _mm256_and_si256(context, _mm256_set1_epi32(CONTEXTS as i32 - 1));
                 let slot = _mm256_and_si256(x[g], _mm256_set1_epi32(SLOTS as i32 - 1));
                 let slot = _mm256_or_si256(_mm256_slli_epi32(context, FREQUENCY_BITS as i32), slot);
-                // SAFETY: contexts are below CONTEXTS, slots below SLOTS, and there are CONTEXTS * SLOTS of them.
-                let slot = unsafe { _mm256_i32gather_epi32::<4>(slots, slot) };
+                let slot = look_up(slots, slot);
                 x[g] = take_vector::<FREQUENCY_BITS>(x[g], slot, words[g], &mut at[g]);
                 let middle = _mm256_and_si256(slot, _mm256_set1_epi32(VALUE_MASK as i32));
                 means[g] = rule.push(means[g], middle, k);

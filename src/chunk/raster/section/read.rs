@@ -83,7 +83,7 @@ pub fn read_tokens_plainly(lanes: &Lanes, slots: &Slots, from: &Reading<'_>, t: 
 #[cfg(target_arch = "x86_64")]
 mod avx2 {
     use super::*;
-    use crate::chunk::rans::{VALUE_MASK, take_vector};
+    use crate::chunk::rans::{VALUE_MASK, look_up, take_vector};
     use crate::chunk::wide::{halves, load_8, load_16, load_lanes, low_8, store_lanes};
     use std::arch::x86_64::*;
 
@@ -117,11 +117,9 @@ mod avx2 {
         let mut last = [[none; 2]; N];
         // The contexts of a class's lower and upper levels.
         let contexts: [[__m128i; 2]; N] = vectors.map(|vector| {
-            let contexts = from.contexts[vector.class].map(|context| context % TABLES as u8);
-            let [low, high] = contexts.as_chunks::<16>().0 else { return [none; 2] };
+            let [low, high] = from.contexts[vector.class].as_chunks::<16>().0 else { return [none; 2] };
             [load_16(low), load_16(high)]
         });
-        let slots = slots.as_ptr().cast::<i32>();
         let mut sums = [[0u16; STRETCH]; N];
         let mut i = 0;
         while i < lanes.tokens() {
@@ -155,8 +153,7 @@ mod avx2 {
                     let slot = _mm256_and_si256(x[g], _mm256_set1_epi32(SLOTS as i32 - 1));
                     let at = _mm256_slli_epi32(_mm256_cvtepu8_epi32(context), FREQUENCY_BITS as i32);
                     let at = _mm256_or_si256(at, slot);
-                    // SAFETY: contexts are below TABLES, slots below SLOTS, and there are TABLES * SLOTS of them.
-                    let slot = unsafe { _mm256_i32gather_epi32::<4>(slots, at) };
+                    let slot = look_up(slots, at);
                     x[g] = take_vector::<FREQUENCY_BITS>(x[g], slot, readers[g].words, &mut readers[g].at);
                     let token = halves(_mm256_and_si256(slot, _mm256_set1_epi32(VALUE_MASK as i32)));
                     last[g] = [token, last[g][0]];

@@ -16,7 +16,7 @@ fn transpose(rows: [[u16; LANES]; LANES]) -> [[u16; LANES]; LANES] {
     // SAFETY: every x86-64 processor has SSE2.
     let turned = unsafe {
         let pair = |a: usize| (_mm_unpacklo_epi16(r[a], r[a + 1]), _mm_unpackhi_epi16(r[a], r[a + 1]));
-        let [(a, b), (c, d), (e, f), (g, h)] = [0, 2, 4, 6].map(pair);
+        let [(a, b), (c, d), (e, f), (g, h)] = [pair(0), pair(2), pair(4), pair(6)];
         let four = |a, c, e, g| {
             let (low, high) = (_mm_unpacklo_epi32(a, c), _mm_unpacklo_epi32(e, g));
             let (low2, high2) = (_mm_unpackhi_epi32(a, c), _mm_unpackhi_epi32(e, g));

@@ -20,6 +20,8 @@ pub const PIECE_MIN: usize = 2 << 10;
 /// Places that are looked at, and frames at each.
 const PLACES: usize = 16;
 const FRAMES: usize = 32;
+/// Places after which it is asked whether this is worth going on: coded bytes, whatever they are read as, are not.
+const FIRST_PLACES: usize = 3;
 /// Channels that are tried.
 const CHANNELS: [usize; 4] = [1, 2, 6, 8];
 const CHANNELS_MAX: usize = 8;
@@ -60,9 +62,14 @@ fn bytes_of(word: Word) -> u32 {
     word.bytes() as u32
 }
 
-/// Values that a word can have. Of floats those that are integers of 24 bits.
+/// Values that a word can have. Of floats those that are integers of 24 bits: chance makes no integers of other numbers.
 fn range(word: Word) -> u64 {
     if word.is_float() { 1 << 24 } else { 1 << (8 * bytes_of(word)) }
+}
+
+/// Bits of a sample that may have any of these values.
+fn all_bits(word: Word) -> u64 {
+    u64::from(range(word).ilog2()) * BIT
 }
 
 /// What is summed of one number after the other.
@@ -84,8 +91,8 @@ impl Lane {
         (self.before, self.change) = (v, change);
     }
 
-    fn bits(&self) -> u64 {
-        let count = (PLACES * (FRAMES - 2)) as u64;
+    fn bits(&self, places: usize) -> u64 {
+        let count = (places * (FRAMES - 2)) as u64; // FIRST_PLACES at least
         log2(self.first.min(self.second) / count) + ABOVE_MEAN
     }
 }
@@ -155,7 +162,7 @@ struct Need {
     most: u64,
 }
 
-/// What sound that is read so needs; `None` if it cannot be read so.
+/// What sound that is read so needs, by its first places alone if these need nearly all bits; `None` if it cannot be read so.
 fn need(sound: &[u8], as_word: Word, channels: usize) -> Option<Need> {
     let frame = as_word.bytes() * channels;
     let room = sound.len().saturating_sub(FRAMES * frame);
@@ -177,14 +184,26 @@ fn need(sound: &[u8], as_word: Word, channels: usize) -> Option<Need> {
                 lane.add(*v, i >= 2);
             }
         }
+        if place + 1 == FIRST_PLACES {
+            let first = needed(&lanes, channels, used, FIRST_PLACES);
+            if first.mean + all_bits(as_word) / (2 * SAVED_SHARE) > all_bits(as_word) {
+                return Some(first);
+            }
+        }
     }
+    Some(needed(&lanes, channels, used, PLACES))
+}
+
+/// What is needed by what so many places added to the lanes: those of the channels, then the middle and the side of two. `used` has
+/// the bits that are set in any sample.
+fn needed(lanes: &[Lane], channels: usize, used: i64, places: usize) -> Need {
     // Low bits that are not used cost nothing.
     let unused = u64::from(used.trailing_zeros() & 31) * BIT;
-    let mean = |lanes: &[Lane]| lanes.iter().map(Lane::bits).sum::<u64>() / lanes.len().max(1) as u64;
+    let mean = |lanes: &[Lane]| lanes.iter().map(|lane| lane.bits(places)).sum::<u64>() / lanes.len().max(1) as u64;
     let (own, both) = lanes.split_at(channels);
     let least = if channels == 2 { mean(own).min(mean(&both[..2])) } else { mean(own) };
-    let most = own.iter().map(Lane::bits).max().unwrap_or(0);
-    Some(Need { mean: least.saturating_sub(unused), most: most.saturating_sub(unused) })
+    let most = own.iter().map(|lane| lane.bits(places)).max().unwrap_or(0);
+    Need { mean: least.saturating_sub(unused), most: most.saturating_sub(unused) }
 }
 
 /// What the samples are that `sound` begins with, and how many channels they have, if it looks like sound. At least
@@ -198,8 +217,7 @@ pub fn pcm(sound: &[u8], bytes_min: usize) -> Option<Sound> {
         let [Some(big), Some(little)] = [true, false].map(|big_endian| Word::new(bytes, big_endian, kind)) else {
             continue; // there are these words
         };
-        // Floats have 24 bits, and chance makes no integers of other numbers.
-        let all = u64::from(range(big).ilog2()) * BIT;
+        let all = all_bits(big);
         for channels in CHANNELS {
             let needs = [big, little].map(|word| (word, need(sound, word, channels)));
             let Some((word, Some(need))) =

@@ -141,6 +141,21 @@ def relations(corpus, made):
                 raw = ["-compression_algo", "raw"] if kind == "tiff" else []
                 ffmpeg("-i", v210, "-frames:v", "4", "-pix_fmt", pixels, *raw, folder / f"%02d.{kind}")
             yield f"{kind}, alone", [], make(f"raster/{kind}", frames)
+
+        def turned(folder, kind):
+            folder.mkdir()
+            raw = {"tiff": ["-compression_algo", "raw"], "tga": ["-rle", "0"]}.get(kind, [])
+            ffmpeg("-i", made / "raster/ppm/%02d.ppm", *raw, folder / f"%02d.{kind}")
+        bmps = make("raster/bmp-of-ppm", lambda folder: turned(folder, "bmp"))
+        yield "ppm to bmp", [made / "raster/ppm"], bmps
+        yield "bmp to tga", [bmps], make("raster/tga-of-ppm", lambda folder: turned(folder, "tga"))
+        yield "bmp to tiff", [bmps], make("raster/tiff-of-ppm", lambda folder: turned(folder, "tiff"))
+        deep = converted("raster/a.16.ppm", v210, "-frames:v", "1", "-pix_fmt", "rgb48be")
+        raw = ["-compression_algo", "raw"]
+        yield "ppm to tiff of 16 bits", [deep], converted("raster/a.16.tiff", deep, "-pix_fmt", "rgb48le", *raw)
+        large = ["-frames:v", "1", "-vf", "scale=3840:2160", "-pix_fmt", "rgb24"]
+        large = converted("raster/large.ppm", v210, *large)
+        yield "ppm to bmp of 4K", [large], converted("raster/large.bmp", large)
     # Archives.
 
     def gz(path, level):

@@ -261,7 +261,7 @@ fn splitters_make_of_the_kept_files_what_they_made() {
     #[rustfmt::skip]
     let all = {
         use media::*;
-        [PDF, OPAQUE, FLAC, MP3, OGG, TS, WAV, AIFF, CAF, AU, WAVPACK, ISOBMFF, MATROSKA, AVI, FLV, MXF, JPEG, PNG, ADTS, MPEG_PS, TAR, ZIP, GZIP, DPX, TIFF, BMP, PNM, Y4M]
+        [PDF, OPAQUE, FLAC, MP3, OGG, TS, WAV, AIFF, CAF, AU, WAVPACK, ISOBMFF, MATROSKA, AVI, FLV, MXF, JPEG, PNG, ADTS, MPEG_PS, TAR, ZIP, GZIP, DPX, TIFF, BMP, PNM, TGA, Y4M]
     };
     for id in all {
         assert!(kept(id), "no file is kept for {id:?}");

@@ -1,32 +1,41 @@
-//! Pictures without compression: DPX, TIFF and BigTIFF, BMP, PNM (PGM, PPM, PAM).
+//! Pictures without compression: DPX, TIFF and BigTIFF, BMP, TGA, PNM (PGM, PPM, PAM).
 //!
 //! ```text
 //!  header, tags      wrapper
-//!  picture           essence   rows of samples, in their form; what is compressed is plain bytes
+//!  picture           essence   rows of samples, in their form and in one order (see `pixels`); what is compressed is plain bytes
 //!  more of these     ...
 //! ```
 //!
-//! Owns the walk along what a format's header tells (its `Plan`). The formats: `dpx`, `tiff`, `bmp`, `pnm`.
+//! Owns the walk along what a format's header tells (its `Plan`). The formats: `dpx`, `tiff`, `bmp`, `tga`, `pnm`.
 //!
 //! # Invariants
 //!
 //! 1. A picture starts with a cut and holds the same bytes under any tags.
-//! 2. A plan hangs on the first [`WINDOW_MIN`] bytes from the header on, whatever the window; memory is that of a plan,
+//! 2. Pixels that stand in another order than in most formats are mapped, in segments that hang on the plan alone.
+//! 3. A plan hangs on the first [`WINDOW_MIN`] bytes from the header on, whatever the window; memory is that of a plan,
 //!    which has `PIECES` pieces at most.
 
 mod bmp;
 mod dpx;
 mod guess;
 mod pnm;
+mod tga;
 mod tiff;
 
+use super::pixels::Order;
 use super::runs::{Last, Walk};
-use super::{BMP, DPX, ESSENCE, Hints, PNM, Part, Splitter, SplitterId, StreamNumber, TIFF, WINDOW_MIN, WRAPPER};
+use super::{
+    BMP, DPX, ESSENCE, Hints, Mapped, MappedPart, PIXELS, PNM, Part, Splitter, SplitterId, StreamNumber, TGA, TIFF,
+    WINDOW_MIN, WRAPPER,
+};
 use crate::chunk::{Form, Packing, Raster};
 use std::collections::VecDeque;
 
 /// Pieces of a plan at most.
 const PIECES: usize = 64;
+
+/// Bytes behind the pixels of rows that are not zero.
+const PADDING: StreamNumber = 2;
 
 /// Bytes of a piece that ends with the file.
 const TO_THE_END: u64 = u64::MAX;
@@ -37,15 +46,42 @@ struct Piece {
     stream: StreamNumber,
     form: Form,
     bytes: u64,
+    /// How its pixels stand in the file, if that is not how they stand in the stream.
+    order: Option<Order>,
+    /// A segment of it was given.
+    begun: bool,
 }
 
 impl Piece {
     fn wrapper(bytes: u64) -> Piece {
-        Piece { stream: WRAPPER, form: Form::Bytes, bytes }
+        Piece { stream: WRAPPER, form: Form::Bytes, bytes, order: None, begun: false }
     }
 
     fn picture(form: Form, bytes: u64) -> Piece {
-        Piece { stream: ESSENCE, form, bytes }
+        Piece { stream: ESSENCE, form, bytes, order: None, begun: false }
+    }
+
+    /// The same with samples of two bytes in the order that most files have.
+    fn in_order(self) -> Piece {
+        let Form::Raster(Raster { packing: Packing::Samples { bytes: 2, channels, big_endian: true }, row_bytes }) =
+            self.form
+        else {
+            return self;
+        };
+        let row = usize::try_from(row_bytes).unwrap_or(0);
+        let order = Order::new(false, &[1, 0], row, row);
+        let packing = Packing::Samples { bytes: 2, channels, big_endian: false };
+        match order {
+            Some(_) => Piece { order, form: Form::Raster(Raster { packing, row_bytes }), ..self },
+            None => self, // the row is not known
+        }
+    }
+
+    /// Bytes of the next segment: whole rows, as many as every window has room for, since where rows go upwards a picture is
+    /// turned segment by segment.
+    fn segment_bytes(&self, order: &Order) -> usize {
+        let most = usize::try_from(self.bytes).unwrap_or(usize::MAX).min(WINDOW_MIN);
+        most - most % order.row()
     }
 }
 
@@ -62,6 +98,7 @@ fn format_of(head: &[u8]) -> Option<(SplitterId, Read)> {
         [b'I', b'I', 42 | 43, 0, ..] | [b'M', b'M', 0, 42 | 43, ..] => Some((TIFF, tiff::read)),
         [b'B', b'M', ..] if bmp::read(head).is_ok() => Some((BMP, bmp::read)),
         [b'P', b'5'..=b'7', ..] if pnm::read(head).is_ok() => Some((PNM, pnm::read)),
+        [_, 0, 2 | 3, ..] if tga::read(head).is_ok() => Some((TGA, tga::read)),
         _ => None,
     }
 }
@@ -103,7 +140,7 @@ impl Image {
         match self.state {
             State::Front => match (self.read)(rest.get(..WINDOW_MIN).unwrap_or(rest)) {
                 Ok(plan) => {
-                    self.plan = plan.into();
+                    self.plan = plan.into_iter().map(Piece::in_order).collect();
                     self.state = State::Planned;
                 }
                 Err(why) => {
@@ -113,6 +150,21 @@ impl Image {
             },
             State::Planned => match self.plan.front_mut() {
                 Some(piece) if piece.bytes > 0 => {
+                    if let Some(order) = piece.order {
+                        let n = piece.segment_bytes(&order).min(rest.len() - rest.len() % order.row());
+                        if n > 0 {
+                            walk.map(segment(
+                                &order,
+                                piece.form,
+                                &rest[..n],
+                                !std::mem::replace(&mut piece.begun, true),
+                            ));
+                            piece.bytes -= n as u64; // at most what it was
+                            return;
+                        }
+                        // A row that the file ends in, or that no window has room for.
+                        (piece.order, piece.form) = (None, Form::Bytes);
+                    }
                     let before = rest.len();
                     let now = usize::try_from(piece.bytes).unwrap_or(usize::MAX).min(before);
                     walk.give_as(piece.stream, piece.form, now);
@@ -147,6 +199,11 @@ impl Splitter for Image {
             let held = match (self.state, self.id == PNM) {
                 (State::Front | State::Back, true) => pnm::HEADER_MAX,
                 (State::Front, false) => WINDOW_MIN,
+                // So may a segment.
+                (State::Planned, _) => {
+                    let piece = self.plan.front().and_then(|piece| Some((piece, piece.order?)));
+                    piece.map_or(0, |(piece, order)| piece.segment_bytes(&order))
+                }
                 _ => 0,
             };
             if !last && !walk.is_fresh() && walk.rest().len() < held {
@@ -164,6 +221,17 @@ impl Splitter for Image {
     fn doubt(&self) -> Option<&'static str> {
         self.doubt
     }
+}
+
+/// The next rows of a picture, turned. Of rows upwards each segment has a border: only within one they follow each other as they do
+/// elsewhere.
+fn segment(order: &Order, form: Form, rows: &[u8], is_first: bool) -> Mapped {
+    let (pixels, padding) = order.apart(rows);
+    let mut parts = vec![MappedPart { stream: ESSENCE, cut: is_first || order.is_upward(), form, bytes: pixels }];
+    if !padding.is_empty() {
+        parts.push(MappedPart { stream: PADDING, cut: true, form: Form::Bytes, bytes: padding });
+    }
+    Mapped { bytes: rows.len() as u64, how: PIXELS, parts, parameters: order.parameters() }
 }
 
 /// The form of rows of whole samples, if there is a code for it.

@@ -44,6 +44,7 @@ mod patience;
 mod pdf;
 pub mod permute;
 pub mod picture;
+pub mod pixels;
 pub mod ps;
 mod riff;
 mod runs;
@@ -226,6 +227,7 @@ pub const WAYS_BACK: &[SplitterId] = &[
     ALAC_PACKETS,
     WAVPACK_BLOCKS,
     LAYERS,
+    PIXELS,
 ];
 
 /// Whether a segment holds the samples of coded sound: more bytes than the file has.
@@ -242,16 +244,18 @@ pub const ISOBMFF: SplitterId = SplitterId { number: 0x10, version: 4 };
 /// Matroska, WebM: tracks apart from elements; frames of FLAC as [`FLAC`] has them, packets of ALAC likewise, samples in one
 /// order. Version 1 left those as they are, version 2 all but FLAC.
 pub const MATROSKA: SplitterId = SplitterId { number: 0x11, version: 3 };
-/// DPX: the picture apart from its header.
-pub const DPX: SplitterId = SplitterId { number: 0x30, version: 1 };
-/// TIFF, BigTIFF: pictures apart from tags.
-pub const TIFF: SplitterId = SplitterId { number: 0x31, version: 1 };
-/// BMP: the picture apart from its header.
-pub const BMP: SplitterId = SplitterId { number: 0x32, version: 1 };
-/// PGM, PPM, PAM: pictures apart from headers.
-pub const PNM: SplitterId = SplitterId { number: 0x33, version: 1 };
+/// DPX: the picture apart from its header, its pixels in the order of other formats. Version 1 left those as they are.
+pub const DPX: SplitterId = SplitterId { number: 0x30, version: 2 };
+/// TIFF, BigTIFF: pictures apart from tags, likewise.
+pub const TIFF: SplitterId = SplitterId { number: 0x31, version: 2 };
+/// BMP: the picture apart from its header, likewise.
+pub const BMP: SplitterId = SplitterId { number: 0x32, version: 2 };
+/// PGM, PPM, PAM: pictures apart from headers, likewise.
+pub const PNM: SplitterId = SplitterId { number: 0x33, version: 2 };
 /// YUV4MPEG2: planes apart from frame headers.
 pub const Y4M: SplitterId = SplitterId { number: 0x34, version: 1 };
+/// TGA: the picture apart from its header, its pixels in the order of other formats.
+pub const TGA: SplitterId = SplitterId { number: 0x35, version: 1 };
 /// AVI: tracks apart from chunks, samples in one order. Version 1 left those as they are.
 pub const AVI: SplitterId = SplitterId { number: 0x12, version: 2 };
 /// FLV: tracks apart from tags.
@@ -270,7 +274,7 @@ pub const MPEG_PS: SplitterId = SplitterId { number: 0x18, version: 1 };
 /// Every splitter, as it is now.
 pub const SPLITTERS: &[SplitterId] = &[
     OPAQUE, FLAC, MP3, OGG, TS, WAV, AIFF, CAF, AU, WAVPACK, ISOBMFF, MATROSKA, AVI, FLV, MXF, JPEG, PNG, ADTS,
-    MPEG_PS, TAR, ZIP, GZIP, PDF, DPX, TIFF, BMP, PNM, Y4M,
+    MPEG_PS, TAR, ZIP, GZIP, PDF, DPX, TIFF, BMP, PNM, TGA, Y4M,
 ];
 
 /// Not a splitter, but a way back that several use: bytes of streams put in another order, see [`permute`].
@@ -288,6 +292,8 @@ pub const FLAC_WITHIN: SplitterId = SplitterId { number: 0x105, version: 1 };
 pub const ALAC_PACKETS: SplitterId = SplitterId { number: 0x106, version: 1 };
 /// Not a splitter: tracks of a container, each by a way back of its own, then the container around them, see `layers`.
 pub const LAYERS: SplitterId = SplitterId { number: 0x108, version: 1 };
+/// Not a splitter: pixels in one order, see [`pixels`].
+pub const PIXELS: SplitterId = SplitterId { number: 0x109, version: 1 };
 /// Not a splitter: packets back to pages. [`OGG`] gives such segments.
 pub const OGG_PAGES: SplitterId = SplitterId { number: 3, version: 1 };
 
@@ -310,6 +316,7 @@ pub fn inverse(how: SplitterId, parameters: &[u8], parts: &[&[u8]], bytes: usize
         FLAC_WITHIN => flac::within::inverse(parameters, parts, bytes)?,
         ALAC_PACKETS => alac::inverse(parameters, parts, bytes)?,
         LAYERS => layers::inverse(parameters, parts, bytes)?,
+        PIXELS => pixels::inverse(parameters, parts, bytes)?,
         _ => {
             return Err(Error::Malformed {
                 what: "a recipe",

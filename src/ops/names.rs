@@ -46,6 +46,7 @@ const SPLITTERS: &[(u16, &str)] = &[
     (media::TIFF.number, "tiff"),
     (media::BMP.number, "bmp"),
     (media::PNM.number, "pnm"),
+    (media::TGA.number, "tga"),
     (media::Y4M.number, "yuv4mpeg"),
     (media::PERMUTE.number, "permutation"),
     (media::FLAC_FRAMES.number, "flac-frames"),
@@ -55,6 +56,7 @@ const SPLITTERS: &[(u16, &str)] = &[
     (media::WAVPACK_BLOCKS.number, "wavpack-blocks"),
     (media::WORDS.number, "sample-order"),
     (media::INTERLEAVE.number, "interleaving"),
+    (media::PIXELS.number, "pixel-order"),
     (media::DEFLATE.number, "deflate"),
 ];
 
@@ -69,6 +71,7 @@ const ROLES: &[(u16, u8, &str)] = &[
     (media::CAF.number, 2, "corrections"),
     (media::CAF.number, 3, "encoder's decisions"),
     (media::AU.number, 2, "corrections"),
+    (media::BMP.number, 2, "padding"),
     (media::OGG.number, 34, "encoder's decisions"),
     (media::OGG.number, 35, "encoder's decisions"),
     (media::ISOBMFF.number, 2, "order"),

@@ -1,7 +1,9 @@
-//! BMP: a file header of 14 bytes, a picture header, perhaps a palette, rows padded to four bytes.
+//! BMP: a file header of 14 bytes, a picture header, perhaps a palette, rows padded to four bytes, mostly upwards, colours from
+//! blue to red.
 
 use super::{Numbers, Piece, Plan, TO_THE_END, samples};
 use crate::chunk::Form;
+use crate::media::pixels::Order;
 
 /// Bytes of the file header and of the picture header that is known least.
 const HEADER_MIN: u64 = 14 + 40;
@@ -17,6 +19,7 @@ pub fn read(bytes: &[u8]) -> Result<Plan, &'static str> {
         return Err(NONE);
     }
     // Rows may go downwards: a negative height.
+    let is_upward = height.cast_signed() > 0;
     let height = u64::from(height.cast_signed().unsigned_abs());
     if width == 0 || width >= 1 << 31 || height == 0 || !matches!(bits, 1 | 4 | 8 | 16 | 24 | 32) {
         return Err(NONE);
@@ -26,6 +29,16 @@ pub fn read(bytes: &[u8]) -> Result<Plan, &'static str> {
     if !plain {
         return Ok(vec![Piece::wrapper(offset), Piece::picture(Form::Bytes, TO_THE_END)]);
     }
-    let form = if bits >= 8 && bits != 16 { samples(1, bits / 8, false, row) } else { Form::Bytes };
-    Ok(vec![Piece::wrapper(offset), Piece::picture(form, row.saturating_mul(height))])
+    let places: &[u8] = match bits {
+        8 => &[0],
+        24 => &[2, 1, 0],
+        32 => &[2, 1, 0, 3],
+        _ => return Ok(vec![Piece::wrapper(offset), Piece::picture(Form::Bytes, row.saturating_mul(height))]),
+    };
+    let used = width * bits / 8; // no more than a row
+    let order = usize::try_from(row).ok().zip(usize::try_from(used).ok());
+    let order =
+        order.and_then(|(row, used)| Order::new(is_upward, places, row, used)).filter(|order| !order.is_plain());
+    let form = samples(1, bits / 8, false, used);
+    Ok(vec![Piece::wrapper(offset), Piece { order, ..Piece::picture(form, row.saturating_mul(height)) }])
 }

@@ -44,6 +44,7 @@ const TO_THE_END: u64 = u64::MAX;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Piece {
     stream: StreamNumber,
+    /// As it stands in the file.
     form: Form,
     bytes: u64,
     /// How its pixels stand in the file, if that is not how they stand in the stream.
@@ -61,19 +62,17 @@ impl Piece {
         Piece { stream: ESSENCE, form, bytes, order: None, begun: false }
     }
 
-    /// The same with samples of two bytes in the order that most files have.
+    /// The same, with samples of two bytes turned to the order that most files have.
     fn in_order(self) -> Piece {
-        let Form::Raster(Raster { packing: Packing::Samples { bytes: 2, channels, big_endian: true }, row_bytes }) =
-            self.form
-        else {
-            return self;
+        let (packing, row) = match self.form {
+            Form::Raster(Raster { packing, row_bytes }) => (packing, usize::try_from(row_bytes).unwrap_or(0)),
+            _ => return self,
         };
-        let row = usize::try_from(row_bytes).unwrap_or(0);
-        let order = Order::new(false, &[1, 0], row, row);
-        let packing = Packing::Samples { bytes: 2, channels, big_endian: false };
-        match order {
-            Some(_) => Piece { order, form: Form::Raster(Raster { packing, row_bytes }), ..self },
-            None => self, // the row is not known
+        match packing {
+            Packing::Samples { bytes: 2, big_endian: true, .. } => {
+                Piece { order: Order::new(false, &[1, 0], row, row), ..self } // none where the row is not known
+            }
+            _ => self,
         }
     }
 
@@ -127,12 +126,15 @@ struct Image {
     state: State,
     plan: VecDeque<Piece>,
     before: Last,
+    /// Nothing is mapped.
+    is_plain: bool,
     doubt: Option<&'static str>,
 }
 
 impl Image {
     fn new(id: SplitterId, read: Read) -> Image {
-        Image { id, read, state: State::Front, plan: VecDeque::new(), before: Last::default(), doubt: None }
+        let (plan, before) = (VecDeque::new(), Last::default());
+        Image { id, read, state: State::Front, plan, before, is_plain: false, doubt: None }
     }
 
     fn step(&mut self, walk: &mut Walk<'_, '_>) {
@@ -140,7 +142,11 @@ impl Image {
         match self.state {
             State::Front => match (self.read)(rest.get(..WINDOW_MIN).unwrap_or(rest)) {
                 Ok(plan) => {
-                    self.plan = plan.into_iter().map(Piece::in_order).collect();
+                    self.plan = plan.into();
+                    let order = |piece: &mut Piece| {
+                        *piece = if self.is_plain { Piece { order: None, ..*piece } } else { piece.in_order() };
+                    };
+                    self.plan.iter_mut().for_each(order);
                     self.state = State::Planned;
                 }
                 Err(why) => {
@@ -163,7 +169,10 @@ impl Image {
                             return;
                         }
                         // A row that the file ends in, or that no window has room for.
-                        (piece.order, piece.form) = (None, Form::Bytes);
+                        piece.order = None;
+                        if piece.begun {
+                            piece.form = Form::Bytes;
+                        }
                     }
                     let before = rest.len();
                     let now = usize::try_from(piece.bytes).unwrap_or(usize::MAX).min(before);
@@ -221,12 +230,22 @@ impl Splitter for Image {
     fn doubt(&self) -> Option<&'static str> {
         self.doubt
     }
+
+    fn stay_plain(&mut self) {
+        self.is_plain = true;
+    }
 }
 
-/// The next rows of a picture, turned. Of rows upwards each segment has a border: only within one they follow each other as they do
+/// The next rows of a picture, turned; `form` is that of the file. Of rows upwards each segment has a border: only within one they follow each other as they do
 /// elsewhere.
 fn segment(order: &Order, form: Form, rows: &[u8], is_first: bool) -> Mapped {
     let (pixels, padding) = order.apart(rows);
+    let form = match form {
+        Form::Raster(Raster { packing: Packing::Samples { bytes, channels, .. }, .. }) => {
+            samples(bytes.into(), channels.into(), false, order.used() as u64)
+        }
+        _ => form,
+    };
     let mut parts = vec![MappedPart { stream: ESSENCE, cut: is_first || order.is_upward(), form, bytes: pixels }];
     if !padding.is_empty() {
         parts.push(MappedPart { stream: PADDING, cut: true, form: Form::Bytes, bytes: padding });

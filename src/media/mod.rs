@@ -168,6 +168,10 @@ pub trait Splitter: Send {
 
     /// Why it gave up in the middle, if it did: a short fixed text that can be counted.
     fn doubt(&self) -> Option<&'static str>;
+
+    /// Asks, before the first bytes, for runs where it could map: of a text that is itself within something mapped nothing can be
+    /// mapped once more. Whoever asks takes what is mapped all the same as plain bytes.
+    fn stay_plain(&mut self) {}
 }
 
 /// A splitter's number and version, as the recipe keeps them. Numbers are never used again.

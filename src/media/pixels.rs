@@ -63,6 +63,11 @@ impl Order {
         self.row
     }
 
+    /// Bytes of a row in the stream.
+    pub fn used(&self) -> usize {
+        self.used
+    }
+
     pub fn is_upward(&self) -> bool {
         self.is_upward
     }

@@ -29,16 +29,28 @@ pub fn read(bytes: &[u8]) -> Result<Plan, &'static str> {
     if !plain {
         return Ok(vec![Piece::wrapper(offset), Piece::picture(Form::Bytes, TO_THE_END)]);
     }
-    let places: &[u8] = match bits {
-        8 => &[0],
-        24 => &[2, 1, 0],
-        32 => &[2, 1, 0, 3],
+    let masks = if compression == 3 { Some((get(54, 4)?, get(58, 4)?, get(62, 4)?)) } else { None };
+    let masked = masks.and_then(|(red, green, blue)| places_of([red, green, blue]));
+    let places: &[u8] = match (bits, &masked) {
+        (8, _) => &[0],
+        (24, _) => &[2, 1, 0],
+        (32, Some(places)) => places,
+        (32, None) if masks.is_some() => &[0, 1, 2, 3], // colours that are no bytes
+        (32, None) => &[2, 1, 0, 3],
         _ => return Ok(vec![Piece::wrapper(offset), Piece::picture(Form::Bytes, row.saturating_mul(height))]),
     };
     let used = width * bits / 8; // no more than a row
     let order = usize::try_from(row).ok().zip(usize::try_from(used).ok());
     let order =
         order.and_then(|(row, used)| Order::new(is_upward, places, row, used)).filter(|order| !order.is_plain());
-    let form = samples(1, bits / 8, false, used);
+    let form = samples(1, bits / 8, false, row);
     Ok(vec![Piece::wrapper(offset), Piece { order, ..Piece::picture(form, row.saturating_mul(height)) }])
+}
+
+/// The places of red, green, blue and what is none of them in a pixel of four bytes, if the masks of the colours are bytes of it.
+fn places_of(masks: [u64; 3]) -> Option<[u8; 4]> {
+    let place = |mask: u64| (0..4).find(|place| mask == 0xff << (8 * place));
+    let [red, green, blue] = [place(masks[0])?, place(masks[1])?, place(masks[2])?];
+    let rest = (0..4).find(|place| ![red, green, blue].contains(place))?;
+    Some([red, green, blue, rest])
 }

@@ -268,6 +268,58 @@ fn a_bmp_has_the_pixels_of_a_ppm_in_the_same_order() {
 }
 
 #[test]
+fn colours_of_a_bmp_are_where_its_masks_say() {
+    let row = 317 * 4;
+    let picture = rows(row * 10, row, 4);
+    for (masks, order) in [
+        ([0xff_0000, 0xff00, 0xff], [2, 1, 0, 3]),
+        ([0xff00_0000, 0xff_0000, 0xff00], [3, 2, 1, 0]),
+        ([0xff, 0xff00, 0xff_0000], [0, 1, 2, 3]),
+        ([0x3ff, 0xf_fc00, 0x3ff0_0000], [0, 1, 2, 3]), // none that are bytes
+    ] {
+        let mut file = bmp(32, 10, 3);
+        file[54..66].copy_from_slice(&masks.map(u32::to_le_bytes).concat());
+        for row in picture.rchunks(row) {
+            file.extend(row.as_chunks::<4>().0.iter().flat_map(|pixel| {
+                let mut turned = [0; 4];
+                order.iter().zip(pixel).for_each(|(place, byte)| turned[*place] = *byte);
+                turned
+            }));
+        }
+        let (pixels, ..) = essence(&file, &[0]);
+        assert!(pixels == picture, "{masks:x?}");
+    }
+    // Two colours in one place are left as they are.
+    let mut file = [bmp(32, 10, 3), picture].concat();
+    file[54..66].copy_from_slice(&[0xff_u32, 0xff, 0xff00].map(u32::to_le_bytes).concat());
+    let want = vec![(0, 1078, Form::Bytes), (1, 10 * row as u64, plain(1, 4, false, row as u32))];
+    assert_eq!(split(&file), (want, None));
+}
+
+#[test]
+fn within_a_text_a_picture_stands_as_it_does_in_the_file() {
+    let deep = [dpx(true, (500, 800), 50, 16, 0), noise(6 * 500 * 800)].concat();
+    let padded = [bmp(24, 200, 0), noise(952 * 200)].concat();
+    for (file, front, form) in [(deep, 2048, plain(2, 3, true, 3000)), (padded, 1078, plain(1, 3, false, 952))] {
+        let mut splitter = open(head(&file)).unwrap();
+        splitter.stay_plain();
+        let (runs, doubt) = collect_counting(splitter, &file, &[0]);
+        let runs: Vec<_> = runs.iter().map(|r| (r.stream, r.bytes, r.form)).collect();
+        let want = vec![(0, front, Form::Bytes), (1, file.len() as u64 - front, form)];
+        assert_eq!((runs, doubt), (want, None));
+    }
+}
+
+#[test]
+fn rows_that_no_window_has_room_for_stay_as_they_are() {
+    let row = WINDOW_MIN + 2;
+    let file = [format!("P5\n{} 2\n65535\n", row / 2).as_bytes(), &noise(2 * row)].concat();
+    let front = (file.len() - 2 * row) as u64;
+    let want = vec![(0, front, Form::Bytes), (1, 2 * row as u64, plain(2, 1, true, row as u32))];
+    assert_eq!(split(&file), (want, None));
+}
+
+#[test]
 fn a_tga_has_the_pixels_of_a_bmp() {
     let (width, height) = (250_usize, 3000);
     for (kind, pixel, order, attributes) in [(2, 3, &[2, 1, 0][..], 0), (2, 4, &[2, 1, 0, 3], 8), (3, 1, &[0], 0)] {

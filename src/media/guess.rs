@@ -297,15 +297,16 @@ mod tests {
 
     #[test]
     fn a_loud_beginning_is_not_taken_for_all() {
-        // Noise at -12 dB for a sixth of it, then at -30 dB.
+        // Noise at -10 dB for a sixth of it, then at -30 dB.
         let mut loud = noise(1 << 18).into_iter();
         let sound: Vec<u8> = (0..1 << 16)
             .flat_map(|i| {
                 let wide = i16::from_le_bytes([loud.next().unwrap(), loud.next().unwrap()]);
-                (wide / if i < 11_000 { 4 } else { 32 }).to_le_bytes()
+                (wide / if i < 11_000 { 3 } else { 32 }).to_le_bytes()
             })
             .collect();
-        assert_eq!(told(&sound), Some((Word::new(2, false, Kind::Signed).unwrap(), 1)));
+        // Noise has no channels.
+        assert_eq!(told(&sound).map(|(word, _)| word), Word::new(2, false, Kind::Signed));
     }
 
     #[test]

@@ -183,6 +183,12 @@ def relations(corpus, made):
     def pdf(path, name, data):
         head = f"/Type /XObject /Subtype /Image /Width 1920 /Height 1080 /ColorSpace /DeviceRGB /BitsPerComponent 8 /Filter /{name} /Length {len(data)}"
         path.write_bytes(b"%PDF-1.4\n1 0 obj\n<< " + head.encode() + b" >>\nstream\n" + data + b"\nendstream\nendobj\ntrailer\n<< /Size 2 >>\n%%EOF\n")
+    bmp = converted("archive/page.bmp", ppm)
+
+    def picture_zipped(path):
+        with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as z:
+            z.write(bmp, bmp.name)
+    yield "bmp to zip", [bmp], make("archive/bmp.zip", picture_zipped)
     yield "jpeg to pdf", [jpeg], make("archive/jpeg.pdf", lambda p: pdf(p, "DCTDecode", jpeg.read_bytes()))
     yield "ppm to pdf", [ppm], make("archive/ppm.pdf", lambda p: pdf(p, "FlateDecode", zlib.compress(rows, 6)))
 

@@ -19,13 +19,23 @@ impl Proofs {
     }
 }
 
-/// Calls `look` with a payload in which one bit is another, of each bit.
+/// Harms each bit of a payload: where it is still proven, it must decode to the same bytes.
 #[cfg(test)]
-pub fn each_bit_harmed(payload: &[u8], mut look: impl FnMut(&[u8], usize)) {
+pub fn each_bit_harmed(
+    payload: &[u8],
+    plain: &[u8],
+    mut proves: impl FnMut(&[u8]) -> bool,
+    decode: impl Fn(&[u8], &mut Vec<u8>) -> Result<(), &'static str>,
+) {
+    assert!(proves(payload)); // the first one is decoded as a restore does it
     let mut harmed = payload.to_vec();
     for bit in 0..payload.len() * 8 {
         harmed[bit / 8] ^= 1 << (bit % 8);
-        look(&harmed, bit);
+        if proves(&harmed) {
+            let mut out = Vec::new();
+            assert_eq!(decode(&harmed, &mut out), Ok(()), "bit {bit}");
+            assert!(out == plain, "bit {bit}");
+        }
         harmed[bit / 8] ^= 1 << (bit % 8);
     }
 }

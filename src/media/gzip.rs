@@ -16,9 +16,7 @@
 use super::deflate::{Step, Undo};
 use super::nested::Text;
 use super::runs::{Last, Walk};
-use super::{
-    Deflate, ESSENCE, GZIP, HINT_BYTES, Hints, Options, Part, Splitter, SplitterId, WRAPPER, open_member, tar,
-};
+use super::{Deflate, ESSENCE, GZIP, Hints, Options, Part, Splitter, SplitterId, WRAPPER, open_text};
 
 /// Bytes of a header that are looked at.
 const HEADER_MAX: usize = 128 << 10;
@@ -42,11 +40,6 @@ fn header(bytes: &[u8]) -> Option<usize> {
     }
     at += if flags & 2 != 0 { 2 } else { 0 };
     (at <= bytes.len()).then_some(at)
-}
-
-/// A member's text may be a tar.
-fn inner<'a>(hints: Hints<'_>) -> Box<dyn Splitter + 'a> {
-    tar::open(hints, open_member, HINT_BYTES).unwrap_or_else(|| open_member(hints))
 }
 
 /// Opens a gzip file: a whole header at its start.
@@ -109,7 +102,7 @@ impl Splitter for Gzip<'_> {
                         walk.give(WRAPPER, zeros);
                     } else if let Some(bytes) = header(rest) {
                         self.left = bytes as u64;
-                        self.state = State::Deflate(Box::new(Undo::new(self.when, Text::new(inner), self.joins)));
+                        self.state = State::Deflate(Box::new(Undo::new(self.when, Text::new(open_text), self.joins)));
                     } else {
                         self.give_up(Some("gzip: a header that is none"));
                     }

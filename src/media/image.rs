@@ -62,18 +62,15 @@ impl Piece {
         Piece { stream: ESSENCE, form, bytes, order: None, begun: false }
     }
 
-    /// The same, with samples of two bytes turned to the order that most files have.
-    fn in_order(self) -> Piece {
-        let (packing, row) = match self.form {
-            Form::Raster(Raster { packing, row_bytes }) => (packing, usize::try_from(row_bytes).unwrap_or(0)),
-            _ => return self,
+    /// The order of its pixels: samples of two bytes are turned to what most files have, if the row is known.
+    fn pixels(&self) -> Option<Order> {
+        let Form::Raster(Raster { packing: Packing::Samples { bytes: 2, big_endian: true, .. }, row_bytes }) =
+            self.form
+        else {
+            return self.order;
         };
-        match packing {
-            Packing::Samples { bytes: 2, big_endian: true, .. } => {
-                Piece { order: Order::new(false, &[1, 0], row, row), ..self } // none where the row is not known
-            }
-            _ => self,
-        }
+        let row = usize::try_from(row_bytes).ok()?;
+        Order::new(false, &[1, 0], row, row)
     }
 
     /// Bytes of the next segment: whole rows, as many as every window has room for, since where rows go upwards a picture is
@@ -143,10 +140,9 @@ impl Image {
             State::Front => match (self.read)(rest.get(..WINDOW_MIN).unwrap_or(rest)) {
                 Ok(plan) => {
                     self.plan = plan.into();
-                    let order = |piece: &mut Piece| {
-                        *piece = if self.is_plain { Piece { order: None, ..*piece } } else { piece.in_order() };
-                    };
-                    self.plan.iter_mut().for_each(order);
+                    for piece in &mut self.plan {
+                        piece.order = piece.pixels().filter(|_| !self.is_plain);
+                    }
                     self.state = State::Planned;
                 }
                 Err(why) => {
@@ -159,12 +155,8 @@ impl Image {
                     if let Some(order) = piece.order {
                         let n = piece.segment_bytes(&order).min(rest.len() - rest.len() % order.row());
                         if n > 0 {
-                            walk.map(segment(
-                                &order,
-                                piece.form,
-                                &rest[..n],
-                                !std::mem::replace(&mut piece.begun, true),
-                            ));
+                            let is_first = !std::mem::replace(&mut piece.begun, true);
+                            walk.map(segment(&order, piece.form, &rest[..n], is_first));
                             piece.bytes -= n as u64; // at most what it was
                             return;
                         }
@@ -236,8 +228,8 @@ impl Splitter for Image {
     }
 }
 
-/// The next rows of a picture, turned; `form` is that of the file. Of rows upwards each segment has a border: only within one they follow each other as they do
-/// elsewhere.
+/// The next rows of a picture, turned; `form` is that of the file. Of rows upwards each segment has a border: only within one they
+/// follow each other as they do elsewhere.
 fn segment(order: &Order, form: Form, rows: &[u8], is_first: bool) -> Mapped {
     let (pixels, padding) = order.apart(rows);
     let form = match form {

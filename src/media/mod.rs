@@ -169,8 +169,8 @@ pub trait Splitter: Send {
     /// Why it gave up in the middle, if it did: a short fixed text that can be counted.
     fn doubt(&self) -> Option<&'static str>;
 
-    /// Asks, before the first bytes, for runs where it could map: of a text that is itself within something mapped nothing can be
-    /// mapped once more. Whoever asks takes what is mapped all the same as plain bytes.
+    /// Asks, before the first bytes, for runs where it could map: in a text that comes out of something mapped nothing can be mapped
+    /// once more. What is mapped all the same counts as plain bytes there.
     fn stay_plain(&mut self) {}
 }
 
@@ -372,6 +372,18 @@ pub fn open_with<'a>(hints: Hints<'_>, options: Options<'a>) -> Box<dyn Splitter
         return s;
     }
     open_member(hints)
+}
+
+/// As [`open`], for a text that deflate is undone of: a tar, or what a member of an archive may be; see [`Splitter::stay_plain`].
+pub fn open_text<'a>(hints: Hints<'_>) -> Box<dyn Splitter + 'a> {
+    tar::open(hints, open_plain, HINT_BYTES).unwrap_or_else(|| open_plain(hints))
+}
+
+/// As [`open_member`], for one that is a text or within a text.
+fn open_plain<'a>(hints: Hints<'_>) -> Box<dyn Splitter + 'a> {
+    let mut splitter = open_member(hints);
+    splitter.stay_plain();
+    splitter
 }
 
 /// As [`open`], for a member of an archive: no other archive.

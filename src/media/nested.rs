@@ -116,11 +116,7 @@ impl<'a> Text<'a> {
         let mut window = std::mem::take(&mut self.held);
         window.extend_from_slice(text);
         let head = window.get(..HINT_BYTES).unwrap_or(&window);
-        let splitter = self.splitter.get_or_insert_with(|| {
-            let mut splitter = (self.open)(Hints { head, tail: None });
-            splitter.stay_plain();
-            splitter
-        });
+        let splitter = self.splitter.get_or_insert_with(|| (self.open)(Hints { head, tail: None }));
         let mut parts = Vec::new();
         splitter.split(&window, last, &mut parts);
         let (told, mut at) = (told as u64, 0_u64);

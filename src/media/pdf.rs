@@ -20,7 +20,9 @@
 use super::deflate::{Bounded, Step, Undo};
 use super::nested::{ALONE, Member, Text};
 use super::runs::{Last, Walk};
-use super::{Deflate, ESSENCE, Hints, Options, PDF, Part, Splitter, SplitterId, WINDOW_MIN, WRAPPER, open_member};
+use super::{
+    Deflate, ESSENCE, Hints, Options, PDF, Part, Splitter, SplitterId, WINDOW_MIN, WRAPPER, open_member, open_plain,
+};
 
 const MAGIC: &[u8] = b"%PDF-";
 const STREAM: &[u8] = b"stream";
@@ -225,7 +227,7 @@ impl Pdf<'_> {
             }
             _ if undone => {
                 self.left += ZLIB;
-                let undo = Undo::new(self.when, Text::new(open_member), self.joins);
+                let undo = Undo::new(self.when, Text::new(open_plain), self.joins);
                 State::Deflate(Bounded::new(undo, bytes.map(|n| n.saturating_sub(ZLIB))))
             }
             Some(bytes) => State::Plain(bytes),

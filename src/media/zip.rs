@@ -20,7 +20,9 @@
 use super::deflate::{Bounded, Step, Undo};
 use super::nested::{ALONE, Member, Text};
 use super::runs::{Last, Walk};
-use super::{Deflate, ESSENCE, Hints, Options, Part, Splitter, SplitterId, WINDOW_MIN, WRAPPER, ZIP, open_member};
+use super::{
+    Deflate, ESSENCE, Hints, Options, Part, Splitter, SplitterId, WINDOW_MIN, WRAPPER, ZIP, open_member, open_plain,
+};
 
 const LOCAL: &[u8] = b"PK\x03\x04";
 const DESCRIPTOR: &[u8] = b"PK\x07\x08";
@@ -179,7 +181,7 @@ impl Zip<'_> {
                 return;
             }
             Some(_) | None if undone => {
-                let undo = Undo::new(self.when, Text::new(open_member), self.joins);
+                let undo = Undo::new(self.when, Text::new(open_plain), self.joins);
                 State::Deflate(Bounded::new(undo, header.bytes), header)
             }
             Some(bytes) => State::Plain(bytes, header),

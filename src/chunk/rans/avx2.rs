@@ -64,7 +64,7 @@ pub fn take<const BITS: u32>(x: __m256i, slot: __m256i, words: &[[u8; 2]], at: &
 #[inline]
 #[target_feature(enable = "avx2")]
 pub fn look_up<const SLOTS: usize>(slots: &[Slot; SLOTS], at: __m256i) -> __m256i {
-    const { assert!(SLOTS.is_power_of_two() && SLOTS <= 1 << 31) }
+    const { assert!(SLOTS.is_power_of_two() && SLOTS < 1 << 31) }
     let mut index = [0; LANES];
     store_lanes(_mm256_and_si256(at, _mm256_set1_epi32(SLOTS as i32 - 1)), &mut index);
     // SAFETY: they are below SLOTS, a power of two.

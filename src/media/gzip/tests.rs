@@ -67,6 +67,22 @@ fn a_tar_within_is_split_into_its_members() {
     assert_eq!(pieces.len(), 2, "each essence begins with a border");
 }
 
+/// What is mapped counts as plain bytes in a text: so that no codec of pictures would take it.
+#[test]
+fn pictures_in_a_text_stand_as_in_the_file_and_are_pictures_still() {
+    let pixels = words(300 * 4 * 400);
+    let header = [0, 0, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 44, 1, 144, 1, 32, 8];
+    let tga = [&header[..], &pixels].concat();
+    let tar = tar::tests::archive(&[("a.tga", &tga)]);
+    for text in [&tga, &tar] {
+        let file = member(0, text);
+        let (found, _) = parts(&file);
+        assert!(streams(&file, &found)[&ESSENCE] == pixels);
+        let all = found.iter().filter_map(|p| if let Part::Mapped(m) = p { Some(&m.parts) } else { None }).flatten();
+        assert!(all.filter(|p| p.stream == ESSENCE).all(|p| p.form.is_samples()), "{}", text.len());
+    }
+}
+
 #[test]
 fn without_leave_and_on_refusal_it_stays_as_it_is() {
     let file = member(8, &words(200_000));

@@ -252,9 +252,7 @@ impl Readers<'_, '_> {
         let store = self.ingest.store();
         let head = &text[..text.len().min(media::HINT_BYTES)];
         let mut parts = Vec::new();
-        let mut splitter = media::open(Hints { head, tail: None });
-        splitter.stay_plain();
-        splitter.split(text, true, &mut parts);
+        media::open_text(Hints { head, tail: None }).split(text, true, &mut parts);
         if parts.iter().any(|p| matches!(p, Part::Run(run) if run.form.is_samples())) {
             return true;
         }
